@@ -1,0 +1,210 @@
+"""The border between ``node`` and ``models``: what goes in, what comes out. NumPy only, so importing it is cheap.
+
+Frame: every coordinate is in the *source pixel matrix*, (column, row) order named ``x, y``, 0-based, the centre of
+the first pixel is (0, 0); unit coordinates are x/(columns-1), y/(rows-1). Arrays are (row, column).
+Nothing here knows DICOM; identifiers are opaque strings. Every output is for research use only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatImage = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+RESEARCH_USE_ONLY = "Research use only, not for diagnosis"
+
+
+class RefusedInput(Exception):
+    """The system will not judge this input. The message is one sentence a radiologist can read."""
+
+
+class WeightsMismatch(Exception):
+    """The weights on disk are not those that the card names, or are absent; the system must not run."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept: value, scheme designator, meaning (PS3.16), as plain text."""
+
+    value: str
+    scheme: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ImageInput:
+    """One projection radiograph, ready for any film system.
+
+    pixels: (row, column) float32, display sense: higher is brighter, air dark, bone bright (MONOCHROME2 after
+        Modality LUT and VOI LUT). All values finite. No fixed range: systems scale by the minimum and maximum.
+    padding: (row, column) bool, True where the source had no image data (pixel padding); pixels there hold the
+        minimum of the rest. None where there is no padding.
+    spacing_mm: (between rows, between columns) in the detector plane, only when the source states it.
+    uid: opaque identifier that seeds anything random, so a rerun is the same.
+    """
+
+    pixels: FloatImage
+    uid: str
+    spacing_mm: tuple[float, float] | None = None
+    padding: Mask | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels.ndim != 2 or self.pixels.dtype != np.float32:
+            raise ValueError(
+                f"pixels must be (row, column) float32, got {self.pixels.shape} {self.pixels.dtype}"
+            )
+        if self.padding is not None and (
+            self.padding.shape != self.pixels.shape or self.padding.dtype != np.bool_
+        ):
+            raise ValueError("padding must be a bool array of the same shape as pixels")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(rows, columns)."""
+        rows, columns = self.pixels.shape
+        return rows, columns
+
+
+@dataclass(frozen=True)
+class LungField:
+    """What a segmentation system found: the lung field of one film.
+
+    mask: (row, column) bool in the source matrix. contours: closed polygons, each (n, 2) float32 of (x, y).
+    """
+
+    mask: Mask
+    contours: tuple[NDArray[np.float32], ...]
+    model: ModelIdentity
+    notes: tuple[str, ...] = ()
+
+    @property
+    def share(self) -> float:
+        """Share of the matrix that is lung, 0..1."""
+        return float(self.mask.mean())
+
+
+@dataclass(frozen=True)
+class ModelIdentity:
+    """Which model spoke: for rows, reports (TID 4019) and derived UIDs."""
+
+    system: str  # id of the card, e.g. "cxnet"
+    name: str  # e.g. "COVID-CXNet (three classes)"
+    version: str
+    weights_sha256: str
+    source: str = ""  # the paper, one line
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class of one system. ``decision``: the system's rule says this class is present."""
+
+    name: str  # stored spelling: "normal", "pneumonia", "covid19"
+    probability: float
+    decision: bool
+    threshold: float
+    code: Code
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.probability <= 1.0:  # also false for NaN
+            raise ValueError(f"probability of {self.name} is {self.probability}")
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One cluster of explanation heat (DBSCAN) and its principal axes (PCA).
+
+    It marks where a classifier looked, which need not be a lesion in the pathologist's sense.
+    """
+
+    number: int  # 1.. by falling peak heat
+    centre_px: tuple[float, float]  # (x, y)
+    centre_unit: tuple[float, float]  # (x, y), 0..1
+    area_px: float  # in source pixels
+    dbscan_size: int  # points of the DBSCAN grid
+    axis_lengths_px: tuple[float, float]  # full lengths (4 standard deviations), major then minor, source pixels
+    angle_deg: float  # of the major axis from +x towards +y (clockwise on the screen), -90 < angle <= 90
+    peak_heat: float  # 0..1
+    inside_lung: bool  # centre lies in the lung field
+    lung_share: float  # share of the cluster that lies in the lung field, 0..1
+    outline_px: tuple[tuple[float, float], ...] = ()  # closed polygon (x, y), first point repeated
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """All that one classifier says of one film.
+
+    heat: (row, column) float32 in 0..1 over the source matrix, for class ``heat_class``; None when not explained.
+    heat_in_lung: share of the heat's mass inside the lung field, 0..1; None when there is no lung field or heat.
+    details: further numbers worth storing, e.g. {"stage1.covid19": 0.61, "gate_open": 1.0}.
+    """
+
+    model: ModelIdentity
+    scores: tuple[ClassScore, ...]
+    decided_class: str
+    rule: str  # one line: "class with the highest probability", "p(covid19) >= 0.50"
+    heat: FloatImage | None = None
+    heat_class: str | None = None
+    heat_in_lung: float | None = None
+    lesions: tuple[Lesion, ...] = ()
+    details: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model card as the node needs it: read from TOML without loading any weights."""
+
+    system: str
+    name: str
+    version: str
+    kind: str  # "lungs" (segmentation) or "film" (classifier of a radiograph)
+    source: str  # the paper
+    weights: Path
+    weights_sha256: str
+    entry_point: str  # "models.systems.cxnet:CXNet"
+    classes: tuple[str, ...]
+    text: str  # the whole card for people, as written
+
+    @property
+    def identity(self) -> ModelIdentity:
+        return ModelIdentity(self.system, self.name, self.version, self.weights_sha256, self.source)
+
+
+class Segmenter(Protocol):
+    """A system that finds the lung field."""
+
+    card: Card
+
+    def segment(self, image: ImageInput) -> LungField: ...
+
+
+class FilmSystem(Protocol):
+    """A classifier of frontal chest films; explains itself by heat and lesions. Raises RefusedInput."""
+
+    card: Card
+
+    def predict(self, image: ImageInput, lungs: LungField | None) -> Prediction: ...
+
+
+class Registry(Protocol):
+    """What a worker gets from ``models.registry.Registry(folder)``.
+
+    ``cards`` and ``verify`` never import torch; ``load_*`` do, once per system, and keep it warm.
+    """
+
+    def cards(self) -> tuple[Card, ...]: ...
+
+    def verify(self) -> Mapping[str, str]:
+        """System id -> "" when the digest matches, else the sentence why not."""
+        ...
+
+    def load_segmenter(self, system: str, device: str = "cpu") -> Segmenter: ...
+
+    def load_film_system(self, system: str, device: str = "cpu") -> FilmSystem: ...

@@ -1,0 +1,245 @@
+"""Settings: typed, frozen, complete. Every default stands in ``config/node.toml`` with its comment.
+
+Units stand in the names. Precedence, strongest first: flags, environment ``LUNGNODE_SECTION_KEY``, the file given by
+``--config``, ``config/node.toml``. An unknown key or a wrong type is ``Misconfigured`` and the node does not start.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from node.core.errors import Misconfigured
+
+
+@dataclass(frozen=True)
+class Node:
+    aet: str
+    dicom_host: str
+    dicom_port: int
+    http_host: str
+    http_port: int
+    workers: int
+    threads_per_worker: int
+    log_level: str
+
+
+@dataclass(frozen=True)
+class Receive:
+    max_associations: int
+    max_pdu_bytes: int
+    require_called_aet: bool
+    calling_aets: tuple[str, ...]
+    acse_timeout_seconds: float
+    dimse_timeout_seconds: float
+    network_timeout_seconds: float
+    max_instance_bytes: int
+    min_free_bytes: int
+    fsync: bool
+
+
+@dataclass(frozen=True)
+class Completeness:
+    quiet_seconds: float
+    quiet_seconds_film: float
+    hard_limit_seconds: float
+
+
+@dataclass(frozen=True)
+class Analysis:
+    segmenter: str
+    systems: tuple[str, ...]
+    device: str
+    max_attempts: int
+
+
+@dataclass(frozen=True)
+class Results:
+    timezone: str
+    manufacturer: str
+    model_name: str
+    device_serial_number: str
+    series_number_base: int
+
+
+@dataclass(frozen=True)
+class Destination:
+    """One peer that takes results, written ``AET@HOST:PORT``; that text is its name in ledger and logs."""
+
+    aet: str
+    host: str
+    port: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.aet}@{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> Destination:
+        found = re.fullmatch(r"(?P<aet>[^@\\]{1,16})@(?P<host>[^@:\s]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})", text)
+        if not found or not found["aet"].strip() or not 0 < int(found["port"]) < 65536:
+            raise Misconfigured(f"a destination is written AET@HOST:PORT, not {text!r}")
+        return cls(found["aet"].strip(), found["host"].strip("[]"), int(found["port"]))
+
+
+@dataclass(frozen=True)
+class Delivery:
+    destinations: tuple[str, ...]
+    backoff_seconds: tuple[float, ...]
+    max_attempts: int
+    acse_timeout_seconds: float
+    dimse_timeout_seconds: float
+
+    @property
+    def peers(self) -> tuple[Destination, ...]:
+        return tuple(Destination.parse(text) for text in self.destinations)
+
+
+@dataclass(frozen=True)
+class Settings:
+    node: Node
+    receive: Receive
+    completeness: Completeness
+    analysis: Analysis
+    results: Results
+    delivery: Delivery
+
+
+Tree = dict[str, dict[str, Any]]
+
+
+def load(
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[tuple[str, str], Any] | None = None,
+) -> Settings:
+    """Settings from all four sources. ``flags``: {(section, key): value}, values of None are left out."""
+    tree = _defaults()
+    if file is not None:
+        _merge(tree, _read(file), str(file))
+    for (section, key), text in _from_environment(environment or {}, tree).items():
+        tree[section][key] = text
+    for (section, key), value in (flags or {}).items():
+        if value is not None:
+            tree[section][key] = value
+    return _build(tree)
+
+
+def _defaults() -> Tree:
+    text = resources.files("config").joinpath("node.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)
+
+
+def _read(file: Path) -> Tree:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise Misconfigured(f"cannot read the settings file {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{file} is not valid TOML: {error}") from error
+
+
+def _merge(tree: Tree, other: Tree, where: str) -> None:
+    for section, values in other.items():
+        if section not in tree:
+            raise Misconfigured(f"{where}: unknown section [{section}]; known: {', '.join(tree)}")
+        if not isinstance(values, dict):
+            raise Misconfigured(f"{where}: {section} is a section, not a value")
+        for key, value in values.items():
+            if key not in tree[section]:
+                raise Misconfigured(f"{where}: unknown key {key!r} in [{section}]")
+            tree[section][key] = value
+
+
+def _from_environment(environment: Mapping[str, str], tree: Tree) -> dict[tuple[str, str], Any]:
+    """LUNGNODE_SECTION_KEY; a list is written with commas. Any other LUNGNODE_ name is refused as a typing error."""
+    known = {f"LUNGNODE_{s}_{k}".upper(): (s, k) for s, values in tree.items() for k in values}
+    found: dict[tuple[str, str], Any] = {}
+    for name, text in environment.items():
+        if not name.startswith("LUNGNODE_"):
+            continue
+        if name not in known:
+            raise Misconfigured(f"environment variable {name} names no setting")
+        section, key = known[name]
+        found[section, key] = _parse(text, tree[section][key], name)
+    return found
+
+
+def _parse(text: str, like: object, name: str) -> object:
+    try:
+        if isinstance(like, bool):
+            return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if isinstance(like, int):
+            return int(text)
+        if isinstance(like, float):
+            return float(text)
+        if isinstance(like, list):
+            parts = [part.strip() for part in text.split(",") if part.strip()]
+            numeric = bool(like) and isinstance(like[0], (int, float))
+            return [float(part) for part in parts] if numeric else parts
+    except (KeyError, ValueError) as error:
+        raise Misconfigured(f"{name}: {text!r} is not a {type(like).__name__}") from error
+    return text
+
+
+def _build(tree: Tree) -> Settings:
+    sections = typing.get_type_hints(Settings)
+    settings = Settings(**{name: _section(name, kind, tree[name]) for name, kind in sections.items()})
+    _check(settings)
+    return settings
+
+
+def _section(name: str, kind: type, values: dict[str, Any]) -> Any:
+    hints = typing.get_type_hints(kind)
+    fields = {field.name for field in dataclasses.fields(kind)}
+    if fields != set(values):
+        raise Misconfigured(f"[{name}] must hold exactly {sorted(fields)}")
+    return kind(**{key: _typed(f"{name}.{key}", values[key], hints[key]) for key in fields})
+
+
+def _typed(name: str, value: object, kind: Any) -> object:
+    if isinstance(kind, types.GenericAlias) or typing.get_origin(kind) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise Misconfigured(f"{name} is a list")
+        inner = typing.get_args(kind)[0]
+        return tuple(_typed(name, item, inner) for item in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not kind:
+        raise Misconfigured(f"{name} is a {kind.__name__}, not {value!r}")
+    return value
+
+
+def _check(settings: Settings) -> None:
+    """Ranges that a type cannot say."""
+    node, receive = settings.node, settings.receive
+    if not re.fullmatch(r"[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]{0,15}", node.aet):
+        raise Misconfigured(f"an AE title has 1 to 16 printable characters and no backslash, not {node.aet!r}")
+    for name, port in (("dicom_port", node.dicom_port), ("http_port", node.http_port)):
+        if not 0 <= port < 65536:
+            raise Misconfigured(f"node.{name} is a port number, 0 to 65535")
+    if node.workers < 0 or node.threads_per_worker < 0:
+        raise Misconfigured("node.workers and node.threads_per_worker are 0 or more")
+    if node.log_level not in ("debug", "info", "warning", "error"):
+        raise Misconfigured("node.log_level is debug, info, warning or error")
+    if receive.max_associations < 1 or receive.max_pdu_bytes < 4096:
+        raise Misconfigured("receive.max_associations is at least 1, receive.max_pdu_bytes at least 4096")
+    if settings.analysis.max_attempts < 1:
+        raise Misconfigured("analysis.max_attempts is at least 1")
+    if settings.results.timezone and not re.fullmatch(r"[+-](0\d|1[0-4])[0-5]\d", settings.results.timezone):
+        raise Misconfigured('results.timezone is an offset such as "+0100", or empty')
+    if not settings.delivery.backoff_seconds or min(settings.delivery.backoff_seconds) < 0:
+        raise Misconfigured("delivery.backoff_seconds needs at least one number, none negative")
+    if not 1 <= settings.results.series_number_base <= 2**31 - 100:
+        raise Misconfigured("results.series_number_base is a positive IS value")
+    names = [peer.name for peer in settings.delivery.peers]
+    if len(names) != len(set(names)):
+        raise Misconfigured("delivery.destinations names a peer twice")
