@@ -19,6 +19,7 @@ from node.db.tables import (
     Instance,
     JobRow,
     Output,
+    Refusal,
     SelectionRow,
     Series,
     Study,
@@ -45,6 +46,8 @@ class Counts:
     jobs: dict[tuple[str, str], int]  # (kind, state) -> rows
     oldest_ready_at: datetime | None  # of analyse jobs that wait
     deliveries: dict[tuple[str, str], int]  # (destination, state) -> rows
+    instances: int
+    refusals: int
 
 
 def overview(session: Session, limit: int = 1000) -> list[StudyLine]:
@@ -195,10 +198,10 @@ def counts(session: Session) -> Counts:
         select(Delivery.destination, Delivery.state, func.count()).group_by(Delivery.destination, Delivery.state)
     ).tuples()
     return Counts(
-        studies={
-            state: n for state, n in session.execute(select(Study.state, func.count()).group_by(Study.state)).tuples()
-        },
+        studies=dict(session.execute(select(Study.state, func.count()).group_by(Study.state)).tuples().all()),
         jobs={(kind, state): n for kind, state, n in jobs},
         oldest_ready_at=session.scalar(select(func.min(JobRow.created_at)).where(ready)),
         deliveries={(destination, state): n for destination, state, n in sent},
+        instances=session.scalar(select(func.max(Instance.id))) or 0,
+        refusals=session.scalar(select(func.max(Refusal.id))) or 0,
     )
