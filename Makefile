@@ -1,0 +1,51 @@
+# lungnode. Research use only, not for diagnosis. `make help` says what there is.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+FILM   ?=
+DATA   ?= ../shared/data
+.DEFAULT_GOAL := help
+
+.PHONY: help install demo run test check bench soak lock peers
+
+help:  ## this list
+	@echo "lungnode: a DICOM-native AI node for chest imaging. Research use only, not for diagnosis."
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  make demo FILM=path   the same with your own film (DICOM, PNG or JPEG)"
+
+install: $(VENV)/.installed  ## make .venv with all pinned dependencies
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@sh tests/install_venv.sh "$(PYTHON)" "$(VENV)"
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=24' -c constraints.txt
+	$(BIN)/python -m pip install --quiet torch==2.13.0 -c constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' -c constraints.txt
+	@touch $@
+
+demo: install  ## send a film by DICOM through a node to a stand-in PACS and show what comes back
+	$(BIN)/lungnode demo $(if $(FILM),"$(FILM)")
+
+run: install  ## a node that stays up: DICOM port 11112, HTTP port 8080, data in run-data/
+	$(BIN)/lungnode serve --data run-data
+
+peers:
+	@sh tests/install_peers.sh
+
+test: install peers  ## install what the tests need and run all of them
+	$(BIN)/python -m pytest
+
+check: install  ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check node models tests
+	$(BIN)/ruff format --check node models tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install peers  ## ingest against storescp and Orthanc, and the whole path beside the bare models
+	$(BIN)/python -m tests.bench
+
+soak: install peers  ## the slow tests that `make test` leaves out
+	$(BIN)/python -m pytest -m slow
+
+lock: install  ## write constraints.txt anew from pyproject.toml
+	$(BIN)/pip-compile --quiet --strip-extras --extra dev --unsafe-package torch --no-emit-find-links \
+	  --no-emit-index-url --no-emit-trusted-host --output-file constraints.txt pyproject.toml
