@@ -133,6 +133,15 @@ def load(
     return _build(tree)
 
 
+def as_tree(settings: Settings) -> Tree:
+    """Plain sections, keys and values, for a child process; ``from_tree`` is the inverse."""
+    return dataclasses.asdict(settings)
+
+
+def from_tree(tree: Tree) -> Settings:
+    return _build(tree)
+
+
 def _defaults() -> Tree:
     text = resources.files("config").joinpath("node.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)

@@ -1,0 +1,91 @@
+"""The commands that read: status, query, models, and migrate. Text to standard output, problems to standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from node import show
+from node.app import open_registry
+from node.core.errors import Misconfigured
+from node.db import query as results
+from node.db import schema, story
+from node.db.session import Database, sqlite_url
+
+SHORT = {
+    "findings": "analysed_at study_uid modality system class probability decision threshold model_version".split(),
+    "lesions": "study_uid system class number x_px y_px x_mm y_mm area_px peak_heat inside_lung".split(),
+    "deliveries": "study_uid kind destination state attempts last_status comment delivered_at".split(),
+}
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def _open(data: Path) -> Database:
+    if not (data / "lungnode.sqlite").exists():
+        raise Misconfigured(f"{data} holds no lungnode database")
+    database = Database(sqlite_url(data))
+    schema.require_current(database.engine)
+    return database
+
+
+def status(data: Path, study_uid: str | None) -> int:
+    """One line per study, or one study's story. 1 when the study is unknown."""
+    with _open(data).read() as session:
+        if study_uid is None:
+            for line in story.overview(session):
+                when = line.last_received_at.strftime("%Y-%m-%d %H:%M:%SZ")
+                _say("  ".join((line.study_uid, when, line.modalities, str(line.instances), line.state, line.sentence)))
+            return 0
+        sentences = story.story(session, study_uid)
+    if sentences is None:
+        sys.stderr.write(f"lungnode: no study {study_uid} is stored here\n")
+        return 1
+    _say("\n".join(sentences))
+    return 0
+
+
+def query(
+    data: Path, wanted: Mapping[str, Any], kind: Literal["findings", "lesions", "deliveries"], form: show.Format
+) -> int:
+    """Stored results in the wanted form."""
+    what = results.Filter(**wanted)
+    with _open(data).read() as session:
+        if kind == "lesions":
+            text = show.render(results.lesions(session, what), results.LesionRecord, form, SHORT[kind])
+        elif kind == "deliveries":
+            text = show.render(results.deliveries(session, what), results.DeliveryRecord, form, SHORT[kind])
+        else:
+            text = show.render(results.findings(session, what), results.FindingRecord, form, SHORT[kind])
+    _say(text)
+    return 0
+
+
+def migrate(data: Path) -> int:
+    """Create or upgrade the schema."""
+    data.mkdir(parents=True, exist_ok=True)
+    before, after = schema.migrate(Database(sqlite_url(data)).engine)
+    _say(f"schema {after}, nothing to do" if before == after else f"schema {before or 'none'} -> {after}")
+    return 0
+
+
+def models(action: str, system: str | None) -> int:
+    """list: one line a model; verify: digests, 1 when one is wrong; card: one model's card as written."""
+    registry = open_registry()
+    cards = registry.cards()
+    if action == "card":
+        found = [card for card in cards if card.system == system]
+        if not found:
+            raise Misconfigured(f"there is no model {system}; there are {', '.join(card.system for card in cards)}")
+        _say(found[0].text)
+        return 0
+    verdicts = registry.verify() if action == "verify" else {}
+    for card in cards:
+        verdict = f"  {verdicts[card.system] or 'digest matches'}" if verdicts else ""
+        classes = ",".join(card.classes) or "-"
+        _say(f"{card.system}  {card.version}  {card.kind}  {classes}  {card.weights_sha256[:12]}  {card.name}{verdict}")
+    return 1 if any(verdicts.values()) else 0

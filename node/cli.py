@@ -1,0 +1,223 @@
+"""The command line: parsing and exit codes, nothing else. ``lungnode COMMAND --help`` explains each command.
+
+Exit codes: 0 done; 1 done but something was refused or is wrong (each with its reason); 2 the command or the settings
+cannot be used. Imports of a command's rooms happen when it is called, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from node import __version__
+from node.core import settings
+from node.core.errors import LungnodeError, Misconfigured
+
+RESEARCH = "Research use only, not for diagnosis."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parsed = _parser().parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except Misconfigured as error:
+        sys.stderr.write(f"lungnode: {error}\n")
+        return 2
+    except LungnodeError as error:
+        sys.stderr.write(f"lungnode: {error}\n")
+        return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader, e.g. head, has gone
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="lungnode", description=f"DICOM-native AI node for chest imaging. {RESEARCH}")
+    parser.add_argument("--version", action="version", version=f"lungnode {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_serve(commands)
+    _add_send(commands)
+    _add_status(commands)
+    _add_query(commands)
+    _add_models(commands)
+    _add_train(commands)
+    _add_migrate(commands)
+    _add_demo(commands)
+    worker = commands.add_parser("worker")  # started by serve, not by people
+    worker.add_argument("--data", type=Path, required=True)
+    worker.add_argument("--name", required=True)
+    worker.set_defaults(run=_worker)
+    return parser
+
+
+def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    serve = commands.add_parser("serve", help="run the node until SIGTERM", description=f"Run the node. {RESEARCH}")
+    serve.add_argument("--data", type=Path, required=True, metavar="DIR", help="all the state there is")
+    serve.add_argument("--config", type=Path, metavar="FILE", help="settings that differ from config/node.toml")
+    serve.add_argument("--aet", metavar="TITLE", help="our AE title (LUNGNODE)")
+    serve.add_argument("--dicom-port", type=int, metavar="PORT", help="11112; 0 takes any free port")
+    serve.add_argument("--http-port", type=int, metavar="PORT", help="8080; 0 takes any free port")
+    serve.add_argument("--send-to", nargs="+", action="extend", metavar="AET@HOST:PORT", help="where results go")
+    serve.add_argument("--workers", type=int, metavar="N", help="analysis processes; 0 receives only")
+    serve.set_defaults(run=_serve)
+
+
+def _serve(parsed: argparse.Namespace) -> int:
+    flags = {
+        ("node", "aet"): parsed.aet,
+        ("node", "dicom_port"): parsed.dicom_port,
+        ("node", "http_port"): parsed.http_port,
+        ("node", "workers"): parsed.workers,
+        ("delivery", "destinations"): parsed.send_to,
+    }
+    effective = settings.load(parsed.config, os.environ, flags)
+    from node import app
+
+    return app.serve(effective, parsed.data)
+
+
+def _worker(parsed: argparse.Namespace) -> int:
+    from node import app
+
+    return app.run_worker(parsed.data, parsed.name)
+
+
+def _add_send(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    send = commands.add_parser("send", help="send files or folders by C-STORE")
+    send.add_argument("peer", metavar="HOST:PORT")
+    send.add_argument("paths", nargs="+", type=Path, metavar="PATH")
+    send.add_argument("--aet", default="LUNGSEND", metavar="TITLE", help="our AE title (LUNGSEND)")
+    send.add_argument("--called-aet", default="LUNGNODE", metavar="TITLE", help="the peer's AE title (LUNGNODE)")
+    send.set_defaults(run=_send)
+
+
+def _send(parsed: argparse.Namespace) -> int:
+    host, colon, port = parsed.peer.rpartition(":")
+    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise Misconfigured(f"the peer is written HOST:PORT, not {parsed.peer!r}")
+    from node import sending
+
+    return sending.send(host, int(port), parsed.paths, calling_aet=parsed.aet, called_aet=parsed.called_aet)
+
+
+def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    status = commands.add_parser("status", help="one line per study, or one study's whole story")
+    status.add_argument("study", nargs="?", metavar="STUDY_UID")
+    status.add_argument("--data", type=Path, required=True, metavar="DIR")
+    status.set_defaults(run=_status)
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    from node import asking
+
+    return asking.status(parsed.data, parsed.study)
+
+
+def _add_query(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    query = commands.add_parser("query", help="stored results", description=f"Stored results. {RESEARCH}")
+    query.add_argument("--data", type=Path, required=True, metavar="DIR")
+    query.add_argument("--since", type=_moment, metavar="TIME", help="analysed at or after, ISO 8601, UTC unless said")
+    query.add_argument("--until", type=_moment, metavar="TIME", help="analysed before")
+    query.add_argument("--modality", metavar="CODE")
+    query.add_argument("--system", metavar="ID")
+    query.add_argument("--class", dest="class_name", metavar="NAME", help="normal, pneumonia, covid19, ...")
+    query.add_argument("--min-probability", type=float, metavar="P")
+    query.add_argument("--patient-id", metavar="ID")
+    query.add_argument("--accession", metavar="NUMBER")
+    query.add_argument("--study", dest="study_uid", metavar="STUDY_UID")
+    query.add_argument("--superseded", dest="superseded_too", action="store_true", help="superseded analyses too")
+    query.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    kind = query.add_mutually_exclusive_group()
+    kind.add_argument("--lesions", action="store_true", help="lesion records")
+    kind.add_argument("--deliveries", action="store_true", help="the delivery ledger")
+    query.set_defaults(run=_query)
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _query(parsed: argparse.Namespace) -> int:
+    from node import asking
+
+    names = "since until modality system class_name min_probability patient_id accession study_uid superseded_too"
+    wanted = {name: getattr(parsed, name) for name in names.split()}
+    kind = "lesions" if parsed.lesions else "deliveries" if parsed.deliveries else "findings"
+    return asking.query(parsed.data, wanted, kind, parsed.format)
+
+
+def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    models = commands.add_parser("models", help="the models that ship: list, verify, card")
+    models.add_argument("action", nargs="?", choices=("list", "verify", "card"), default="list")
+    models.add_argument("system", nargs="?", help="for card")
+    models.set_defaults(run=_models)
+
+
+def _models(parsed: argparse.Namespace) -> int:
+    from node import asking
+
+    return asking.models(parsed.action, parsed.system)
+
+
+def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    train = commands.add_parser("train", help="train a system from scratch", description=f"Train. {RESEARCH}")
+    train.add_argument("system", metavar="SYSTEM")
+    train.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder with the training data")
+    train.add_argument("--out", type=Path, default=Path("trained"), metavar="DIR")
+    train.add_argument("--device", default="auto")
+    train.add_argument("--epochs", type=int)
+    train.add_argument("--seed", type=int, default=666)
+    train.add_argument("--resume", action="store_true")
+    train.set_defaults(run=_train)
+
+
+def _train(parsed: argparse.Namespace) -> int:
+    training = importlib.import_module("models.training.train")
+    return int(
+        training.main(
+            parsed.system,
+            parsed.data,
+            parsed.out,
+            device=parsed.device,
+            epochs=parsed.epochs,
+            seed=parsed.seed,
+            resume=parsed.resume,
+        )
+    )
+
+
+def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    migrate = commands.add_parser("migrate", help="bring the database to this version's schema")
+    migrate.add_argument("--data", type=Path, required=True, metavar="DIR")
+    migrate.set_defaults(run=_migrate)
+
+
+def _migrate(parsed: argparse.Namespace) -> int:
+    from node import asking
+
+    return asking.migrate(parsed.data)
+
+
+def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    demo = commands.add_parser("demo", help="one film through the whole path, then end")
+    demo.add_argument("film", nargs="?", type=Path, metavar="FILM", help="DICOM, PNG or JPEG; default: a drawn film")
+    demo.add_argument("--out", type=Path, default=Path("demo-out"), metavar="DIR")
+    demo.set_defaults(run=_demo)
+
+
+def _demo(parsed: argparse.Namespace) -> int:
+    from node.demo import run
+
+    return run.demo(parsed.film, parsed.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

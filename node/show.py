@@ -1,0 +1,73 @@
+"""Records as text: a table for people, JSON and CSV for programs. Times are ISO 8601 in UTC."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from rich.console import Console
+from rich.table import Table
+
+Format = Literal["table", "json", "csv"]
+FIELD_NAMES = {"class_name": "class"}  # a Python keyword cannot be a field
+
+
+class Record(Protocol):
+    __dataclass_fields__: dict[str, Any]
+
+
+def render(records: Sequence[Record], kind: type[Record], form: Format, short: Sequence[str] = ()) -> str:
+    """All records in one of three forms. ``short``: the columns of the table; empty for all."""
+    fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    rows = [{FIELD_NAMES.get(name, name): _plain(getattr(record, name)) for name in fields} for record in records]
+    names = [FIELD_NAMES.get(name, name) for name in fields]
+    if form == "json":
+        return json.dumps(rows, indent=2, ensure_ascii=False)
+    if form == "csv":
+        return _csv(names, rows)
+    return _table(list(short) or names, rows)
+
+
+def _plain(value: object) -> object:
+    return value.isoformat(timespec="milliseconds") if isinstance(value, datetime) else value
+
+
+def _csv(names: list[str], rows: list[dict[str, object]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+    return text.getvalue().rstrip("\n")
+
+
+def _harmless(value: object) -> object:
+    """A text that a spreadsheet would run as a formula gets an apostrophe in front."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _table(names: list[str], rows: list[dict[str, object]]) -> str:
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold", justify="right" if _numeric(rows, name) else "left")
+    for row in rows:
+        table.add_row(*(_cell(row[name]) for name in names))
+    text = io.StringIO()
+    Console(file=text, width=None if rows else 100, soft_wrap=False, highlight=False, markup=False).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def _numeric(rows: list[dict[str, object]], name: str) -> bool:
+    return bool(rows) and isinstance(rows[0][name], (int, float)) and not isinstance(rows[0][name], bool)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,68 @@
+"""Precedence, types and refusals of the settings. Does not cover what the rooms do with them."""
+
+from pathlib import Path
+
+import pytest
+
+from node.core import settings
+from node.core.errors import Misconfigured
+
+
+def test_defaults_load_and_survive_a_child_process() -> None:
+    effective = settings.load()
+    assert effective.node.aet == "LUNGNODE"
+    assert settings.from_tree(settings.as_tree(effective)) == effective
+
+
+def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text('[node]\naet = "FILE"\nworkers = 3\nhttp_port = 1\n')
+    environment = {"LUNGNODE_NODE_AET": "ENV", "LUNGNODE_NODE_WORKERS": "4", "PATH": "/bin"}
+    effective = settings.load(file, environment, {("node", "aet"): "FLAG", ("node", "workers"): None})
+    assert (effective.node.aet, effective.node.workers, effective.node.http_port) == ("FLAG", 4, 1)
+    assert effective.node.dicom_port == settings.load().node.dicom_port
+
+
+def test_lists_come_from_the_environment_with_commas() -> None:
+    environment = {
+        "LUNGNODE_DELIVERY_DESTINATIONS": "A@one:104, B@[::1]:11113",
+        "LUNGNODE_DELIVERY_BACKOFF_SECONDS": "1,2",
+    }
+    delivery = settings.load(environment=environment).delivery
+    assert [(peer.aet, peer.host, peer.port) for peer in delivery.peers] == [("A", "one", 104), ("B", "::1", 11113)]
+    assert delivery.backoff_seconds == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[nod]\naet='X'\n", "unknown section"),
+        ("[node]\naett='X'\n", "unknown key"),
+        ("[node]\nworkers='two'\n", "node.workers"),
+        ("[node]\nworkers=true\n", "node.workers"),
+        ("[node]\nworkers=-1\n", "workers"),
+        ("[node]\naet='SEVENTEEN LETTERS'\n", "AE title"),
+        ("[node]\naet='BACK\\SLASH'\n", "AE title"),
+        ("[node]\ndicom_port=70000\n", "dicom_port"),
+        ("[delivery]\ndestinations=['PACS:104']\n", "AET@HOST:PORT"),
+        ("[delivery]\ndestinations=['A@h:104','A@h:104']\n", "twice"),
+        ("[delivery]\nbackoff_seconds=[]\n", "backoff_seconds"),
+        ("[results]\ntimezone='CET'\n", "timezone"),
+        ("node = 3\n", "section"),
+        ("[node\n", "TOML"),
+    ],
+)
+def test_a_wrong_file_refuses_with_a_sentence(tmp_path: Path, text: str, word: str) -> None:
+    file = tmp_path / "site.toml"
+    file.write_text(text)
+    with pytest.raises(Misconfigured, match=word):
+        settings.load(file)
+
+
+def test_a_missing_file_and_a_mistyped_variable_refuse(tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="cannot read"):
+        settings.load(tmp_path / "absent.toml")
+    with pytest.raises(Misconfigured, match="LUNGNODE_NODE_AETT"):
+        settings.load(environment={"LUNGNODE_NODE_AETT": "X"})
+    with pytest.raises(Misconfigured, match="LUNGNODE_NODE_WORKERS"):
+        settings.load(environment={"LUNGNODE_NODE_WORKERS": "many"})

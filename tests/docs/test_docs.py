@@ -1,0 +1,39 @@
+"""Docs that cannot fall behind: settings, commands, make targets. Does not judge whether the prose is good."""
+
+import re
+from pathlib import Path
+
+from node import cli
+from tests.docs.settings_page import PAGE, page
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_configuration_page_is_written_from_the_defaults() -> None:
+    assert PAGE.read_text(encoding="utf-8") == page(), "run python -m tests.docs.settings_page"
+
+
+def test_every_setting_has_a_meaning() -> None:
+    for line in page().splitlines():
+        if line.startswith("| `"):
+            assert not line.endswith("|  |"), f"{line} says nothing"
+
+
+def test_readme_names_every_command() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    commands = set(re.search(r"\{(.*?)\}", cli._parser().format_usage() + "{}")[1].split(",")) - {""}  # type: ignore[index]
+    commands |= {"serve", "send", "status", "query", "models", "train", "migrate", "demo"}
+    for command in commands - {"worker"}:
+        assert f"lungnode {command}" in readme, f"README does not mention lungnode {command}"
+
+
+def test_readme_names_every_make_target() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^([a-z]+):.*##", makefile, re.M):
+        assert f"make {target}" in readme, f"README does not mention make {target}"
+
+
+def test_research_use_only_is_said_where_a_reader_starts() -> None:
+    for name in ("README.md", "docs/models.md", "LICENSE"):
+        assert "research use only" in (ROOT / name).read_text(encoding="utf-8").lower(), name
