@@ -23,9 +23,7 @@ class StudyState(StrEnum):
 NEXT: dict[StudyState, frozenset[StudyState]] = {
     StudyState.RECEIVING: frozenset({StudyState.QUEUED, StudyState.STORED}),
     StudyState.QUEUED: frozenset({StudyState.ANALYSING, StudyState.RECEIVING}),
-    StudyState.ANALYSING: frozenset(
-        {StudyState.ANALYSED, StudyState.QUEUED, StudyState.RECEIVING, StudyState.FAILED}
-    ),
+    StudyState.ANALYSING: frozenset({StudyState.ANALYSED, StudyState.QUEUED, StudyState.RECEIVING, StudyState.FAILED}),
     StudyState.ANALYSED: frozenset({StudyState.RECEIVING}),
     StudyState.FAILED: frozenset({StudyState.RECEIVING, StudyState.QUEUED}),
     StudyState.STORED: frozenset({StudyState.RECEIVING}),

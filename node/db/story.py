@@ -53,10 +53,16 @@ class Counts:
 def overview(session: Session, limit: int = 1000) -> list[StudyLine]:
     """The newest studies first."""
     studies = session.scalars(select(Study).order_by(Study.last_received_at.desc()).limit(limit)).all()
-    return [line(session, study) for study in studies]
+    return [_line(session, study) for study in studies]
 
 
-def line(session: Session, study: Study) -> StudyLine:
+def study_line(session: Session, study_uid: str) -> StudyLine | None:
+    """One study's line; None when the study is unknown."""
+    study = session.scalars(select(Study).where(Study.study_uid == study_uid)).first()
+    return None if study is None else _line(session, study)
+
+
+def _line(session: Session, study: Study) -> StudyLine:
     count = session.scalar(
         select(func.count(Instance.id)).join(Series).where(Series.study_id == study.id, ~Instance.is_own_result)
     )
@@ -145,7 +151,7 @@ def story(session: Session, study_uid: str) -> list[str] | None:
     study = session.scalars(select(Study).where(Study.study_uid == study_uid)).first()
     if study is None:
         return None
-    head = line(session, study)
+    head = _line(session, study)
     sentences = [f"{head.state.value}: {head.sentence}"]
     events = session.scalars(select(Event).where(Event.study_id == study.id).order_by(Event.at, Event.id)).all()
     sentences += [f"{_clock(e.at)} {e.sentence}" for e in events]

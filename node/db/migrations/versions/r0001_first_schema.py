@@ -294,7 +294,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_deliveries_output_id"), ["output_id"], unique=False)
 
 
-
 def downgrade() -> None:
     with op.batch_alter_table("deliveries", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_deliveries_output_id"))

@@ -1,0 +1,200 @@
+"""The demonstration: one film through a real node to a stand-in PACS, shown step by step, then everything ends.
+
+The node runs as its own process with its own data folder, as ``lungnode serve`` does; the stand-in PACS lives in
+this process. Everything is on loopback. Returns 0 when the PACS holds a report, 1 with a sentence otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
+from rich.console import Console
+
+from node import show
+from node.core.errors import Misconfigured, PeerAway
+from node.core.study import StudyState
+from node.db import query, story
+from node.db.session import Database, sqlite_url
+from node.demo import overview
+from node.demo.phantom import draw_film, film_as_dicom
+from node.dimse import scu
+from node.dimse.standin import StandIn
+
+READY_SECONDS = 120.0
+DONE_SECONDS = 600.0
+SETTINGS = """\
+[node]
+dicom_host = "127.0.0.1"
+dicom_port = 0
+http_port = 0
+[completeness]
+quiet_seconds = 1.0
+quiet_seconds_film = 1.0
+[receive]
+min_free_bytes = 100000000
+[delivery]
+destinations = ["{destination}"]
+"""
+
+
+@dataclass(frozen=True)
+class Film:
+    path: Path
+    study_uid: str
+    described: str
+
+
+def demo(film: Path | None, out: Path) -> int:
+    """Run the demonstration into ``out`` (emptied first if an earlier demonstration made it)."""
+    console = Console(highlight=False, soft_wrap=True)
+    console.print("lungnode demonstration. Research use only, not for diagnosis.\n")
+    _empty(out)
+    sent = _prepare(film, out)
+    with StandIn(out / "pacs") as pacs, _node(out, f"STANDIN@127.0.0.1:{pacs.port}") as ports:
+        database = Database(sqlite_url(out / "data"))
+        _send(console, sent, ports["dicom"])
+        state = _follow(console, database, sent.study_uid)
+        _tell(console, database, sent, out)
+        _tell_pacs(console, pacs, out)
+        picture = overview.draw(sent.path, [item.path for item in pacs.received], out / "overview.png")
+        console.print(f"\nOverview picture: {picture}" if picture else "\nNo overview picture: no heat map came back.")
+        console.print("Research use only, not for diagnosis.")
+        return 0 if state is StudyState.ANALYSED and pacs.received else 1
+
+
+def _empty(out: Path) -> None:
+    marker = out / "demo.toml"
+    if out.exists() and any(out.iterdir()):
+        if not marker.exists():
+            raise Misconfigured(f"{out} is not empty and no earlier demonstration made it")
+        shutil.rmtree(out)
+    (out / "sent").mkdir(parents=True)
+
+
+def _prepare(film: Path | None, out: Path) -> Film:
+    """A DICOM file to send: drawn, wrapped from a picture, or the user's own."""
+    target = out / "sent" / "film.dcm"
+    if film is None:
+        target.write_bytes(film_as_dicom(draw_film(), datetime.now(UTC)))
+        return Film(target, _study_uid(target), "a synthetic chest radiograph drawn by code (DX, 1024 x 1024, 12 bit)")
+    if not film.is_file():
+        raise Misconfigured(f"there is no file {film}")
+    try:
+        with Image.open(film) as picture:
+            pixels = np.asarray(picture.convert("L"))
+        target.write_bytes(film_as_dicom(pixels, datetime.now(UTC), label="picture"))
+        described = f"your picture as DX ({pixels.shape[1]} x {pixels.shape[0]}, 8 bit)"
+    except UnidentifiedImageError:
+        shutil.copyfile(film, target)
+        described = "your DICOM file"
+    return Film(target, _study_uid(target), described)
+
+
+def _study_uid(path: Path) -> str:
+    try:
+        return str(dcmread(path, stop_before_pixels=True, specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
+    except (InvalidDicomError, AttributeError) as error:
+        raise Misconfigured("the film is neither a picture nor a DICOM file with a Study Instance UID") from error
+
+
+@contextmanager
+def _node(out: Path, destination: str) -> Iterator[dict[str, int]]:
+    """``lungnode serve`` as a child process; yields its ports when it is ready; drains it at the end."""
+    config = out / "demo.toml"
+    config.write_text(SETTINGS.format(destination=destination))
+    command = [sys.executable, "-m", "node.cli", "serve", "--data", str(out / "data"), "--config", str(config)]
+    with (out / "node.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield _wait_ready(process, out)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait_ready(process: subprocess.Popen[bytes], out: Path) -> dict[str, int]:
+    """Poll /health/ready until it answers 200."""
+    deadline = time.monotonic() + READY_SECONDS
+    ports_file = out / "data" / "ports.json"
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise PeerAway(f"the node ended with exit code {process.returncode}; see {out / 'node.log'}")
+        if ports_file.exists():
+            ports: dict[str, int] = json.loads(ports_file.read_text())
+            if _answers(f"http://127.0.0.1:{ports['http']}/health/ready"):
+                return ports
+        time.sleep(0.1)
+    raise PeerAway(f"the node was not ready after {READY_SECONDS:.0f} s; see {out / 'node.log'}")
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _send(console: Console, film: Film, port: int) -> None:
+    (outcome,) = scu.send_files("127.0.0.1", port, "DEMO", "LUNGNODE", [film.path])
+    status = f"status 0x{outcome.status:04X}" if outcome.status is not None else "no answer"
+    console.print(f"Sent by C-STORE: {film.described}\n  study {film.study_uid}\n  {status} {outcome.comment}".rstrip())
+    if not outcome.delivered:
+        raise PeerAway(f"the node did not take the film: {outcome.comment or status}")
+
+
+def _follow(console: Console, database: Database, study_uid: str) -> StudyState:
+    """Show each state as it is reached until everything is delivered."""
+    deadline, last, started = time.monotonic() + DONE_SECONDS, "", time.monotonic()
+    console.print("\nProgress:")
+    with console.status("working"):
+        while time.monotonic() < deadline:
+            with database.read() as session:
+                line = story.study_line(session, study_uid)
+                owed = [d for d in query.deliveries(session, query.Filter(study_uid=study_uid)) if d.state == "waiting"]
+            if line and (text := f"{line.state.value}: {line.sentence}") != last:
+                last = text
+                console.print(f"  {time.monotonic() - started:5.1f} s  {text}")
+            if line and line.state in (StudyState.ANALYSED, StudyState.FAILED) and not owed:
+                return line.state
+            time.sleep(0.1)
+    raise PeerAway(f"the study was not finished after {DONE_SECONDS:.0f} s")
+
+
+def _tell(console: Console, database: Database, film: Film, out: Path) -> None:
+    wanted = query.Filter(study_uid=film.study_uid)
+    with database.read() as session:
+        found, centres = query.findings(session, wanted), query.lesions(session, wanted)
+    columns = ["system", "class", "probability", "decision", "threshold", "model_version"]
+    console.print("\nFindings:")
+    console.print(show.render(found, query.FindingRecord, "table", columns) if found else "  none")
+    console.print("\nLesion centres (clusters of explanation heat; x, y in pixels of the film):")
+    columns = ["system", "class", "number", "x_px", "y_px", "x_mm", "y_mm", "area_px", "peak_heat", "inside_lung"]
+    console.print(show.render(centres, query.LesionRecord, "table", columns) if centres else "  none")
+
+
+def _tell_pacs(console: Console, pacs: StandIn, out: Path) -> None:
+    console.print("\nThe PACS received:")
+    for item in pacs.received:
+        header = dcmread(item.path, stop_before_pixels=True)
+        console.print(f"  {header.Modality}  {header.SeriesDescription}\n      {item.path.relative_to(out.parent)}")
+    if not pacs.received:
+        console.print("  nothing")
