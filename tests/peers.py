@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
@@ -42,8 +43,11 @@ class Absent(Exception):
 
 
 def program(name: str) -> str:
-    """Path of an installed peer program; system folders that are not on every user's PATH are searched too."""
-    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    """Path of an installed peer program. System folders come first: pynetdicom puts a ``storescp`` and a ``storescu``
+    of its own beside this Python."""
+    system = ["/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"]
+    others = [folder for folder in os.get_exec_path() if not Path(folder).is_relative_to(sys.prefix)]
+    found = shutil.which(name, path=os.pathsep.join([*system, *others]))
     if found is None:
         raise Absent(f"{name} is not installed: Debian package {PACKAGES[name]} (tests/install_peers.sh)")
     return found

@@ -1,0 +1,43 @@
+"""What all tests share: the folder of real data, and peers that skip with a sentence where they are not installed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.peers import Absent, Orthanc
+
+DATA = Path(os.environ.get("LUNGDATA") or Path(__file__).parents[2] / "shared" / "data")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, None, None]:
+    try:
+        return (yield)
+    except Absent as absent:
+        pytest.skip(str(absent))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    try:
+        return (yield)
+    except Absent as absent:
+        pytest.skip(str(absent))
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Real films and DICOM files; see ``README.md`` there. Nothing of it is part of the project."""
+    if not (DATA / "dicom").is_dir() or not (DATA / "cxr" / "labels.csv").is_file():
+        pytest.skip(f"the real data is not there: {DATA} (or the folder that LUNGDATA names)")
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def orthanc() -> Iterator[Orthanc]:
+    with Orthanc() as running:
+        yield running
