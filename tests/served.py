@@ -34,15 +34,23 @@ class LungnodeProcess(Service):
     """``lungnode serve`` as an operator starts it, its state in ``data``, its log in ``log``.
 
     ``settings``: TOML text for --config. ``flags``: further flags. ``data``: a folder to keep between processes.
+    It may be started again after its end; the log goes on in the same file.
     """
 
-    def __init__(self, *flags: str, settings: str = "", send_to: Sequence[str] = (), data: Path | None = None) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        settings: str = "",
+        send_to: Sequence[str] = (),
+        data: Path | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> None:
         super().__init__()
         self.flags, self.send_to = flags, tuple(send_to)
         self.data = data or self.folder / "data"
         self.config = self.folder / "node.toml"
         self.config.write_text(settings)
-        self.environment: dict[str, str] = {}
+        self.environment = environment or {}
         self.dicom_port = self.http_port = 0
 
     def start(self, seconds: float = 60) -> Self:
