@@ -1,4 +1,4 @@
-"""The command line and the HTTP pages of a node that has worked: status, query, send, models, migrate, serve's settings.
+"""The commands and HTTP pages of a node that has worked: status, query, send, models, migrate, and serve's settings.
 
 Not covered: train (tests/training), demo (tests/demo).
 """
