@@ -7,6 +7,7 @@ store, refuse to judge, and answer with a report that says why. Each has a name 
 from __future__ import annotations
 
 import dataclasses
+import warnings
 import zlib
 from dataclasses import dataclass
 
@@ -18,8 +19,9 @@ from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
 )
+from pynetdicom.dsutils import encode
 
-from tests.films import CR, MARKER, Film, drawn, encoded, uid, wrap
+from tests.films import CR, MARKER, Film, Picture, drawn, encoded, uid, wrap
 from tests.sending import Encoded
 
 
@@ -44,8 +46,12 @@ class Unsuited:
 
 def broken(size: int = 256) -> list[Bad]:
     """All small ones; ``three_hundred_megabytes`` is separate."""
-    picture = drawn(1, size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom warns of exactly what is meant here
+        return _broken(drawn(1, size))
 
+
+def _broken(picture: Picture) -> list[Bad]:
     def one(name: str, change: str = "", value: object = None) -> Bad:
         film = Film(picture, f"bad {name}")
         ds = wrap(film)
@@ -53,9 +59,7 @@ def broken(size: int = 256) -> list[Bad]:
             del ds[change]
         elif change:
             setattr(ds, change, value)
-        ds.file_meta.MediaStorageSOPInstanceUID = film.sop_instance_uid
-        instance = dataclasses.replace(_encode(ds), sop_instance_uid=film.sop_instance_uid)
-        return Bad(name, (instance,), film.study_uid)
+        return Bad(name, (_encode(ds),), film.study_uid)
 
     def cut(name: str, share: float) -> Bad:
         bad = one(name)
@@ -138,21 +142,14 @@ def unsuited(size: int = 256) -> list[Unsuited]:
 
 
 def _encode(ds: Dataset) -> Encoded:
-    """``films.encoded`` for data sets that lack what it reads."""
-    complete = Encoded(CR, "1", ExplicitVRLittleEndian, b"")
+    """``films.encoded`` for data sets that lack what it reads; the command set names what the data set should have."""
     meta = ds.file_meta
-    if "SOPClassUID" in ds and "SOPInstanceUID" in ds:
-        complete = encoded(ds)
-    else:
-        from pynetdicom.dsutils import encode
-
-        content = encode(ds, False, True)
-        assert content is not None
-        complete = dataclasses.replace(complete, data_set=content)
-    return dataclasses.replace(complete, sop_class_uid=str(meta.MediaStorageSOPClassUID))
+    content = encode(ds, False, True)
+    assert content is not None
+    return Encoded(meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID, ExplicitVRLittleEndian, content)
 
 
-def _two_patients(picture: np.ndarray) -> Bad:
+def _two_patients(picture: Picture) -> Bad:
     films = [Film(picture, f"bad two patients {n}", "bad two patients") for n in range(2)]
     other = dataclasses.replace(MARKER, patient_id="PIDMARKER88231", patient_name="Yakmarker^Ibexmarker")
     films[1] = dataclasses.replace(films[1], identity=other)
@@ -183,7 +180,7 @@ def _deflate_bomb() -> Bad:
     return Bad("a deflated data set that explodes", (bomb,), uid("study", "bad deflate bomb"))
 
 
-def _nan_rescale(picture: np.ndarray) -> Encoded:
+def _nan_rescale(picture: Picture) -> Encoded:
     ds = wrap(Film(picture, "unsuited NaN rescale", sop_class=CR))
     ds.RescaleSlope = "9.125"
     whole = encoded(ds)
@@ -191,7 +188,7 @@ def _nan_rescale(picture: np.ndarray) -> Encoded:
     return dataclasses.replace(whole, data_set=whole.data_set.replace(b"9.125 ", b"NaN   "))
 
 
-def _localizer(picture: np.ndarray) -> Unsuited:
+def _localizer(picture: Picture) -> Unsuited:
     """The scout view of a CT: a frontal chest projection under the CT SOP class."""
     film = Film(picture, "unsuited localizer", sop_class=CR, description="Topogram")
     ds = wrap(film)

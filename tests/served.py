@@ -50,7 +50,7 @@ class LungnodeProcess(Service):
         self.data = data or self.folder / "data"
         self.config = self.folder / "node.toml"
         self.config.write_text(settings)
-        self.environment = environment or {}
+        self.environment = {"LUNGNODE_NODE_DICOM_HOST": LOOPBACK, **(environment or {})}
         self.dicom_port = self.http_port = 0
 
     def start(self, seconds: float = 60) -> Self:
