@@ -57,12 +57,8 @@ class ImageInput:
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 2 or self.pixels.dtype != np.float32:
-            raise ValueError(
-                f"pixels must be (row, column) float32, got {self.pixels.shape} {self.pixels.dtype}"
-            )
-        if self.padding is not None and (
-            self.padding.shape != self.pixels.shape or self.padding.dtype != np.bool_
-        ):
+            raise ValueError(f"pixels must be (row, column) float32, got {self.pixels.shape} {self.pixels.dtype}")
+        if self.padding is not None and (self.padding.shape != self.pixels.shape or self.padding.dtype != np.bool_):
             raise ValueError("padding must be a bool array of the same shape as pixels")
 
     @property
@@ -169,7 +165,10 @@ class Card:
     weights: Path
     weights_sha256: str
     entry_point: str  # "models.systems.cxnet:CXNet"
-    classes: tuple[str, ...]
+    classes: tuple[str, ...]  # in the order of the network's outputs
+    codes: tuple[Code, ...]  # one for each class
+    threshold: float  # for a positive decision, where the system's rule has one
+    settings: Mapping[str, float]  # what the system's code reads, e.g. {"side": 192}
     text: str  # the whole card for people, as written
 
     @property

@@ -1,0 +1,1 @@
+"""How good a system is, said with intervals (specification section 9)."""

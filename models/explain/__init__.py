@@ -1,0 +1,1 @@
+"""Why a system decided: heat maps and lesion centres. None of it is a diagnosis."""

@@ -1,0 +1,1 @@
+"""Image operations of the published systems, on NumPy arrays (row, column)."""

@@ -1,0 +1,1 @@
+"""Published systems, one per file, end to end: from ``ImageInput`` to ``LungField`` or ``Prediction``."""

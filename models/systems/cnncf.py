@@ -1,0 +1,56 @@
+"""CNNCF for X-ray (paper 000): whole film in pseudo-colour, two stages, control gate, Grad-CAM at Stage II.
+
+With the gate open Stage II decides, else Stage I; both stages' probabilities are always reported. Decision: COVID-19
+when its probability reaches the card's threshold.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from models.api import Card, FloatImage, ImageInput, LungField, Prediction
+from models.explain import gradcam
+from models.images.geometry import resize_float
+from models.nets.cnncf import CNNCF
+from models.systems import preparation
+from models.systems.loading import load_state, ready
+from models.systems.verdict import predict_with_heat
+
+
+class CNNCFXray:
+    def __init__(self, card: Card, device: str) -> None:
+        self.card = card
+        self._side = int(card.settings["side"])
+        self._temperature = card.settings["temperature"]
+        self._device = torch.device(device)
+        self._net = ready(load_state(CNNCF(len(card.classes), self._side), card), self._device)
+        self._open = bool(self._net.gate.is_open)
+        stage = 1 if self._open else 0
+        self._view = gradcam.LogitView(self._net, lambda net, x: net(x)[stage])
+        self._layer = "net.stage_two.map" if self._open else "net.stage_one.map"
+
+    def predict(self, image: ImageInput, lungs: LungField | None) -> Prediction:
+        picture = preparation.cnncf_input(preparation.film_u8(image), self._side)
+        x = torch.from_numpy(preparation.as_tensor_array(picture))[None]
+        x = x.to(self._device, memory_format=torch.channels_last)
+        with torch.inference_mode():
+            one, two = self._net(x)
+            scores = [(logits[0].double() / self._temperature).softmax(0).cpu().numpy() for logits in (one, two)]
+        p = scores[1] if self._open else scores[0]
+        covid = self.card.classes.index("covid19")
+        decided = covid if p[covid] >= self.card.threshold else 1 - covid
+        details = {
+            f"stage{n}.{c}": float(v)
+            for n, s in enumerate(scores, 1)
+            for c, v in zip(self.card.classes, s, strict=True)
+        }
+        details["gate_open"] = float(self._open)
+
+        def heat(class_index: int) -> FloatImage:
+            small = gradcam.heat(self._view, self._layer, x, class_index)
+            return np.asarray(np.clip(resize_float(small, *image.shape), 0, 1))
+
+        notes = () if self._open else ("The control gate is closed: Stage I decides.",)
+        rule = f"p(covid19) >= {self.card.threshold:g} in stage {'II' if self._open else 'I'}"
+        return predict_with_heat(self.card, p, decided, rule, heat, lungs, details, notes)

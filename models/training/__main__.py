@@ -1,0 +1,18 @@
+"""``python -m models.training SYSTEM --data DIR --out DIR``: training without the node."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from models.training.train import RECIPES, main
+
+parser = argparse.ArgumentParser(prog="models.training", description="Research use only, not for diagnosis.")
+parser.add_argument("system", choices=RECIPES)
+parser.add_argument("--data", type=Path, required=True)
+parser.add_argument("--out", type=Path, required=True)
+parser.add_argument("--device", default="auto")
+parser.add_argument("--epochs", type=int)
+parser.add_argument("--seed", type=int, default=666)
+parser.add_argument("--resume", action="store_true")
+given = vars(parser.parse_args())
+sys.exit(main(given.pop("system"), given.pop("data"), given.pop("out"), **given))

@@ -1,0 +1,99 @@
+"""The loop: seeded batches, mixed precision, learning-rate schedule, checkpoint after each epoch, resume after a kill.
+
+A resumed run goes through the same batches as one that was never stopped: everything random is drawn from a generator
+seeded by (seed, epoch).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
+Step = Callable[[Tensor, torch.Generator], Tensor]  # (case numbers, random) -> loss
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One training run. ``rate(progress)``: factor on the learning rate, progress in 0..1 over all steps."""
+
+    epochs: int
+    batch: int
+    cases: int
+    seed: int
+    checkpoint: Path
+    resume: bool = False
+    rate: Callable[[float], float] = lambda progress: 1.0
+    weights: Tensor | None = None  # sampling weight of each case; None draws each once per epoch
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+
+def choose_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def fit(
+    plan: Plan, model: nn.Module, optimiser: torch.optim.Optimizer, step: Step, after_epoch: Callable[[int], str]
+) -> list[float]:
+    """Train; returns the mean loss of every epoch. ``after_epoch(epoch)`` validates and gives a line to show."""
+    state = _load(plan, model, optimiser) if plan.resume and plan.checkpoint.exists() else {"epoch": 0, "losses": []}
+    losses: list[float] = list(state["losses"])
+    base_rates = [group.setdefault("initial_lr", group["lr"]) for group in optimiser.param_groups]
+    per_epoch = plan.cases // plan.batch
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("training", total=plan.epochs * per_epoch, completed=state["epoch"] * per_epoch)
+        for epoch in range(state["epoch"], plan.epochs):
+            random = torch.Generator().manual_seed(plan.seed * 100_003 + epoch)
+            torch.manual_seed(plan.seed * 100_003 + epoch)  # dropout
+            model.train()
+            total = 0.0
+            for number, batch in enumerate(_batches(plan, random)):
+                factor = plan.rate((epoch * per_epoch + number) / (plan.epochs * per_epoch))
+                for group, rate in zip(optimiser.param_groups, base_rates, strict=True):
+                    group["lr"] = rate * factor
+                optimiser.zero_grad(set_to_none=True)
+                with torch.autocast(plan.device.type, torch.bfloat16):
+                    loss = step(batch, random)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                total += loss.item()
+                progress.update(bar, advance=1, description=f"epoch {epoch + 1} loss {total / (number + 1):.4f}")
+            losses.append(total / per_epoch)
+            model.eval()
+            line = after_epoch(epoch)
+            progress.console.print(f"epoch {epoch + 1}/{plan.epochs} loss {losses[-1]:.4f} {line}")
+            _save(plan, model, optimiser, epoch + 1, losses)
+    return losses
+
+
+def _batches(plan: Plan, random: torch.Generator) -> list[Tensor]:
+    if plan.weights is not None:
+        order = torch.multinomial(plan.weights, plan.cases, replacement=True, generator=random)
+    else:
+        order = torch.randperm(plan.cases, generator=random)
+    return list(order[: plan.cases // plan.batch * plan.batch].split(plan.batch))
+
+
+def _save(plan: Plan, model: nn.Module, optimiser: torch.optim.Optimizer, epoch: int, losses: list[float]) -> None:
+    plan.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    temporary = plan.checkpoint.with_suffix(".part")
+    content = {"epoch": epoch, "losses": losses, "model": model.state_dict(), "optimiser": optimiser.state_dict()}
+    torch.save(content, temporary)
+    temporary.replace(plan.checkpoint)
+
+
+def _load(plan: Plan, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, int | list[float]]:
+    state = torch.load(plan.checkpoint, weights_only=True, map_location=plan.device)
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    return {"epoch": state["epoch"], "losses": state["losses"]}

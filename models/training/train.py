@@ -1,0 +1,34 @@
+"""The door to training: ``main(system, data, out, ...)``; ``lungnode train`` calls it.
+
+python -m models.training SYSTEM --data DIR --out DIR
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+RECIPES = {"unet-lung": "lungs", "cnncf-xr": "cnncf", "cxnet": "cxnet"}
+
+
+def main(
+    system: str,
+    data: Path,
+    out: Path,
+    *,
+    device: str = "auto",
+    epochs: int | None = None,
+    seed: int = 666,
+    resume: bool = False,
+) -> int:
+    """Train one system; 2 when there is no recipe or no data, 0 when weights and figures are written."""
+    if system not in RECIPES:
+        sys.stderr.write(f"there is no recipe for {system}; there are {', '.join(RECIPES)}\n")
+        return 2
+    if not (data / "cxr" / "labels.csv").is_file() or not (data / "cxr_seg").is_dir():
+        sys.stderr.write(f"{data} is not the training data: cxr/labels.csv and cxr_seg/ are expected there\n")
+        return 2
+    recipe = importlib.import_module(f"models.training.{RECIPES[system]}")
+    recipe.train(data, out, device=device, epochs=epochs, seed=seed, resume=resume)
+    return 0
