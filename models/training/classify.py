@@ -82,11 +82,12 @@ def figures(
         )
     for source in sorted({case.source for case, y in zip(cases, truth, strict=True) if y == covid}):
         here = np.array([y != covid or case.source == source for case, y in zip(cases, truth, strict=True)])
-        some = np.flatnonzero(here)
-        found[f"auroc_covid19_{source}"] = figure(
-            lambda n, s=some: metrics.auroc(positive[s[n]], p[s[n], covid]), len(some)
-        )
+        found[f"auroc_covid19_{source}"] = _auroc_of(positive[here], p[here, covid])
     return found
+
+
+def _auroc_of(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> Figure:
+    return figure(lambda n: metrics.auroc(truth[n], score[n]), len(truth))
 
 
 def parameters(module: nn.Module, decay: float) -> list[dict[str, object]]:

@@ -73,5 +73,5 @@ def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int
     weights.write(net, out / "cnncf-xr.safetensors", found, extra)
 
 
-def _prepare(cases: list[data.FilmCase]) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def _prepare(cases: list[data.FilmCase]) -> data.Arrays:
     return {"pictures": np.stack([preparation.cnncf_input(data.read_film(case.path), SIDE) for case in cases])}

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from models.images import geometry
+from models.images.intensity import U8
 from models.nets.cxnet import CXNet
 from models.nets.unet import LungUNet
 from models.systems import preparation
@@ -64,7 +65,7 @@ def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int
     weights.write(net, out / "cxnet.safetensors", found, {"side": SIDE, "temperature": temperature})
 
 
-def _prepare(cases: list[data.FilmCase], out: Path) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def _prepare(cases: list[data.FilmCase], out: Path) -> data.Arrays:
     path = out / "unet-lung.safetensors"
     net = LungUNet()
     net.load_state_dict({k: v.float() for k, v in load_file(path if path.exists() else INSTALLED).items()})
@@ -72,7 +73,7 @@ def _prepare(cases: list[data.FilmCase], out: Path) -> dict[str, np.ndarray]:  #
     return {"pictures": np.stack([_crop(net, data.read_film(case.path)) for case in cases])}
 
 
-def _crop(net: LungUNet, film: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def _crop(net: LungUNet, film: U8) -> U8:
     """The lung region as the system will crop it; the whole film where no lung is found."""
     x = torch.from_numpy(preparation.as_tensor_array(preparation.lung_input(film, LUNG_SIDE)))[None]
     with torch.inference_mode():

@@ -9,13 +9,16 @@ import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from models.api import Mask
 from models.images.intensity import U8, to_u8
 
+Arrays = dict[str, NDArray[Any]]
 CLASSES = ("normal", "pneumonia", "covid19")
 
 
@@ -94,12 +97,12 @@ def _mask_array(path: Path, labels: tuple[int, ...]) -> Mask:
         return np.isin(np.asarray(picture.convert("L") if picture.mode not in ("L", "P") else picture), labels)
 
 
-def cached(path: Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def cached(path: Path, make: Callable[[], Arrays]) -> Arrays:
     """Arrays from ``path`` (.npz), made and written first when it is not there."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".part.npz")
-        np.savez(temporary, **make())
+        np.savez(temporary, allow_pickle=False, **make())
         temporary.rename(path)
     with np.load(path) as arrays:
         return {name: arrays[name] for name in arrays.files}

@@ -45,14 +45,13 @@ def fit(
     plan: Plan, model: nn.Module, optimiser: torch.optim.Optimizer, step: Step, after_epoch: Callable[[int], str]
 ) -> list[float]:
     """Train; returns the mean loss of every epoch. ``after_epoch(epoch)`` validates and gives a line to show."""
-    state = _load(plan, model, optimiser) if plan.resume and plan.checkpoint.exists() else {"epoch": 0, "losses": []}
-    losses: list[float] = list(state["losses"])
+    begun, losses = _load(plan, model, optimiser) if plan.resume and plan.checkpoint.exists() else (0, [])
     base_rates = [group.setdefault("initial_lr", group["lr"]) for group in optimiser.param_groups]
     per_epoch = plan.cases // plan.batch
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("training", total=plan.epochs * per_epoch, completed=state["epoch"] * per_epoch)
-        for epoch in range(state["epoch"], plan.epochs):
+        bar = progress.add_task("training", total=plan.epochs * per_epoch, completed=begun * per_epoch)
+        for epoch in range(begun, plan.epochs):
             random = torch.Generator().manual_seed(plan.seed * 100_003 + epoch)
             torch.manual_seed(plan.seed * 100_003 + epoch)  # dropout
             model.train()
@@ -64,7 +63,7 @@ def fit(
                 optimiser.zero_grad(set_to_none=True)
                 with torch.autocast(plan.device.type, torch.bfloat16):
                     loss = step(batch, random)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimiser.step()
                 total += loss.item()
                 progress.update(bar, advance=1, description=f"epoch {epoch + 1} loss {total / (number + 1):.4f}")
@@ -92,8 +91,8 @@ def _save(plan: Plan, model: nn.Module, optimiser: torch.optim.Optimizer, epoch:
     temporary.replace(plan.checkpoint)
 
 
-def _load(plan: Plan, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, int | list[float]]:
+def _load(plan: Plan, model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, list[float]]:
     state = torch.load(plan.checkpoint, weights_only=True, map_location=plan.device)
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
-    return {"epoch": state["epoch"], "losses": state["losses"]}
+    return int(state["epoch"]), list(state["losses"])

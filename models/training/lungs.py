@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -29,7 +30,8 @@ def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int
     films = torch.from_numpy(arrays["films"])[:, None]
     masks = torch.from_numpy(arrays["masks"])[:, None]
     chosen = torch.tensor([number for number, case in enumerate(cases) if case.split == "train"])
-    net = build().to(where, memory_format=torch.channels_last)
+    net = build()
+    net.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     total = epochs or EPOCHS
     plan = Plan(total, BATCH, len(chosen), seed, out / "unet-lung.checkpoint", resume, warm_cosine, None, where)
     optimiser = torch.optim.Adam(net.parameters(), RATE)
@@ -50,9 +52,12 @@ def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int
     fit(plan, net, optimiser, step, measure)
     figures = {}
     for name, values in _jaccards(net, cases, arrays).items():
-        low, high = bootstrap.interval(lambda chosen, v=values: float(v[chosen].mean()), len(values), seed=0)
-        figures[f"jaccard_{name}"] = metrics.Figure(float(values.mean()), low, high, len(values))
+        figures[f"jaccard_{name}"] = bootstrap.figure(_mean_of(values), len(values))
     weights.write(net, out / "unet-lung.safetensors", figures)
+
+
+def _mean_of(values: NDArray[np.float64]) -> bootstrap.Statistic:
+    return lambda chosen: float(values[chosen].mean())
 
 
 def warm_cosine(progress: float) -> float:
@@ -70,7 +75,7 @@ def build() -> LungUNet:
     return net
 
 
-def _prepare(cases: list[data.LungCase]) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def _prepare(cases: list[data.LungCase]) -> data.Arrays:
     films = [preparation.lung_input(data.read_film(case.film), SIDE) for case in cases]
     masks = [
         geometry.resize_u8(data.read_mask(case).astype(np.uint8) * 255, SIDE, SIDE, cubic=False) > 127 for case in cases
@@ -78,7 +83,7 @@ def _prepare(cases: list[data.LungCase]) -> dict[str, np.ndarray]:  # type: igno
     return {"films": np.stack(films), "masks": np.stack(masks)}
 
 
-def _jaccards(net: nn.Module, cases: list[data.LungCase], arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+def _jaccards(net: nn.Module, cases: list[data.LungCase], arrays: data.Arrays) -> data.Arrays:
     """Held-out Jaccard per film at the matrix of the original, for each origin."""
     found: dict[str, list[float]] = {}
     device = next(net.parameters()).device
