@@ -1,0 +1,170 @@
+"""Rows that receipt writes: patient, study, series, instance; refusals; events. The caller owns the transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from node.core.study import NEXT, InstanceHeader, Origin, StudyState
+from node.db.tables import Event, Instance, Output, Patient, Refusal, Series, Study
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is stored under a SOP Instance UID."""
+
+    sha256: str
+    transfer_syntax_uid: str
+
+
+def known_instance(session: Session, sop_instance_uid: str) -> Known | None:
+    row = session.execute(
+        select(Instance.sha256, Instance.transfer_syntax_uid).where(Instance.sop_uid == sop_instance_uid)
+    ).first()
+    return Known(*row) if row else None
+
+
+def is_our_output(session: Session, sop_instance_uid: str) -> bool:
+    return session.scalar(select(Output.id).where(Output.sop_uid == sop_instance_uid)) is not None
+
+
+def add_instance(
+    session: Session, header: InstanceHeader, sha256: str, size: int, path: str, origin: Origin, now: datetime
+) -> None:
+    """Upsert patient, study and series, insert the instance, and reopen the study where that is due."""
+    study = _study(session, header, now)
+    series = _series(session, header, study)
+    session.add(
+        Instance(
+            sop_uid=header.sop_instance_uid,
+            sop_class_uid=header.sop_class_uid,
+            transfer_syntax_uid=header.transfer_syntax_uid,
+            series_id=series.id,
+            sha256=sha256,
+            bytes=size,
+            path=path,
+            instance_number=header.instance_number,
+            view_position=header.view_position,
+            rows=header.rows,
+            columns=header.columns,
+            frames=header.frames,
+            is_own_result=header.is_own_result,
+            origin_association=origin.association,
+            origin_aet=origin.calling_aet,
+            origin_address=origin.address,
+            received_at=now,
+        )
+    )
+    if not header.is_own_result:
+        _receive(session, study, header, now)
+
+
+def _study(session: Session, header: InstanceHeader, now: datetime) -> Study:
+    study = session.scalars(select(Study).where(Study.study_uid == header.study_instance_uid)).first()
+    if study is None:
+        study = Study(
+            study_uid=header.study_instance_uid,
+            patient_id=_patient(session, header).id,
+            accession_number=header.accession_number,
+            study_date=header.study_date[:8],
+            state=StudyState.STORED if header.is_own_result else StudyState.RECEIVING,
+            first_received_at=now,
+            last_received_at=now,
+            opened_at=now,
+        )
+        session.add(study)
+        session.flush()
+    elif not header.is_own_result:
+        first = session.get(Patient, study.patient_id)
+        if first is not None and (first.patient_id, first.issuer) != (header.patient_id, header.issuer_of_patient_id):
+            add_event(session, study.id, now, "An instance names another patient than the first of this study.")
+    return study
+
+
+def _patient(session: Session, header: InstanceHeader) -> Patient:
+    key = (Patient.patient_id == header.patient_id) & (Patient.issuer == header.issuer_of_patient_id)
+    patient = session.scalars(select(Patient).where(key)).first()
+    if patient is None:
+        patient = Patient(patient_id=header.patient_id, issuer=header.issuer_of_patient_id)
+        session.add(patient)
+        session.flush()
+    return patient
+
+
+def _series(session: Session, header: InstanceHeader, study: Study) -> Series:
+    key = (Series.study_id == study.id) & (Series.series_uid == header.series_instance_uid)
+    series = session.scalars(select(Series).where(key)).first()
+    if series is None:
+        series = Series(
+            series_uid=header.series_instance_uid,
+            study_id=study.id,
+            modality=header.modality,
+            description=header.series_description,
+            body_part=header.body_part,
+        )
+        session.add(series)
+        session.flush()
+    return series
+
+
+def _receive(session: Session, study: Study, header: InstanceHeader, now: datetime) -> None:
+    """Note the receipt; a study that was already closed is opened again."""
+    state = StudyState(study.state)
+    if state is not StudyState.RECEIVING:
+        if StudyState.RECEIVING not in NEXT[state]:
+            raise AssertionError(f"a study cannot be received in state {state}")
+        if state is not StudyState.STORED:
+            add_event(session, study.id, now, f"An instance arrived after the study was {state}: it is opened again.")
+        study.state, study.opened_at = StudyState.RECEIVING, now
+    modalities = {word for word in study.modalities.split("\\") if word} | ({header.modality} - {""})
+    study.modalities = "\\".join(sorted(modalities))[:128]
+    study.last_received_at = now
+
+
+def add_event(session: Session, study_id: int, at: datetime, sentence: str) -> None:
+    session.add(Event(study_id=study_id, at=at, sentence=sentence))
+
+
+def add_refusal(
+    session: Session, at: datetime, sop_uid: str, study_uid: str, status: int, reason: str, origin: Origin
+) -> None:
+    session.add(
+        Refusal(
+            at=at,
+            sop_uid=sop_uid[:64],
+            study_uid=study_uid[:64],
+            status=status,
+            reason=reason,
+            origin_association=origin.association,
+            origin_aet=origin.calling_aet[:16],
+            origin_address=origin.address[:64],
+        )
+    )
+
+
+def receiving_studies(session: Session) -> list[tuple[int, str, str, datetime, datetime]]:
+    """(id, study UID, modalities, opened at, last received at) of every study that is being received."""
+    wanted = (Study.id, Study.study_uid, Study.modalities, Study.opened_at, Study.last_received_at)
+    return [row.tuple() for row in session.execute(select(*wanted).where(Study.state == StudyState.RECEIVING))]
+
+
+def instance_set(session: Session, study_id: int) -> list[tuple[str, str]]:
+    """(SOP Instance UID, digest) of every instance that is not our own result, in a stable order."""
+    statement = (
+        select(Instance.sop_uid, Instance.sha256)
+        .join(Series, Instance.series_id == Series.id)
+        .where(Series.study_id == study_id, ~Instance.is_own_result)
+        .order_by(Instance.sop_uid)
+    )
+    return [row.tuple() for row in session.execute(statement)]
+
+
+def move_study(session: Session, study_id: int, old: StudyState, new: StudyState) -> bool:
+    """The guarded move; False when the study is no longer in ``old``."""
+    if new not in NEXT[old]:
+        raise AssertionError(f"a study cannot go from {old} to {new}")
+    done = session.execute(update(Study).where(Study.id == study_id, Study.state == old).values(state=new))
+    return bool(done.rowcount)  # type: ignore[attr-defined]

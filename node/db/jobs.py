@@ -1,0 +1,160 @@
+"""The job ledger: add, claim, finish, give back, park, release. Every move is guarded by ``core.job.NEXT``.
+
+A claim is one UPDATE that only succeeds from READY, and writes "<worker>:<token>"; whoever finishes a job must show the
+token, so a worker that lost its claim can write nothing. The caller owns the transaction.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from node.core.job import NEXT, Job, JobKind, JobState
+from node.core.study import StudyState
+from node.db.tables import JobRow, Study
+
+
+def add(
+    session: Session, kind: JobKind, subject_id: int, key: str, now: datetime, *, payload: str = "", priority: int = 0
+) -> bool:
+    """Insert a READY job; False when one with this kind and key exists already."""
+    row = JobRow(
+        kind=kind,
+        key=key,
+        subject_id=subject_id,
+        payload=payload,
+        state=JobState.READY,
+        priority=priority,
+        attempts=0,
+        next_at=now,
+        claimed_by="",
+        created_at=now,
+        error="",
+    )
+    try:
+        with session.begin_nested():
+            session.add(row)
+            session.flush()
+    except IntegrityError:
+        return False
+    return True
+
+
+def claim(session: Session, kind: JobKind, worker: str, token: str, now: datetime) -> Job | None:
+    """The next due job of this kind, now RUNNING under the token; None when there is none."""
+    due = (
+        select(JobRow.id)
+        .where(JobRow.kind == kind, JobRow.state == JobState.READY, JobRow.next_at <= now)
+        .order_by(JobRow.priority, JobRow.next_at, JobRow.id)
+        .limit(1)
+    )
+    job_id = session.scalar(due)
+    return None if job_id is None else claim_one(session, job_id, worker, token, now)
+
+
+def claim_one(session: Session, job_id: int, worker: str, token: str, now: datetime) -> Job | None:
+    """This job, if it is still READY."""
+    claimed = _move(
+        session,
+        JobState.READY,
+        JobState.RUNNING,
+        JobRow.id == job_id,
+        claimed_by=f"{worker}:{token}",
+        claimed_at=now,
+        attempts=JobRow.attempts + 1,
+    )
+    row = session.get(JobRow, job_id, populate_existing=True) if claimed else None
+    if row is None:
+        return None
+    return Job(
+        row.id, JobKind(row.kind), row.subject_id, row.key, row.attempts, row.claimed_by, row.created_at, row.payload
+    )
+
+
+def finish(session: Session, job: Job, now: datetime) -> bool:
+    """RUNNING -> DONE; False when the claim was lost."""
+    return _move(session, JobState.RUNNING, JobState.DONE, _held(job), finished_at=now, claimed_by="")
+
+
+def give_back(session: Session, job: Job, next_at: datetime, error: str) -> bool:
+    """RUNNING -> READY, to be tried again at ``next_at``; False when the claim was lost."""
+    return _move(session, JobState.RUNNING, JobState.READY, _held(job), next_at=next_at, error=error, claimed_by="")
+
+
+def park(session: Session, job: Job, now: datetime, error: str) -> bool:
+    """RUNNING -> PARKED: given up; False when the claim was lost."""
+    return _move(session, JobState.RUNNING, JobState.PARKED, _held(job), finished_at=now, error=error, claimed_by="")
+
+
+def unpark(session: Session, job_id: int, now: datetime) -> bool:
+    """PARKED -> READY, by an operator."""
+    return _move(
+        session, JobState.PARKED, JobState.READY, JobRow.id == job_id, next_at=now, attempts=0, finished_at=None
+    )
+
+
+def release(session: Session, worker: str | None, error: str) -> int:
+    """RUNNING -> READY for the jobs of a worker that is gone (None: of every worker, at start-up).
+
+    A study whose analysis is released waits again.
+    """
+    held = JobRow.state == JobState.RUNNING
+    if worker is not None:
+        held &= JobRow.claimed_by.startswith(f"{worker}:", autoescape=True)
+    rows = session.execute(select(JobRow.id, JobRow.kind, JobRow.subject_id).where(held)).all()
+    for job_id, kind, subject_id in rows:
+        _move(session, JobState.RUNNING, JobState.READY, JobRow.id == job_id, error=error, claimed_by="")
+        if kind == JobKind.ANALYSE:
+            analysing = (Study.id == subject_id) & (Study.state == StudyState.ANALYSING)
+            session.execute(update(Study).where(analysing).values(state=StudyState.QUEUED))
+    return len(rows)
+
+
+def holds(session: Session, job: Job) -> bool:
+    """Whether the claim is still ours."""
+    return session.scalar(select(JobRow.id).where(JobRow.state == JobState.RUNNING, _held(job))) is not None
+
+
+def due(session: Session, kind: JobKind, now: datetime) -> list[tuple[int, int]]:
+    """(job id, subject id) of every due READY job."""
+    statement = (
+        select(JobRow.id, JobRow.subject_id)
+        .where(JobRow.kind == kind, JobRow.state == JobState.READY, JobRow.next_at <= now)
+        .order_by(JobRow.priority, JobRow.next_at, JobRow.id)
+    )
+    return [row.tuple() for row in session.execute(statement)]
+
+
+def settle_study(session: Session, study_id: int, key: str) -> None:
+    """A study closed again with the very instances of an existing job takes the state that job is in."""
+    state = session.scalar(select(JobRow.state).where(JobRow.kind == JobKind.ANALYSE, JobRow.key == key))
+    states = {
+        JobState.DONE: StudyState.ANALYSED,
+        JobState.PARKED: StudyState.FAILED,
+        JobState.RUNNING: StudyState.ANALYSING,
+    }
+    if state in states:
+        session.execute(update(Study).where(Study.id == study_id).values(state=states[JobState(state)]))
+
+
+def last_error(session: Session, job: Job) -> str:
+    return session.scalar(select(JobRow.error).where(JobRow.id == job.id)) or ""
+
+
+def _held(job: Job) -> ColumnElement[bool]:
+    return (JobRow.id == job.id) & (JobRow.claimed_by == job.token)
+
+
+def _move(session: Session, old: JobState, new: JobState, which: ColumnElement[bool], **values: object) -> bool:
+    if new not in NEXT[old]:
+        raise AssertionError(f"a job cannot go from {old} to {new}")
+    result = session.execute(
+        update(JobRow)
+        .where(which, JobRow.state == old)
+        .values(state=new, **values)
+        .execution_options(synchronize_session=False)
+    )
+    return bool(result.rowcount)  # type: ignore[attr-defined]

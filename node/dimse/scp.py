@@ -1,0 +1,126 @@
+"""Storage and Verification SCP. A handler translates and answers; receipt itself is ``pipeline.intake``."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from typing import Any
+
+from pydicom import Dataset
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+
+from node.core import log
+from node.core.errors import InternalError, LungnodeError, Misconfigured
+from node.core.settings import Node, Receive
+from node.core.study import Origin
+from node.dimse import contexts
+from node.dimse.status import SUCCESS, status_of
+from node.pipeline.header import Received
+from node.pipeline.intake import Intake
+
+logger = logging.getLogger(__name__)
+
+
+class Receiver:
+    """Listens once ``start`` returns; ``port`` is then the real one. ``stop`` lets associations end first."""
+
+    def __init__(self, node: Node, receive: Receive, intake: Intake) -> None:
+        self._node, self._intake = node, intake
+        self._names: dict[Association, str] = {}
+        self._ae = _application_entity(node, receive)
+        self._server: Any = None
+
+    def start(self) -> None:
+        handlers: list[Any] = [
+            (evt.EVT_ESTABLISHED, self._established),
+            (evt.EVT_CONN_CLOSE, self._closed),
+            (evt.EVT_REJECTED, self._rejected),
+            (evt.EVT_C_STORE, self._store),
+        ]
+        address = (self._node.dicom_host, self._node.dicom_port)
+        try:
+            self._server = self._ae.start_server(address, block=False, evt_handlers=handlers)
+        except OSError as error:
+            raise Misconfigured(
+                f"the DICOM port {address[0]}:{address[1]} cannot be opened: {error.strerror}"
+            ) from error
+        log.event(logger, "receiver.listening", port=self.port)
+
+    @property
+    def port(self) -> int:
+        return int(self._server.server_address[1])
+
+    def stop(self, drain_seconds: float) -> None:
+        """No new association; those that run get ``drain_seconds`` to end before they are aborted."""
+        if self._server is None:
+            return
+        self._server.socket.close()
+        deadline = time.monotonic() + drain_seconds
+        while self._ae.active_associations and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self._ae.shutdown()
+
+    def _established(self, event: evt.Event) -> None:
+        name = uuid.uuid4().hex[:12]
+        self._names[event.assoc] = name
+        self._intake.association_opened(name)
+        origin = self._origin(event)
+        log.event(logger, "association.opened", association=name, aet=origin.calling_aet, address=origin.address)
+
+    def _closed(self, event: evt.Event) -> None:
+        name = self._names.pop(event.assoc, None)
+        if name is not None:
+            self._intake.association_closed(name)
+            log.event(logger, "association.closed", association=name)
+
+    def _rejected(self, event: evt.Event) -> None:
+        log.event(logger, "association.rejected", logging.WARNING, address=event.assoc.requestor.address)
+
+    def _origin(self, event: evt.Event) -> Origin:
+        requestor, acceptor = event.assoc.requestor, event.assoc.acceptor
+        name = self._names.get(event.assoc, "")
+        return Origin(name, requestor.ae_title.strip(), acceptor.ae_title.strip(), str(requestor.address))
+
+    def _store(self, event: evt.Event) -> int | Dataset:
+        request: Any = event.request
+        origin = self._origin(event)
+        received = Received(
+            request.DataSet.getbuffer(),
+            str(event.context.transfer_syntax),
+            str(request.AffectedSOPClassUID),
+            str(request.AffectedSOPInstanceUID),
+        )
+        try:
+            self._intake.receive(received, origin)
+        except LungnodeError as error:
+            return self._answer(received, origin, error)
+        except Exception:
+            logger.exception("instance.failed", extra={"fields": {"association": origin.association}})
+            return self._answer(received, origin, InternalError("the node failed; its log says why"))
+        return SUCCESS
+
+    def _answer(self, received: Received, origin: Origin, error: LungnodeError) -> Dataset:
+        status = status_of(error)
+        self._intake.refuse(received, origin, status, error)
+        answer = Dataset()
+        answer.Status = status
+        answer.ErrorComment = str(error)[:64]  # LO, PS3.7 C.5
+        return answer
+
+
+def _application_entity(node: Node, receive: Receive) -> AE:
+    _config.LOG_HANDLER_LEVEL = "none"  # its log lines quote data sets
+    ae = AE(ae_title=node.aet)
+    for sop_class in contexts.STORAGE:
+        ae.add_supported_context(sop_class, contexts.TRANSFER_SYNTAXES)
+    ae.add_supported_context(contexts.VERIFICATION)
+    ae.maximum_associations = receive.max_associations
+    ae.maximum_pdu_size = receive.max_pdu_bytes
+    ae.require_called_aet = receive.require_called_aet
+    ae.require_calling_aet = list(receive.calling_aets)
+    ae.acse_timeout = receive.acse_timeout_seconds
+    ae.dimse_timeout = receive.dimse_timeout_seconds
+    ae.network_timeout = receive.network_timeout_seconds
+    return ae

@@ -1,0 +1,65 @@
+"""A look at the pixels: does this image show a frontal chest, and is it perhaps a negative?
+
+One number decides: how much brighter the middle (spine, heart) is than the two lung zones, on grey ranks of a 64 x 64
+picture, so that window and exposure do not matter. It is a sanity check for headers that are silent or wrong, not a
+classifier: a symmetric object with a bright middle passes it.
+
+Rates, by ``python -m tests.film.rates`` over the test split of the film collection, stand in tests/film/test_chest.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage, stats
+
+from models.api import FloatImage, ImageInput
+
+SIDE = 64
+ROWS, RIGHT_LUNG, LEFT_LUNG, MIDDLE = slice(14, 40), slice(12, 26), slice(38, 52), slice(29, 36)
+LEAST_CONTRAST = 0.03
+LEAST_SMOOTHNESS = 0.6  # correlation of neighbours in the small picture; noise has about 0
+NEGATIVE_CONTRAST, POSITIVE_CONTRAST = 0.10, 0.0
+
+
+def looks_like_frontal_chest(image: ImageInput) -> str:
+    """Empty, or the sentence why not."""
+    small = _small(image.pixels)
+    if np.corrcoef(small[:, 1:].ravel(), small[:, :-1].ravel())[0, 1] < LEAST_SMOOTHNESS:
+        return "The header does not say what is shown, and the pixels are noise rather than a radiograph."
+    if _contrast(small) < LEAST_CONTRAST:
+        return "The header does not say what is shown, and the pixels do not look like a frontal chest film."
+    return ""
+
+
+def looks_negative(image: ImageInput) -> bool:
+    """Whether only the negative of the image looks like a frontal chest: bright lungs beside a dark middle."""
+    small = _small(image.pixels)
+    return _contrast(-small) > NEGATIVE_CONTRAST and _contrast(small) < POSITIVE_CONTRAST
+
+
+def inverted(image: ImageInput) -> ImageInput:
+    """The negative, over the same range of values; padding keeps the minimum."""
+    inside = ~image.padding if image.padding is not None else np.ones(image.shape, bool)
+    low, high = image.pixels[inside].min(), image.pixels[inside].max()
+    pixels = np.where(inside, high + low - image.pixels, low).astype(np.float32)
+    return ImageInput(pixels, image.uid, image.spacing_mm, image.padding)
+
+
+def _small(pixels: FloatImage) -> NDArray[np.float64]:
+    """(64, 64), box average."""
+    return np.asarray(Image.fromarray(pixels, mode="F").resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float64)
+
+
+def _contrast(small: NDArray[np.float64]) -> float:
+    """Mean rank of the middle minus that of the darker half of the brighter lung zone, -1..1."""
+    smooth = ndimage.gaussian_filter(small, 1)
+    rank = stats.rankdata(smooth).reshape(smooth.shape) / smooth.size
+    middle = rank[12:44, MIDDLE].mean()
+    return float(middle - max(_darker_half(rank[ROWS, RIGHT_LUNG]), _darker_half(rank[ROWS, LEFT_LUNG])))
+
+
+def _darker_half(zone: NDArray[np.float64]) -> float:
+    values = np.sort(zone.ravel())
+    return float(values[: len(values) // 2].mean())

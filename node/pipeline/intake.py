@@ -1,0 +1,159 @@
+"""Receipt: read the header, write the bytes durably, commit the rows, and only then return.
+
+Who calls this answers success after it has returned and a failure after it has raised; nothing else decides. Uncertain
+of the sender's connection, the same instance may come again: the same bytes are a success without effect.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID
+from sqlalchemy.exc import SQLAlchemyError
+
+from node import __version__
+from node.archive import Archive
+from node.core import log
+from node.core.errors import BadDataSet, Conflict, LungnodeError, OutOfResources
+from node.core.study import InstanceHeader, Origin
+from node.core.uids import PRODUCT_UID
+from node.db import intake as rows
+from node.db.session import Database
+from node.pipeline.header import Received, read_header
+
+logger = logging.getLogger(__name__)
+STRIPES = 256
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of one instance. ``duplicate``: the same bytes were here already."""
+
+    kind: Literal["stored", "duplicate"]
+    study_instance_uid: str
+    sop_instance_uid: str
+
+
+class Intake:
+    """Shared by all associations; every method may be called from any thread."""
+
+    def __init__(
+        self, database: Database, archive: Archive, max_instance_bytes: int, clock: Callable[[], datetime]
+    ) -> None:
+        self._database, self._archive, self._clock = database, archive, clock
+        self._largest = max_instance_bytes
+        self._open: dict[str, set[str]] = {}  # association -> study UIDs
+        self._guard = threading.Lock()
+        self._one_at_a_time = [threading.Lock() for _ in range(STRIPES)]  # by SOP Instance UID
+
+    def receive(self, received: Received, origin: Origin) -> Receipt:
+        """Store one data set; raises a LungnodeError, after which nothing of it is kept."""
+        if len(received.encoded) > self._largest:
+            raise BadDataSet(f"The data set is larger than the limit of {self._largest} bytes.")
+        if not self._archive.has_room(len(received.encoded)):
+            raise OutOfResources("the archive's disk is nearly full")
+        header = read_header(received, self._largest)
+        sha256 = hashlib.sha256(received.encoded).hexdigest()
+        with self._one_at_a_time[hash(header.sop_instance_uid) % STRIPES]:
+            if self._is_known(header, sha256):
+                return self._noted("duplicate", header, origin, len(received.encoded))
+            head = file_head(header, origin.calling_aet)
+            path = self._archive.put(header.sop_instance_uid, (head, received.encoded))
+            try:
+                self._commit(header, sha256, len(received.encoded), path, origin)
+            except SQLAlchemyError as error:
+                self._archive.discard(path)
+                raise OutOfResources("the database cannot be written") from error
+        return self._noted("stored", header, origin, len(received.encoded))
+
+    def _is_known(self, header: InstanceHeader, sha256: str) -> bool:
+        """True for the same bytes; Conflict for others under the same UID."""
+        with self._database.read() as session:
+            known = rows.known_instance(session, header.sop_instance_uid)
+        if known is None:
+            return False
+        if known.sha256 != sha256:
+            raise Conflict("Another object with this SOP Instance UID is stored already; it is kept.")
+        return True
+
+    def _commit(self, header: InstanceHeader, sha256: str, size: int, path: str, origin: Origin) -> None:
+        with self._database.write() as session:
+            if not header.is_own_result and rows.is_our_output(session, header.sop_instance_uid):
+                header = dataclasses.replace(header, is_own_result=True)
+            rows.add_instance(session, header, sha256, size, path, origin, self._clock())
+
+    def _noted(
+        self, kind: Literal["stored", "duplicate"], header: InstanceHeader, origin: Origin, size: int
+    ) -> Receipt:
+        with self._guard:
+            if origin.association in self._open:
+                self._open[origin.association].add(header.study_instance_uid)
+        log.event(
+            logger,
+            f"instance.{kind}",
+            association=origin.association,
+            sop_instance_uid=header.sop_instance_uid,
+            study_instance_uid=header.study_instance_uid,
+            bytes=size,
+        )
+        return Receipt(kind, header.study_instance_uid, header.sop_instance_uid)
+
+    def refuse(self, received: Received, origin: Origin, status: int, error: LungnodeError) -> None:
+        """Write down why a data set was answered with a failure; never raises."""
+        log.event(
+            logger,
+            "instance.refused",
+            logging.WARNING,
+            association=origin.association,
+            sop_instance_uid=received.sop_instance_uid,
+            status=f"0x{status:04X}",
+            reason=str(error),
+        )
+        try:
+            with self._database.write() as session:
+                rows.add_refusal(session, self._clock(), received.sop_instance_uid, "", status, str(error), origin)
+        except SQLAlchemyError:
+            log.event(logger, "refusal.not_written", logging.ERROR, association=origin.association)
+
+    def association_opened(self, association: str) -> None:
+        with self._guard:
+            self._open[association] = set()
+
+    def association_closed(self, association: str) -> None:
+        with self._guard:
+            self._open.pop(association, None)
+
+    def open_studies(self) -> frozenset[str]:
+        """Studies that an association which is still open has sent something of."""
+        with self._guard:
+            return frozenset[str]().union(*self._open.values())
+
+
+def file_head(header: InstanceHeader, source_aet: str) -> bytes:
+    """Preamble, prefix and file meta group (PS3.10 section 7.1) for a data set stored as received."""
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\x00\x01"
+    meta.MediaStorageSOPClassUID = UID(header.sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(header.sop_instance_uid)
+    meta.TransferSyntaxUID = UID(header.transfer_syntax_uid)
+    meta.ImplementationClassUID = UID(PRODUCT_UID)
+    meta.ImplementationVersionName = f"LUNGNODE_{__version__}"
+    meta.SourceApplicationEntityTitle = source_aet[:16]
+    buffer = DicomBytesIO()
+    write_file_meta_info(buffer, meta, enforce_standard=True)
+    return bytes(128) + b"DICM" + buffer.getvalue()
+
+
+def digest_of(instances: Iterable[tuple[str, str]]) -> str:
+    """Digest of a set of (SOP Instance UID, digest of its bytes), whatever their order."""
+    return hashlib.sha256("\n".join(f"{uid} {sha}" for uid, sha in sorted(instances)).encode()).hexdigest()
