@@ -131,7 +131,7 @@ def unsuited(size: int = 256) -> list[Unsuited]:
         return Unsuited(name, instance or encoded(wrap(changed)), changed.study_uid, words)
 
     return [
-        film("lateral by view", ("lateral",), view="LL", description="Chest"),
+        film("lateral by view", ("lateral", "frontal"), view="LL", description="Chest"),
         film("lateral by description", ("lateral",), view="", description="Thorax lateral"),
         film("knee", ("knee", "not a chest", "body part"), body_part="KNEE", view="AP", description="Knee AP"),
         film("3x3 pixels", ("3",), picture=picture[:3, :3].copy()),
