@@ -1,6 +1,6 @@
 """The archive: complete DICOM files in a folder, durable before they have their name.
 
-Owns the layout ``root/xx/yy/<sha256 of the SOP Instance UID>.dcm`` and ``root/tmp``; a path is never made of text that
+Owns the layout ``root/received|results/xx/yy/<sha256 of the SOP Instance UID>.dcm`` and ``root/tmp``; a path is never made of text that
 a peer sent. A file is written in ``tmp``, synced, renamed, and its folder is synced: it exists whole or not at all.
 Knows no database and no data set.
 """
@@ -19,6 +19,7 @@ from uuid import uuid4
 from node.core.errors import OutOfResources
 
 PREAMBLE = bytes(128) + b"DICM"  # PS3.10 section 7.1
+RECEIVED, RESULTS = "received", "results"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
@@ -55,8 +56,9 @@ class Archive:
             return self._name(temporary, sop_uid)
 
     def put_bytes(self, sop_uid: str, content: bytes) -> str:
-        """A finished file. The same bytes again change nothing; a retry after a crash is therefore harmless."""
-        relative = _relative(sop_uid)
+        """A finished result; the same bytes again change nothing. Results have a shelf of their own, so that one which
+        comes back from a PACS in another encoding never takes the place of the original."""
+        relative = _relative(sop_uid, RESULTS)
         target = self.root / relative
         with contextlib.suppress(FileNotFoundError):
             if target.stat().st_size == len(content) and target.read_bytes() == content:
@@ -66,7 +68,7 @@ class Archive:
             with temporary.open("xb", buffering=0) as file:
                 _write_all(file.fileno(), content)
                 self._sync(file.fileno())
-            return self._name(temporary, sop_uid)
+            return self._name(temporary, sop_uid, RESULTS)
 
     def path(self, relative: str) -> Path:
         return self.root / relative
@@ -90,8 +92,12 @@ class Archive:
         """Whether ``more`` bytes may come without going below the floor that the settings keep free."""
         return self.free_bytes() - more >= self.min_free_bytes
 
-    def _name(self, temporary: Path, sop_uid: str) -> str:
-        relative = _relative(sop_uid)
+    def discard(self, relative: str) -> None:
+        """Remove a file that no row names, after its transaction failed."""
+        (self.root / relative).unlink(missing_ok=True)
+
+    def _name(self, temporary: Path, sop_uid: str, shelf: str = RECEIVED) -> str:
+        relative = _relative(sop_uid, shelf)
         target = self.root / relative
         self._make(target.parent)
         temporary.replace(target)
@@ -104,8 +110,8 @@ class Archive:
         if key in self._known:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        self._sync_folder(folder.parent)
-        self._sync_folder(self.root)
+        for above in (folder.parent, folder.parent.parent, self.root):
+            self._sync_folder(above)
         with self._lock:
             self._known.add(key)
 
@@ -123,9 +129,9 @@ class Archive:
             os.close(descriptor)
 
 
-def _relative(sop_uid: str) -> str:
+def _relative(sop_uid: str, shelf: str) -> str:
     digest = hashlib.sha256(sop_uid.encode()).hexdigest()
-    return f"{digest[:2]}/{digest[2:4]}/{digest}.dcm"
+    return f"{shelf}/{digest[:2]}/{digest[2:4]}/{digest}.dcm"
 
 
 def _write_all(descriptor: int, content: bytes | memoryview) -> None:

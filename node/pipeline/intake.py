@@ -67,8 +67,8 @@ class Intake:
         with self._one_at_a_time[hash(header.sop_instance_uid) % STRIPES]:
             if self._is_known(header, sha256):
                 return self._noted("duplicate", header, origin, len(received.encoded))
-            head = file_head(header, origin.calling_aet)
-            path = self._archive.put(header.sop_instance_uid, (head, received.encoded))
+            head = meta_group(header, origin.calling_aet)
+            path = self._archive.put(header.sop_instance_uid, head, (received.encoded,))
             try:
                 self._commit(header, sha256, len(received.encoded), path, origin)
             except SQLAlchemyError as error:
@@ -139,8 +139,8 @@ class Intake:
             return frozenset[str]().union(*self._open.values())
 
 
-def file_head(header: InstanceHeader, source_aet: str) -> bytes:
-    """Preamble, prefix and file meta group (PS3.10 section 7.1) for a data set stored as received."""
+def meta_group(header: InstanceHeader, source_aet: str) -> bytes:
+    """The file meta group (PS3.10 section 7.1) for a data set stored as received."""
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
     meta.MediaStorageSOPClassUID = UID(header.sop_class_uid)
@@ -151,7 +151,7 @@ def file_head(header: InstanceHeader, source_aet: str) -> bytes:
     meta.SourceApplicationEntityTitle = source_aet[:16]
     buffer = DicomBytesIO()
     write_file_meta_info(buffer, meta, enforce_standard=True)
-    return bytes(128) + b"DICM" + buffer.getvalue()
+    return buffer.getvalue()
 
 
 def digest_of(instances: Iterable[tuple[str, str]]) -> str:
