@@ -1,7 +1,8 @@
 """The archive: complete DICOM files in a folder, durable before they have their name.
 
-Owns the layout ``root/received|results/xx/yy/<sha256 of the SOP Instance UID>.dcm`` and ``root/tmp``; a path is never made of text that
-a peer sent. A file is written in ``tmp``, synced, renamed, and its folder is synced: it exists whole or not at all.
+Owns the layout ``root/received|results/xx/yy/<sha256 of the SOP Instance UID>.dcm`` and ``root/tmp``; a path is never
+made of text that a peer sent. A file is written in ``tmp``, synced, renamed, and its folder is synced: it exists whole
+or not at all.
 Knows no database and no data set.
 """
 
