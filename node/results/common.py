@@ -1,0 +1,193 @@
+"""What every object we write shares: identity from the source, our equipment, times, derived UIDs, encoding.
+
+The source header is normalised on a copy: missing type 2 attributes become empty, illegal enumerations are dropped,
+text is written in UTF-8. Patient and study modules (PS3.3 C.7.1, C.7.2) are copied whole; nothing of the scanner's
+series or equipment is. Every date and time comes from the analysis, so that a rerun writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from datetime import timedelta, timezone
+from typing import Any
+
+from pydicom import DataElement, Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from models.api import RESEARCH_USE_ONLY, Prediction
+from node.core.uids import PRODUCT_UID, derive
+from node.results.record import AnalysisRecord, BuiltObject
+
+OUTPUT_SCHEMA = "1"  # any change of what is written for the same input raises it, and with it every UID
+PATIENT = (
+    "PatientName", "PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "TypeOfPatientID",
+    "PatientBirthDate", "PatientBirthTime", "PatientSex", "OtherPatientIDsSequence", "OtherPatientNames",
+    "PatientAge", "PatientSize", "PatientWeight", "EthnicGroup", "PatientComments", "PatientIdentityRemoved",
+    "DeidentificationMethod", "DeidentificationMethodCodeSequence",
+)  # fmt: skip
+STUDY = (
+    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "IssuerOfAccessionNumberSequence",
+    "ReferringPhysicianName", "StudyDescription", "ProcedureCodeSequence", "TimezoneOffsetFromUTC",
+)  # fmt: skip
+TYPE_2 = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+SEXES = ("M", "F", "O", "")
+IR58_ESCAPE = "\x1b$)A"  # pydicom leaves it in names decoded from ISO 2022 IR 58
+
+
+def source_of(header: Dataset) -> Dataset:
+    """A normalised copy of a source header: what results are built from. UTF-8; never the original itself."""
+    copy = Dataset()
+    for keyword in (*PATIENT, *STUDY, *IMAGE):
+        element = _element(header, keyword)
+        if element is not None:
+            copy.add(element)
+    for keyword in TYPE_2:
+        if keyword not in copy:
+            setattr(copy, keyword, "")
+    if copy.PatientSex not in SEXES:
+        copy.PatientSex = ""
+    copy.SpecificCharacterSet = "ISO_IR 192"
+    copy.file_meta = FileMetaDataset()
+    copy.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    return copy
+
+
+IMAGE = (
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns", "PatientOrientation",
+    "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio", "BurnedInAnnotation", "InstanceNumber",
+    "SeriesNumber", "RequestAttributesSequence", "FrameOfReferenceUID", "Manufacturer", "ManufacturerModelName",
+)  # fmt: skip
+
+
+def _element(header: Dataset, keyword: str) -> DataElement | None:
+    """A decoded element whose text is clean, or None where it is absent or cannot be understood."""
+    try:
+        element = header[keyword]
+    except Exception:  # noqa: BLE001 - absent, or a value that pydicom cannot convert
+        return None
+    if element.VR == "SQ":
+        items = [_clean_item(item) for item in element.value]
+        return DataElement(element.tag, "SQ", Sequence(items)) if items else None
+    if element.VM == 0 or element.value is None:
+        return DataElement(element.tag, element.VR, "")
+    return DataElement(element.tag, element.VR, _clean(element.VR, element.value))
+
+
+def _clean_item(item: Dataset) -> Dataset:
+    result = Dataset()
+    for tag in item.keys():  # noqa: SIM118 - iterating a Dataset gives elements
+        element = _element(item, tag)  # type: ignore[arg-type]
+        if element is not None:
+            result.add(element)
+    return result
+
+
+def _clean(vr: str, value: Any) -> Any:
+    if vr == "PN":
+        return str(value).replace(IR58_ESCAPE, "")
+    if vr in ("LO", "SH", "LT", "ST", "UC", "UT"):
+        return str(value).replace(IR58_ESCAPE, "") if isinstance(value, str) else value
+    return value
+
+
+def text_of(source: Dataset, keyword: str) -> str:
+    return str(source.get(keyword, "") or "")
+
+
+def stamp(record: AnalysisRecord, source: Dataset) -> tuple[str, str]:
+    """(DA, TM) of the analysis in the source's zone, the configured one, or UTC."""
+    moment = record.started_at.astimezone(_zone(zone_text(record, source)))
+    return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S.%f")
+
+
+def zone_text(record: AnalysisRecord, source: Dataset) -> str:
+    """Timezone Offset From UTC (0008,0201) to write; empty for none."""
+    return text_of(source, "TimezoneOffsetFromUTC") or record.settings.timezone
+
+
+def _zone(text: str) -> timezone:
+    try:
+        sign = -1 if text[0] == "-" else 1
+        return timezone(sign * timedelta(hours=int(text[1:3]), minutes=int(text[3:5])))
+    except (IndexError, ValueError):
+        return timezone(timedelta(0))
+
+
+def identity(record: AnalysisRecord) -> tuple[str, ...]:
+    """Everything besides pixels that decides the bytes: the parts of every derived UID."""
+    models = sorted(
+        {f"{p.model.system} {p.model.version} {p.model.weights_sha256}" for i in record.images for p in i.predictions}
+        | {f"{i.lungs.model.system} {i.lungs.model.weights_sha256}" for i in record.images if i.lungs}
+    )
+    settings = "|".join(str(value) for value in vars(record.settings).values())
+    facts = (record.instance_set_digest, record.config_digest, record.software_version, OUTPUT_SCHEMA, settings)
+    return (text_of(record.reference, "StudyInstanceUID"), *facts, record.started_at.isoformat(), *models)
+
+
+def series_uid(record: AnalysisRecord, kind: str) -> str:
+    """One series for each study and kind of object, whatever the analysis: a newer report joins the older."""
+    return derive("series", text_of(record.reference, "StudyInstanceUID"), kind)
+
+
+def instance_uid(record: AnalysisRecord, kind: str, *index: str) -> str:
+    return derive(kind, *identity(record), *index)
+
+
+def tracking_uid(study_uid: str, sop_uid: str, system: str, number: int) -> str:
+    """Tracking Unique Identifier (112040, DCM) of one lesion, stable over reruns."""
+    return derive("tracking", study_uid, sop_uid, system, str(number))
+
+
+def device_uid(models: Iterable[Prediction]) -> str:
+    """Device UID (0018,1002) of the algorithm: another model is another device."""
+    return derive("device", *sorted({p.model.weights_sha256 for p in models}))
+
+
+def finish(ds: Dataset, record: AnalysisRecord, source: Dataset, sop_class: str, uid: str, series: str) -> None:
+    """Set on a data set what all our objects have in common, over whatever a library wrote."""
+    day, time = stamp(record, source)
+    ds.SpecificCharacterSet = "ISO_IR 192"
+    for keyword in (*PATIENT, *STUDY):
+        if keyword in source:
+            ds[keyword] = source[keyword]
+    if zone := zone_text(record, source):
+        ds.TimezoneOffsetFromUTC = zone
+    ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID = UID(sop_class), UID(uid), UID(series)
+    ds.InstanceCreatorUID = UID(PRODUCT_UID)
+    ds.InstanceCreationDate, ds.InstanceCreationTime = day, time
+    ds.SeriesDate, ds.SeriesTime, ds.ContentDate, ds.ContentTime = day, time, day, time
+    ds.Manufacturer, ds.ManufacturerModelName = record.settings.manufacturer, record.settings.model_name
+    ds.DeviceSerialNumber, ds.SoftwareVersions = record.settings.device_serial_number, record.software_version
+    ds.ContentQualification = "RESEARCH"
+    ds.ContributingEquipmentSequence = [_algorithms(record, day, time)]
+
+
+def _algorithms(record: AnalysisRecord, day: str, time: str) -> Dataset:
+    """Contributing equipment: the processing software with a Device UID of its models."""
+    item, purpose = Dataset(), Dataset()
+    purpose.CodeValue, purpose.CodingSchemeDesignator = "109102", "DCM"
+    purpose.CodeMeaning = "Processing Equipment"
+    item.PurposeOfReferenceCodeSequence = [purpose]
+    item.Manufacturer, item.ManufacturerModelName = record.settings.manufacturer, record.settings.model_name
+    item.SoftwareVersions = record.software_version
+    item.DeviceUID = UID(device_uid(p for image in record.images for p in image.predictions))
+    item.ContributionDateTime = day + time
+    item.ContributionDescription = RESEARCH_USE_ONLY
+    return item
+
+
+def encode(ds: Dataset, kind: str) -> BuiltObject:
+    """The Part 10 file."""
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.ImplementationClassUID = UID(PRODUCT_UID)
+    buffer = io.BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return BuiltObject(kind, str(ds.SOPInstanceUID), str(ds.SOPClassUID), str(ds.SeriesInstanceUID), buffer.getvalue())

@@ -1,0 +1,83 @@
+"""The heat map as a Secondary Capture image (PS3.3 A.8.1), RGB, lossless, in the matrix of the source film."""
+
+from __future__ import annotations
+
+from pydicom import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage
+
+from models.api import RESEARCH_USE_ONLY, Prediction
+from node.results import common, render
+from node.results.record import AnalysisRecord, BuiltObject, ImageOutcome
+
+
+def heat_map(record: AnalysisRecord, outcome: ImageOutcome, prediction: Prediction, number: int) -> BuiltObject:
+    """One system's heat on one film. ``number``: Instance Number in the series of its system."""
+    source = common.source_of(outcome.header)
+    kind = f"sc-{prediction.model.system}"
+    uid = common.instance_uid(record, kind, common.text_of(source, "SOPInstanceUID"))
+    ds = Dataset()
+    common.finish(ds, record, source, SecondaryCaptureImageStorage, uid, common.series_uid(record, kind))
+    ds.Modality, ds.ConversionType = "OT", "WSD"  # workstation
+    ds.BodyPartExamined = "CHEST"  # an unpaired part: without it Laterality (2C) would be missing
+    ds.SeriesNumber, ds.InstanceNumber = record.settings.series_number_base + 1 + _rank(record, prediction), number
+    ds.SeriesDescription = f"AI heat map {prediction.model.system} (not for diagnosis)"[:64]
+    ds.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
+    day, time = common.stamp(record, source)
+    ds.DateOfSecondaryCapture, ds.TimeOfSecondaryCapture = day, time
+    ds.SecondaryCaptureDeviceManufacturer = record.settings.manufacturer
+    ds.SecondaryCaptureDeviceManufacturerModelName = record.settings.model_name
+    ds.SecondaryCaptureDeviceSoftwareVersions = record.software_version
+    ds.PatientOrientation = source.get("PatientOrientation", "") or ""
+    _derivation(ds, source, prediction)
+    _burned_in(ds, source)
+    if "PixelAspectRatio" in source and source.PixelAspectRatio:
+        ds.PixelAspectRatio = source.PixelAspectRatio
+    ds.ImageComments = f"{RESEARCH_USE_ONLY}. {prediction.model.name} {prediction.model.version}"
+    _pixels(ds, render.heat_map(outcome.image, outcome.lungs, prediction))
+    return common.encode(ds, "sc")
+
+
+def _rank(record: AnalysisRecord, prediction: Prediction) -> int:
+    systems = dict.fromkeys(p.model.system for image in record.images for p in image.predictions)
+    return list(systems).index(prediction.model.system)
+
+
+def _derivation(ds: Dataset, source: Dataset, prediction: Prediction) -> None:
+    """Source image and how the picture was derived from it (PS3.3 C.7.6.1.1.3, C.12.4.1.1)."""
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    item.SpatialLocationsPreserved = "YES"
+    item.PurposeOfReferenceCodeSequence = [
+        code("121322", "DCM", "Source image for image processing operation")  # CID 7202
+    ]
+    ds.SourceImageSequence = [item]
+    ds.DerivationDescription = f"Heat of {prediction.model.name} over the film. {RESEARCH_USE_ONLY}."
+    ds.DerivationCodeSequence = [code("130403", "DCM", "Gradient-weighted class activation")]  # CID 217
+    series, reference = Dataset(), Dataset()
+    series.SeriesInstanceUID = source.SeriesInstanceUID
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    series.ReferencedInstanceSequence = [reference]
+    ds.ReferencedSeriesSequence = [series]
+
+
+def code(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return item
+
+
+def _burned_in(ds: Dataset, source: Dataset) -> None:
+    """(0028,0301) speaks of identifying text, of which the overlay adds none: what the source says, if it does."""
+    said = common.text_of(source, "BurnedInAnnotation")
+    if said in ("YES", "NO"):
+        ds.BurnedInAnnotation = said
+    ds.RecognizableVisualFeatures = "NO"
+
+
+def _pixels(ds: Dataset, picture: render.RGB) -> None:
+    ds.Rows, ds.Columns = picture.shape[:2]
+    ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PlanarConfiguration = 3, "RGB", 0
+    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
+    ds.LossyImageCompression = "00"
+    content = picture.tobytes()
+    ds.PixelData = content + b"\0" * (len(content) % 2)
