@@ -1,0 +1,99 @@
+"""A receiver with its own archive and database in this process, without analysis: what the DICOM tests talk to."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+
+from pydicom.filereader import read_file_meta_info, read_preamble
+from sqlalchemy import text
+
+from node.archive import Archive
+from node.core import settings
+from node.db import schema
+from node.db.session import Database, sqlite_url
+from node.dimse.scp import Receiver
+from node.pipeline.intake import Intake
+from tests.sending import Encoded
+
+
+@dataclass
+class Station:
+    archive: Archive
+    database: Database
+    intake: Intake
+    receiver: Receiver
+
+    @property
+    def port(self) -> int:
+        return self.receiver.port
+
+    def rows(self, sql: str, **values: object) -> list[dict[str, object]]:
+        with self.database.read() as session:
+            return [dict(row._mapping) for row in session.execute(text(sql), values)]
+
+    def stored(self, sop_uid: str) -> bytes | None:
+        """The encoded data set as the archive holds it; None when there is no row."""
+        found = self.rows("SELECT path, sha256, bytes FROM instances WHERE sop_uid = :uid", uid=sop_uid)
+        if not found:
+            return None
+        content = data_set_of(self.archive.path(str(found[0]["path"])))
+        assert hashlib.sha256(content).hexdigest() == found[0]["sha256"]
+        assert len(content) == found[0]["bytes"]
+        return content
+
+    def files(self) -> list[Path]:
+        return [path for path in self.archive.root.rglob("*") if path.is_file()]
+
+    def refusals(self) -> list[tuple[int, str]]:
+        return [(int(str(row["status"])), str(row["reason"])) for row in self.rows("SELECT * FROM refusals")]
+
+
+def data_set_of(path: Path) -> bytes:
+    """A file without preamble and meta group: what travels."""
+    with path.open("rb") as file:
+        read_preamble(file, False)
+        file.seek(0)
+        read_file_meta_info(path)  # raises where the group is not in order
+    content = path.read_bytes()
+    stream = BytesIO(content)
+    stream.seek(132)
+    length = int.from_bytes(content[140:144], "little")  # (0002,0000) UL, PS3.10 section 7.1
+    assert content[132:136] == b"\x02\0\0\0"
+    return content[144 + length :]
+
+
+def as_sent(path: Path) -> Encoded:
+    meta = read_file_meta_info(path)
+    return Encoded(
+        str(meta.MediaStorageSOPClassUID),
+        str(meta.MediaStorageSOPInstanceUID),
+        str(meta.TransferSyntaxUID),
+        data_set_of(path),
+    )
+
+
+@contextmanager
+def station(folder: Path, **receive: object) -> Iterator[Station]:
+    """``receive``: settings of [receive] that differ from the defaults; ``aet`` too."""
+    effective = settings.load(flags={("node", "dicom_host"): "127.0.0.1", ("node", "dicom_port"): 0})
+    receive = {"min_free_bytes": 0, **receive}
+    wanted = dataclasses.replace(effective.receive, **receive)  # type: ignore[arg-type]
+    folder.mkdir(parents=True, exist_ok=True)
+    database = Database(sqlite_url(folder))
+    schema.migrate(database.engine)
+    archive = Archive(folder / "archive", wanted.fsync, wanted.min_free_bytes)
+    intake = Intake(database, archive, wanted.max_instance_bytes, lambda: datetime.now(UTC))
+    receiver = Receiver(effective.node, wanted, intake)
+    receiver.start()
+    try:
+        yield Station(archive, database, intake, receiver)
+    finally:
+        receiver.stop(5)
+        database.close()
