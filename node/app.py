@@ -17,6 +17,8 @@ import os
 import signal
 import sys
 import threading
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
@@ -26,13 +28,29 @@ from typing import IO, cast
 from models.api import Registry
 from node import __version__
 from node.archive import Archive
-from node.core import log, settings
+from node.core import log
+from node.core import settings as configuration
 from node.core.errors import Misconfigured
-from node.core.settings import Settings
-from node.db import schema, story
+from node.core.job import Job, JobKind
+from node.core.settings import Destination, Settings
+from node.core.study import StudyState
+from node.db import intake as study_rows
+from node.db import jobs, schema, story
 from node.db.session import Database, sqlite_url
+from node.dimse import scu
+from node.dimse.scp import Receiver
+from node.pipeline.analyse import Analyse
+from node.pipeline.completeness import close_quiet_studies
+from node.pipeline.deliver import Deliver, Outcome
+from node.pipeline.intake import Intake
+from node.queue.embedded import Duties, Workers
+from node.queue.worker import Loop, bind_to_parent, stop_on_sigterm
+from node.web.server import Vitals, WebServer
 
 logger = logging.getLogger(__name__)
+COMPLETENESS_SECONDS, DELIVERY_SECONDS, TENDING_SECONDS = 0.25, 0.25, 0.5
+DRAIN_SECONDS = 60.0
+CRASHED = "its worker died"
 
 
 def now() -> datetime:
@@ -82,6 +100,7 @@ class Folders:
         try:
             for folder in (self.data, self.archive, self.run):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.ports.unlink(missing_ok=True)
         except OSError as error:
             raise Misconfigured(f"cannot use the data folder {self.data}: {error.strerror}") from error
 
@@ -94,3 +113,170 @@ def lock(folders: Folders) -> IO[str]:
     except BlockingIOError as error:
         raise Misconfigured(f"another node runs on {folders.data}") from error
     return handle
+
+
+def _archive(effective: Settings, folders: Folders) -> Archive:
+    return Archive(folders.archive, effective.receive.fsync, effective.receive.min_free_bytes)
+
+
+class Supervisor:
+    """Everything of one node but the analysis itself."""
+
+    def __init__(self, effective: Settings, folders: Folders) -> None:
+        self._settings, self._folders = effective, folders
+        self._key = pipeline_key(effective, open_registry())
+        self._database = Database(sqlite_url(folders.data))
+        self._archive = _archive(effective, folders)
+        self._intake = Intake(self._database, self._archive, effective.receive.max_instance_bytes, now)
+        self._receiver = Receiver(effective.node, effective.receive, self._intake)
+        self._deliver = Deliver(self._database, self._archive, effective.delivery, self._send, now)
+        self._duties = Duties()
+        self._workers = Workers(self._worker_command, effective.node.workers, self._worker_environment(), self._release)
+        self._web = WebServer(self._vitals(), effective.node.http_host, effective.node.http_port)
+
+    def start(self) -> None:
+        """Recover what a crash left, then open the doors; the ports are written when all of them are open."""
+        schema.migrate(self._database.engine)
+        self._archive.discard_temporaries()
+        with self._database.write() as session:
+            released = jobs.release(session, None, "the node was stopped")
+        tree = configuration.as_tree(self._settings)
+        self._folders.worker_settings.write_text(json.dumps(tree), encoding="utf-8")
+        self._receiver.start()
+        self._web.start()
+        self._workers.start()
+        self._duties.add("completeness", self._close_studies, COMPLETENESS_SECONDS)
+        self._duties.add("delivery", self._deliver.pump, DELIVERY_SECONDS)
+        self._duties.add("workers", self._workers.tend, TENDING_SECONDS)
+        self._duties.start()
+        ports = {"dicom": self._receiver.port, "http": self._web.port}
+        temporary = self._folders.run / "ports.json"
+        temporary.write_text(json.dumps(ports), encoding="utf-8")
+        temporary.replace(self._folders.ports)
+        log.event(logger, "node.started", version=__version__, jobs_released=released, **ports)
+
+    def stop(self) -> None:
+        """Drain: associations end, the duties stop, workers and deliveries finish what they are at."""
+        log.event(logger, "node.draining")
+        self._receiver.stop(DRAIN_SECONDS)
+        self._duties.stop()
+        self._workers.stop(DRAIN_SECONDS)
+        self._deliver.drain(DRAIN_SECONDS)
+        self._web.stop()
+        self._database.close()
+        self._folders.ports.unlink(missing_ok=True)
+        log.event(logger, "node.stopped")
+
+    def _close_studies(self) -> None:
+        close_quiet_studies(self._database, self._settings.completeness, self._key, self._intake.open_studies(), now())
+
+    def _worker_command(self, name: str) -> list[str]:
+        return [sys.executable, "-m", "node.cli", "worker", "--data", str(self._folders.data), "--name", name]
+
+    def _worker_environment(self) -> dict[str, str]:
+        threads = self._settings.node.threads_per_worker
+        threads = threads or max(1, (os.cpu_count() or 1) // max(1, self._settings.node.workers))
+        return {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+
+    def _release(self, worker: str) -> None:
+        with self._database.write() as session:
+            jobs.release(session, worker, CRASHED)
+
+    def _send(self, destination: Destination, files: Sequence[Path]) -> list[Outcome]:
+        delivery = self._settings.delivery
+        peer = scu.Peer(
+            destination.host,
+            destination.port,
+            destination.aet,
+            self._settings.node.aet,
+            delivery.acse_timeout_seconds,
+            delivery.dimse_timeout_seconds,
+        )
+        return [Outcome(sent.status, sent.comment, sent.delivered) for sent in scu.send(peer, files)]
+
+    def _vitals(self) -> Vitals:
+        return Vitals(
+            problems=self._problems,
+            counts=self._counts,
+            free_bytes=self._archive.free_bytes,
+            seconds_since=lambda at: (now() - at).total_seconds(),
+        )
+
+    def _counts(self) -> story.Counts:
+        with self._database.read() as session:
+            return story.counts(session)
+
+    def _problems(self) -> list[str]:
+        """Why the node is not ready, one sentence each."""
+        problems = []
+        if not self._archive.has_room():
+            problems.append("The archive's disk is nearly full; instances are refused with 0xA700 until there is room.")
+        wanted, alive = self._settings.node.workers, self._workers.alive()
+        if alive < wanted:
+            problems.append(f"{alive} of {wanted} workers run; the others are started again.")
+        return problems
+
+
+def serve(effective: Settings, data: Path) -> int:
+    """Run a node until SIGTERM or SIGINT; 0 when it drained."""
+    log.start(effective.node.log_level)
+    folders = Folders(data)
+    folders.make()
+    with lock(folders):
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        supervisor = Supervisor(effective, folders)
+        supervisor.start()
+        try:
+            while not stop.wait(1.0):
+                pass
+        finally:
+            supervisor.stop()
+    return 0
+
+
+def run_worker(data: Path, name: str) -> int:
+    """One analysis process; started by ``serve`` and bound to it."""
+    orphaned = bind_to_parent()
+    stop = stop_on_sigterm()
+    folders = Folders(data)
+    effective = configuration.from_tree(json.loads(folders.worker_settings.read_text(encoding="utf-8")))
+    log.start(effective.node.log_level)
+    database, registry = Database(sqlite_url(data)), open_registry()
+    analyse = Analyse(
+        database, _archive(effective, folders), registry, effective, __version__, now, lambda: not orphaned()
+    )
+    _warm_up(registry, effective)
+    log.event(logger, "worker.ready", worker=name)
+
+    def claim() -> Job | None:
+        with database.read() as session:
+            if not jobs.due(session, JobKind.ANALYSE, now()):
+                return None
+        with database.write() as session:
+            return jobs.claim(session, JobKind.ANALYSE, name, uuid.uuid4().hex[:12], now())
+
+    def failed(job: Job, sentence: str) -> None:
+        """Back to the queue; after one attempt more than allowed, which only writes the report, parked."""
+        final = job.attempts > effective.analysis.max_attempts
+        with database.write() as session:
+            kept = (jobs.park if final else jobs.give_back)(session, job, now(), sentence)
+            if kept:
+                then = StudyState.FAILED if final else StudyState.QUEUED
+                study_rows.move_study(session, job.subject_id, StudyState.ANALYSING, then)
+                study_rows.add_event(session, job.subject_id, now(), f"The analysis broke off: {sentence}.")
+
+    Loop(claim, analyse, failed).run(stop, orphaned)
+    return 0
+
+
+def _warm_up(registry: Registry, effective: Settings) -> None:
+    """Load every system before the first study; one that cannot be loaded says so in each result instead."""
+    analysis = effective.analysis
+    loads = [(registry.load_segmenter, analysis.segmenter), *((registry.load_film_system, s) for s in analysis.systems)]
+    for load, system in loads:
+        try:
+            load(system, analysis.device)
+        except Exception:
+            logger.exception("model.not_loaded", extra={"fields": {"system": system}})

@@ -15,9 +15,9 @@ from node.db import schema, story
 from node.db.session import Database, sqlite_url
 
 SHORT = {
-    "findings": "analysed_at study_uid modality system class probability decision threshold model_version".split(),
-    "lesions": "study_uid system class number x_px y_px x_mm y_mm area_px peak_heat inside_lung".split(),
-    "deliveries": "study_uid kind destination state attempts last_status comment delivered_at".split(),
+    "findings": ("analysed_at", "study_uid", "modality", "system", "class", "probability", "decision", "threshold"),
+    "lesions": ("study_uid", "system", "class", "number", "x_px", "y_px", "x_mm", "y_mm", "peak_heat", "inside_lung"),
+    "deliveries": ("study_uid", "kind", "destination", "state", "attempts", "last_status", "comment", "delivered_at"),
 }
 
 

@@ -13,11 +13,13 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from node import __version__
 from node.core import settings
 from node.core.errors import LungnodeError, Misconfigured
 
+Kind = Literal["findings", "lesions", "deliveries"]
 RESEARCH = "Research use only, not for diagnosis."
 
 
@@ -150,7 +152,7 @@ def _query(parsed: argparse.Namespace) -> int:
 
     names = "since until modality system class_name min_probability patient_id accession study_uid superseded_too"
     wanted = {name: getattr(parsed, name) for name in names.split()}
-    kind = "lesions" if parsed.lesions else "deliveries" if parsed.deliveries else "findings"
+    kind: Kind = "lesions" if parsed.lesions else "deliveries" if parsed.deliveries else "findings"
     return asking.query(parsed.data, wanted, kind, parsed.format)
 
 

@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -17,13 +17,9 @@ Format = Literal["table", "json", "csv"]
 FIELD_NAMES = {"class_name": "class"}  # a Python keyword cannot be a field
 
 
-class Record(Protocol):
-    __dataclass_fields__: dict[str, Any]
-
-
-def render(records: Sequence[Record], kind: type[Record], form: Format, short: Sequence[str] = ()) -> str:
-    """All records in one of three forms. ``short``: the columns of the table; empty for all."""
-    fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+def render(records: Sequence[object], kind: type[Any], form: Format, short: Sequence[str] = ()) -> str:
+    """Dataclass records of one ``kind`` in one of three forms. ``short``: the columns of the table; empty for all."""
+    fields = [field.name for field in dataclasses.fields(kind)]
     rows = [{FIELD_NAMES.get(name, name): _plain(getattr(record, name)) for name in fields} for record in records]
     names = [FIELD_NAMES.get(name, name) for name in fields]
     if form == "json":

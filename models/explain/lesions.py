@@ -68,15 +68,16 @@ def _grid_mask(mask: Mask) -> Mask:
 
 
 def _lesion(number: int, cluster: Cluster, field: Mask, rows: int, columns: int) -> Lesion:
-    scale = np.array([(columns - 1) / (GRID - 1), (rows - 1) / (GRID - 1)])
+    cell = np.array([columns / GRID, rows / GRID])
+    points = (cluster.points + 0.5) * cell - 0.5  # centres of grid cells in the source matrix
     centre = np.array(cluster.centre)
-    x, y = (centre * scale).tolist()
-    lengths, angle = _axes(cluster.points * scale)
+    x, y = points.mean(axis=0).tolist()
+    lengths, angle = _axes(points)
     inside = field[cluster.points[:, 1].astype(int), cluster.points[:, 0].astype(int)]
     return Lesion(
         number=number,
         centre_px=(x, y),
-        centre_unit=(float(centre[0]) / (GRID - 1), float(centre[1]) / (GRID - 1)),
+        centre_unit=(x / (columns - 1), y / (rows - 1)),
         area_px=len(cluster.points) * (rows / GRID) * (columns / GRID),
         dbscan_size=len(cluster.points),
         axis_lengths_px=lengths,
@@ -84,7 +85,7 @@ def _lesion(number: int, cluster: Cluster, field: Mask, rows: int, columns: int)
         peak_heat=cluster.peak,
         inside_lung=bool(field[round(float(centre[1])), round(float(centre[0]))]),
         lung_share=float(inside.mean()),
-        outline_px=_outline(cluster.points, scale, rows, columns),
+        outline_px=_outline(points, cell, rows, columns),
     )
 
 
@@ -97,14 +98,16 @@ def _axes(points: NDArray[np.float64]) -> tuple[tuple[float, float], float]:
 
 
 def _outline(
-    points: NDArray[np.float64], scale: NDArray[np.float64], rows: int, columns: int
+    points: NDArray[np.float64], cell: NDArray[np.float64], rows: int, columns: int
 ) -> tuple[tuple[float, float], ...]:
     """Convex hull of the points' cells, closed, inside the image."""
-    corners = np.concatenate([points + np.array(step) for step in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5))])
+    corners = np.concatenate(
+        [points + np.array(step) * cell for step in ((-0.5, -0.5), (-0.5, 0.5), (0.5, -0.5), (0.5, 0.5))]
+    )
     try:
         hull = corners[ConvexHull(corners).vertices]
     except QhullError:
         return ()
-    hull = np.clip(hull * scale, 0, (columns - 1, rows - 1))
+    hull = np.clip(hull, 0, (columns - 1, rows - 1))
     ring = [(float(x), float(y)) for x, y in hull]
     return (*ring, ring[0])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 import uvicorn
 from prometheus_client import CollectorRegistry, generate_latest
@@ -32,7 +33,7 @@ class Vitals:
     problems: Callable[[], list[str]]
     counts: Callable[[], Counts]
     free_bytes: Callable[[], int]
-    seconds_since: Callable[[object], float]
+    seconds_since: Callable[[datetime], float]
 
 
 class NodeMetrics(Collector):

@@ -1,0 +1,212 @@
+"""Rows of one analysis: what was looked at, found and made. The caller owns the transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from models.api import ModelIdentity, Prediction
+from node.core.job import JobKind
+from node.core.study import StudyState
+from node.db import jobs
+from node.db.tables import (
+    Analysis,
+    AnalysisModel,
+    Delivery,
+    Detail,
+    Finding,
+    Instance,
+    LesionRow,
+    Output,
+    SelectionRow,
+    Series,
+    Study,
+)
+
+
+@dataclass(frozen=True)
+class InstanceRow:
+    """One stored instance of a study, in the order of series and number."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    transfer_syntax_uid: str
+    modality: str
+    sha256: str
+    path: str
+    is_own_result: bool
+
+
+@dataclass(frozen=True)
+class NewAnalysis:
+    study_id: int
+    job_key: str
+    instance_set_digest: str
+    config_digest: str
+    reason: str  # empty when something was analysed
+    superseded: bool
+    instances_used: int
+    instances_left_out: int
+    started_at: datetime
+    analysed_at: datetime
+    stage_seconds: str  # JSON
+
+
+@dataclass(frozen=True)
+class NewLesion:
+    """A lesion with what only the node knows of it."""
+
+    tracking_uid: str
+    x_mm: float | None
+    y_mm: float | None
+
+
+@dataclass(frozen=True)
+class NewOutput:
+    kind: str
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    sha256: str
+    path: str
+
+
+def study_state(session: Session, study_id: int) -> tuple[str, StudyState]:
+    """(study UID, state)"""
+    study = session.get_one(Study, study_id, populate_existing=True)
+    return study.study_uid, StudyState(study.state)
+
+
+def instances_of(session: Session, study_id: int) -> list[InstanceRow]:
+    statement = (
+        select(Instance, Series)
+        .join(Series, Instance.series_id == Series.id)
+        .where(Series.study_id == study_id)
+        .order_by(Series.series_uid, Instance.instance_number, Instance.sop_uid)
+    )
+    return [
+        InstanceRow(
+            sop_instance_uid=instance.sop_uid,
+            sop_class_uid=instance.sop_class_uid,
+            series_instance_uid=series.series_uid,
+            transfer_syntax_uid=instance.transfer_syntax_uid,
+            modality=series.modality,
+            sha256=instance.sha256,
+            path=instance.path,
+            is_own_result=instance.is_own_result,
+        )
+        for instance, series in session.execute(statement).tuples()
+    ]
+
+
+def add_analysis(session: Session, new: NewAnalysis) -> int:
+    """The analysis; earlier ones of the study are superseded by one that is not."""
+    if not new.superseded:
+        session.execute(update(Analysis).where(Analysis.study_id == new.study_id).values(superseded=True))
+    row = Analysis(**{**vars(new), "outcome": "refused" if new.reason else "analysed"})
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def add_selection(session: Session, analysis_id: int, series_uid: str, sop_uid: str, taken: bool, reason: str) -> None:
+    session.add(
+        SelectionRow(analysis_id=analysis_id, series_uid=series_uid, sop_uid=sop_uid, taken=taken, reason=reason)
+    )
+
+
+def add_model(session: Session, analysis_id: int, model: ModelIdentity, refused: str = "") -> None:
+    session.add(
+        AnalysisModel(
+            analysis_id=analysis_id,
+            system=model.system,
+            name=model.name,
+            version=model.version,
+            weights_sha256=model.weights_sha256,
+            outcome="refused" if refused else "predicted",
+            reason=refused,
+        )
+    )
+
+
+def add_prediction(
+    session: Session,
+    analysis_id: int,
+    instance: InstanceRow,
+    prediction: Prediction,
+    lesions: Sequence[NewLesion],
+    details: Mapping[str, float],
+) -> None:
+    """Findings, lesions and further numbers of one system on one image. ``lesions`` beside those of the prediction."""
+    where = {"analysis_id": analysis_id, "sop_uid": instance.sop_instance_uid}
+    series, model = {"series_uid": instance.series_instance_uid}, prediction.model
+    for score in prediction.scores:
+        session.add(
+            Finding(
+                **where,
+                **series,
+                modality=instance.modality,
+                system=model.system,
+                model_version=model.version,
+                weights_sha256=model.weights_sha256,
+                class_name=score.name,
+                code_value=score.code.value,
+                code_scheme=score.code.scheme,
+                code_meaning=score.code.meaning,
+                probability=score.probability,
+                threshold=score.threshold,
+                decision=score.decision,
+            )
+        )
+    for lesion, more in zip(prediction.lesions, lesions, strict=True):
+        session.add(
+            LesionRow(
+                **where,
+                **series,
+                system=model.system,
+                class_name=prediction.heat_class or prediction.decided_class,
+                number=lesion.number,
+                tracking_uid=more.tracking_uid,
+                x_px=lesion.centre_px[0],
+                y_px=lesion.centre_px[1],
+                x_unit=lesion.centre_unit[0],
+                y_unit=lesion.centre_unit[1],
+                x_mm=more.x_mm,
+                y_mm=more.y_mm,
+                area_px=lesion.area_px,
+                dbscan_size=lesion.dbscan_size,
+                major_axis_px=lesion.axis_lengths_px[0],
+                minor_axis_px=lesion.axis_lengths_px[1],
+                angle_deg=lesion.angle_deg,
+                peak_heat=lesion.peak_heat,
+                inside_lung=lesion.inside_lung,
+                lung_share=lesion.lung_share,
+            )
+        )
+    for name, value in details.items():
+        session.add(Detail(**where, system=model.system, name=name, value=value))
+
+
+def add_output(session: Session, analysis_id: int, new: NewOutput, destinations: Sequence[str], now: datetime) -> None:
+    """An output with one delivery and one deliver job for each destination."""
+    output = Output(
+        analysis_id=analysis_id,
+        kind=new.kind,
+        sop_uid=new.sop_instance_uid,
+        sop_class_uid=new.sop_class_uid,
+        series_uid=new.series_instance_uid,
+        sha256=new.sha256,
+        path=new.path,
+    )
+    session.add(output)
+    session.flush()
+    for destination in destinations:
+        delivery = Delivery(output_id=output.id, destination=destination, state="waiting", attempts=0, comment="")
+        session.add(delivery)
+        session.flush()
+        jobs.add(session, JobKind.DELIVER, delivery.id, f"{new.sop_instance_uid}|{destination}", now)

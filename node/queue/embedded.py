@@ -1,0 +1,114 @@
+"""The queue on one machine: APScheduler runs the duties in threads; analysis runs in child processes.
+
+A duty that fails is logged and runs again at its next turn; a dead child is noticed, its claims are released by the
+caller's ``on_death``, and it is started again with a growing pause.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from node.core import log
+
+logger = logging.getLogger(__name__)
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds before a dead worker is started again
+
+
+class Duties:
+    """Periodic work. One run of a duty at a time; missed turns are made up for once."""
+
+    def __init__(self, threads: int = 4) -> None:
+        self._scheduler = BackgroundScheduler(
+            executors={"default": ThreadPoolExecutor(threads)},
+            job_defaults={"max_instances": 1, "coalesce": True, "misfire_grace_time": None},
+            timezone="UTC",
+        )
+
+    def add(self, name: str, function: Callable[[], object], seconds: float) -> None:
+        def run() -> None:
+            try:
+                function()
+            except Exception:
+                logger.exception("duty.failed", extra={"fields": {"duty": name}})
+
+        self._scheduler.add_job(run, "interval", seconds=seconds, id=name)
+
+    def start(self) -> None:
+        for library in ("apscheduler.executors.default", "apscheduler.scheduler"):
+            logging.getLogger(library).setLevel(logging.ERROR)  # a turn that is still running is no news
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """No new turn; waits for the turns that run."""
+        self._scheduler.shutdown(wait=True)
+
+
+@dataclass
+class _Child:
+    name: str
+    process: subprocess.Popen[bytes]
+    started: float
+    pause: float = FIRST_PAUSE
+    restart_at: float | None = None
+
+
+@dataclass(frozen=True)
+class Workers:
+    """``command(name)`` is the argument vector of one worker; ``on_death(name)`` releases what it held."""
+
+    command: Callable[[str], Sequence[str]]
+    count: int
+    environment: Mapping[str, str]
+    on_death: Callable[[str], object]
+    _children: list[_Child] = field(default_factory=list)
+
+    def start(self) -> None:
+        for number in range(self.count):
+            name = f"worker-{number + 1}"
+            self._children.append(_Child(name, self._spawn(name), time.monotonic()))
+
+    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(list(self.command(name)), env=dict(self.environment), stdin=subprocess.DEVNULL)
+        log.event(logger, "worker.started", worker=name, pid=process.pid)
+        return process
+
+    def tend(self) -> None:
+        """Notice the dead, release their claims, start them again when their pause is over."""
+        for child in self._children:
+            if child.process.poll() is None:
+                if time.monotonic() - child.started > LONGEST_PAUSE:
+                    child.pause = FIRST_PAUSE
+                continue
+            if child.restart_at is None:
+                log.event(logger, "worker.died", logging.ERROR, worker=child.name, exit_code=child.process.returncode)
+                self.on_death(child.name)
+                child.restart_at = time.monotonic() + child.pause
+                child.pause = min(child.pause * 2, LONGEST_PAUSE)
+            elif time.monotonic() >= child.restart_at:
+                child.process, child.started, child.restart_at = self._spawn(child.name), time.monotonic(), None
+
+    def alive(self) -> int:
+        return sum(child.process.poll() is None for child in self._children)
+
+    def stop(self, grace_seconds: float) -> None:
+        """SIGTERM lets each finish its present job; what remains after the grace is killed, by its own pid."""
+        for child in self._children:
+            if child.process.poll() is None:
+                child.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + grace_seconds
+        for child in self._children:
+            try:
+                child.process.wait(timeout=max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                log.event(logger, "worker.killed", logging.ERROR, worker=child.name, pid=child.process.pid)
+                child.process.kill()
+                child.process.wait()
+            self.on_death(child.name)

@@ -1,0 +1,69 @@
+"""The loop of one worker process: claim a job, handle it, again. Bound to its supervisor: it dies when that dies.
+
+The handler finishes the job itself, in the transaction that writes its results; the loop only gives it back or parks it
+when the handler raises.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from node.core import log
+from node.core.job import Job
+
+logger = logging.getLogger(__name__)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Loop:
+    """claim() -> the next job or None; handle(job); failed(job, sentence) gives it back or parks it."""
+
+    claim: Callable[[], Job | None]
+    handle: Callable[[Job], object]
+    failed: Callable[[Job, str], object]
+
+    def run(self, stop: threading.Event, orphaned: Callable[[], bool]) -> None:
+        while not stop.is_set() and not orphaned():
+            try:
+                job = self.claim()
+            except Exception:
+                logger.exception("worker.cannot_claim")
+                stop.wait(1.0)
+                continue
+            if job is None:
+                stop.wait(POLL_SECONDS)
+            else:
+                self._one(job)
+
+    def _one(self, job: Job) -> None:
+        log.event(logger, "job.started", job=job.id, kind=job.kind, attempt=job.attempts)
+        try:
+            self.handle(job)
+        except Exception as error:
+            logger.exception("job.failed", extra={"fields": {"job": job.id, "attempt": job.attempts}})
+            self.failed(job, f"{type(error).__name__} in attempt {job.attempts}")
+        else:
+            log.event(logger, "job.done", job=job.id, kind=job.kind)
+
+
+def bind_to_parent() -> Callable[[], bool]:
+    """Ask the kernel for SIGKILL when the parent dies; returns a check for the case that it is gone already."""
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    return lambda: os.getppid() != parent
+
+
+def stop_on_sigterm() -> threading.Event:
+    """An event that SIGTERM sets; SIGINT is the supervisor's to pass on."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return stop
