@@ -24,9 +24,6 @@ class Database:
         self.engine = _engine(url)
         self._readers = sessionmaker(self.engine, expire_on_commit=False)
         self._writers = sessionmaker(self.engine.execution_options(lungnode_write=True), expire_on_commit=False)
-        self._unsynced = _engine(url, synchronous="NORMAL") if url.startswith("sqlite") else self.engine
-        unsynced = self._unsynced.execution_options(lungnode_write=True)
-        self._unsynced_writers = sessionmaker(unsynced, expire_on_commit=False)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
@@ -35,26 +32,12 @@ class Database:
             yield session
 
     @contextmanager
-    def write_unsynced(self) -> Iterator[Session]:
-        """As ``write``, but on SQLite the commit may be lost in a power cut (never torn) until the caller has synced the
-        file system that holds ``folder``. For receipt, which syncs rows and files at once."""
-        with self._unsynced_writers.begin() as session:
-            yield session
-
-    @property
-    def folder(self) -> Path | None:
-        """Where the database file lies; None when a server keeps it."""
-        name = self.engine.url.database
-        return Path(name).parent if name and self.engine.dialect.name == "sqlite" else None
-
-    @contextmanager
     def read(self) -> Iterator[Session]:
         """A reading transaction with one consistent view."""
         with self._readers() as session:
             yield session
 
     def close(self) -> None:
-        self._unsynced.dispose()
         self.engine.dispose()
 
 
@@ -62,7 +45,7 @@ def sqlite_url(data: Path) -> str:
     return f"sqlite:///{data / 'lungnode.sqlite'}"
 
 
-def _engine(url: str, synchronous: str = "FULL") -> Engine:
+def _engine(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url)
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False})
@@ -71,7 +54,7 @@ def _engine(url: str, synchronous: str = "FULL") -> Engine:
     def on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # SQLAlchemy's BEGIN below, not the driver's
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
