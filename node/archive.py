@@ -1,6 +1,6 @@
 """The archive: complete DICOM files in a folder, durable before they have their name.
 
-Owns the layout ``root/received|results/xx/yy/<sha256 of the SOP Instance UID>.dcm`` and ``root/tmp``; a path is never
+Owns the layout ``root/received|results/xx/<sha256 of the SOP Instance UID>.dcm`` and ``root/tmp``; a path is never
 made of text that a peer sent. A file is written in ``tmp``, synced, renamed, and its folder is synced: it exists whole
 or not at all.
 Knows no database and no data set.
@@ -14,6 +14,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,6 +22,7 @@ from node.core.errors import OutOfResources
 
 PREAMBLE = bytes(128) + b"DICM"  # PS3.10 section 7.1
 RECEIVED, RESULTS = "received", "results"
+WRITERS = 16  # threads that write and sync; each holds one file
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
@@ -33,17 +35,23 @@ class Archive:
         self._tmp.mkdir(parents=True, exist_ok=True)
         self._known: set[str] = set()  # folders whose own entries are durable
         self._lock = threading.Lock()
+        self._writers = ThreadPoolExecutor(WRITERS, "archive")
 
     def put(self, sop_uid: str, meta: bytes, parts: Iterable[bytes | memoryview]) -> str:
         """Preamble, ``meta`` (the encoded file meta group) and ``parts`` as one file; its path relative to the root."""
+        return self.begin(meta, parts).name(sop_uid)
+
+    def begin(self, meta: bytes, parts: Iterable[bytes | memoryview]) -> Pending:
+        """As ``put``, but write and sync in a thread of their own: the caller checks the data set meanwhile."""
         temporary = self.new_temporary()
-        with _no_room_is_transient(), _removed_on_error(temporary):
-            with temporary.open("xb", buffering=0) as file:
-                _write_all(file.fileno(), PREAMBLE + meta)
-                for part in parts:
-                    _write_all(file.fileno(), part)
-                self._sync(file.fileno())
-            return self._name(temporary, sop_uid)
+        return Pending(self, temporary, self._writers.submit(self._write, temporary, meta, parts))
+
+    def _write(self, temporary: Path, meta: bytes, parts: Iterable[bytes | memoryview]) -> None:
+        with _no_room_is_transient(), _removed_on_error(temporary), temporary.open("xb", buffering=0) as file:
+            _write_all(file.fileno(), PREAMBLE + meta)
+            for part in parts:
+                _write_all(file.fileno(), part)
+            self._sync(file.fileno())
 
     def adopt(self, temporary: Path, sop_uid: str) -> str:
         """Take a complete file that was written under ``new_temporary()``; its path relative to the root."""
@@ -106,12 +114,12 @@ class Archive:
         return relative
 
     def _make(self, folder: Path) -> None:
-        """``root/xx/yy`` and its entries in the folders above, durable, once per process."""
+        """``root/shelf/xx`` and its entries in the folders above, durable, once per process."""
         key = str(folder)
         if key in self._known:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        for above in (folder.parent, folder.parent.parent, self.root):
+        for above in (folder.parent, self.root):
             self._sync_folder(above)
         with self._lock:
             self._known.add(key)
@@ -130,9 +138,27 @@ class Archive:
             os.close(descriptor)
 
 
+class Pending:
+    """A file that is being written under a temporary name. Either ``name`` or ``drop`` must be called."""
+
+    def __init__(self, archive: Archive, temporary: Path, written: Future[None]) -> None:
+        self._archive, self._temporary, self._written = archive, temporary, written
+
+    def name(self, sop_uid: str) -> str:
+        """Wait until the content is durable, then give it its name; its path relative to the root."""
+        self._written.result()
+        with _no_room_is_transient(), _removed_on_error(self._temporary):
+            return self._archive._name(self._temporary, sop_uid)
+
+    def drop(self) -> None:
+        """Leave nothing of it. Never raises for a write that failed by itself."""
+        self._written.exception()
+        self._temporary.unlink(missing_ok=True)
+
+
 def _relative(sop_uid: str, shelf: str) -> str:
     digest = hashlib.sha256(sop_uid.encode()).hexdigest()
-    return f"{shelf}/{digest[:2]}/{digest[2:4]}/{digest}.dcm"
+    return f"{shelf}/{digest[:2]}/{digest}.dcm"
 
 
 def _write_all(descriptor: int, content: bytes | memoryview) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from typing import Any
@@ -15,7 +16,7 @@ from node.core import log
 from node.core.errors import InternalError, LungnodeError, Misconfigured
 from node.core.settings import Node, Receive
 from node.core.study import Origin
-from node.dimse import contexts
+from node.dimse import contexts, streaming
 from node.dimse.status import SUCCESS, status_of
 from node.pipeline.header import Received
 from node.pipeline.intake import Intake
@@ -27,7 +28,7 @@ class Receiver:
     """Listens once ``start`` returns; ``port`` is then the real one. ``stop`` lets associations end first."""
 
     def __init__(self, node: Node, receive: Receive, intake: Intake) -> None:
-        self._node, self._intake = node, intake
+        self._node, self._intake, self._largest = node, intake, receive.max_instance_bytes
         self._names: dict[Association, str] = {}
         self._ae = _application_entity(node, receive)
         self._server: Any = None
@@ -41,12 +42,24 @@ class Receiver:
         ]
         address = (self._node.dicom_host, self._node.dicom_port)
         try:
-            self._server = self._ae.start_server(address, block=False, evt_handlers=handlers)
+            self._server = self._listen(address, handlers)
         except OSError as error:
             raise Misconfigured(
                 f"the DICOM port {address[0]}:{address[1]} cannot be opened: {error.strerror}"
             ) from error
         log.event(logger, "receiver.listening", port=self.port)
+
+    def _listen(self, address: tuple[str, int], handlers: list[Any]) -> Any:
+        """The quick server; pynetdicom's own where its inner names have changed."""
+        if not streaming.usable():
+            log.event(logger, "receiver.ordinary", logging.WARNING, reason="this pynetdicom has other inner names")
+            return self._ae.start_server(address, block=False, evt_handlers=handlers)
+        server = self._ae.make_server(
+            address, evt_handlers=handlers, server_class=streaming.StreamingServer, largest=self._largest
+        )
+        threading.Thread(target=server.serve_forever, name="AcceptorServer", daemon=True).start()
+        self._ae._servers.append(server)  # for its shutdown
+        return server
 
     @property
     def port(self) -> int:

@@ -52,7 +52,9 @@ def read_header(received: Received, largest: int) -> InstanceHeader:
     end = len(data) if pixels is None else pixels
     if end > LARGEST_HEADER:
         raise BadDataSet("The header of the data set is too large.")
-    return _header(_decode(bytes(data[:end]), encoding), received)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom's remarks quote values
+        return _header(_decode(bytes(data[:end]), encoding), received)
 
 
 def _inflate(data: bytes | memoryview, largest: int) -> bytes:
@@ -69,12 +71,10 @@ def _inflate(data: bytes | memoryview, largest: int) -> bytes:
 
 
 def _decode(header: bytes, encoding: Encoding) -> Dataset:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return read_dataset(io.BytesIO(header), encoding.implicit, encoding.little)
-        except Exception as error:
-            raise BadDataSet("The header of the data set cannot be read.") from error
+    try:
+        return read_dataset(io.BytesIO(header), encoding.implicit, encoding.little)
+    except Exception as error:
+        raise BadDataSet("The header of the data set cannot be read.") from error
 
 
 def _header(ds: Dataset, received: Received) -> InstanceHeader:
@@ -135,9 +135,7 @@ def _number(ds: Dataset, keyword: str) -> int | None:
 
 
 def _value(ds: Dataset, keyword: str) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return ds.get(keyword)
-        except Exception:  # noqa: BLE001 - a value pydicom cannot convert counts as absent
-            return None
+    try:
+        return ds.get(keyword)
+    except Exception:  # noqa: BLE001 - a value pydicom cannot convert counts as absent
+        return None

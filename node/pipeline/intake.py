@@ -7,6 +7,7 @@ of the sender's connection, the same instance may come again: the same bytes are
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import logging
 import threading
@@ -22,7 +23,7 @@ from pydicom.uid import UID
 from sqlalchemy.exc import SQLAlchemyError
 
 from node import __version__
-from node.archive import Archive
+from node.archive import Archive, Pending
 from node.core import log
 from node.core.errors import BadDataSet, Conflict, LungnodeError, OutOfResources
 from node.core.study import InstanceHeader, Origin
@@ -33,6 +34,7 @@ from node.pipeline.header import Received, read_header
 
 logger = logging.getLogger(__name__)
 STRIPES = 256
+PLACE = b"7"  # a whole UID of it is none that occurs
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,22 @@ class Intake:
             raise BadDataSet(f"The data set is larger than the limit of {self._largest} bytes.")
         if not self._archive.has_room(len(received.encoded)):
             raise OutOfResources("the archive's disk is nearly full")
-        header = read_header(received, self._largest)
-        sha256 = hashlib.sha256(received.encoded).hexdigest()
+        pending = self._archive.begin(meta_group(received, origin.calling_aet), (received.encoded,))
+        try:
+            sha256 = hashlib.sha256(received.encoded).hexdigest()
+            header = read_header(received, self._largest)
+            return self._keep(received, origin, header, sha256, pending)
+        finally:
+            pending.drop()
+
+    def _keep(
+        self, received: Received, origin: Origin, header: InstanceHeader, sha256: str, pending: Pending
+    ) -> Receipt:
+        """Give the written file its name and commit its rows, unless the instance is known."""
         with self._one_at_a_time[hash(header.sop_instance_uid) % STRIPES]:
             if self._is_known(header, sha256):
                 return self._noted("duplicate", header, origin, len(received.encoded))
-            head = meta_group(header, origin.calling_aet)
-            path = self._archive.put(header.sop_instance_uid, head, (received.encoded,))
+            path = pending.name(header.sop_instance_uid)
             try:
                 self._commit(header, sha256, len(received.encoded), path, origin)
             except SQLAlchemyError as error:
@@ -139,16 +150,25 @@ class Intake:
             return frozenset[str]().union(*self._open.values())
 
 
-def meta_group(header: InstanceHeader, source_aet: str) -> bytes:
+def meta_group(received: Received, source_aet: str) -> bytes:
     """The file meta group (PS3.10 section 7.1) for a data set stored as received."""
+    uid = received.sop_instance_uid.strip("\0 ").encode("ascii", "replace")[:64]
+    uid += bytes(len(uid) % 2)
+    form = _meta_form(received.sop_class_uid, received.transfer_syntax_uid, source_aet[:16], len(uid))
+    return form.replace(PLACE * len(uid), uid)
+
+
+@functools.lru_cache(256)
+def _meta_form(sop_class_uid: str, transfer_syntax_uid: str, source_aet: str, length: int) -> bytes:
+    """A meta group in which the SOP Instance UID of ``length`` bytes stands as so many ``PLACE``."""
     meta = FileMetaDataset()
     meta.FileMetaInformationVersion = b"\x00\x01"
-    meta.MediaStorageSOPClassUID = UID(header.sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(header.sop_instance_uid)
-    meta.TransferSyntaxUID = UID(header.transfer_syntax_uid)
+    meta.MediaStorageSOPClassUID = UID(sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(PLACE.decode() * length)
+    meta.TransferSyntaxUID = UID(transfer_syntax_uid)
     meta.ImplementationClassUID = UID(PRODUCT_UID)
     meta.ImplementationVersionName = f"LUNGNODE_{__version__}"
-    meta.SourceApplicationEntityTitle = source_aet[:16]
+    meta.SourceApplicationEntityTitle = source_aet
     buffer = DicomBytesIO()
     write_file_meta_info(buffer, meta, enforce_standard=True)
     return buffer.getvalue()

@@ -26,7 +26,7 @@ def test_a_file_is_preamble_meta_and_parts(archive: Archive) -> None:
     path = archive.put(UID, b"meta", (b"one", memoryview(b"two")))
     assert archive.path(path).read_bytes() == bytes(128) + b"DICM" + b"metaonetwo"
     digest = hashlib.sha256(UID.encode()).hexdigest()
-    assert path.endswith(f"{digest[:2]}/{digest[2:4]}/{digest}.dcm")
+    assert path.endswith(f"{digest[:2]}/{digest}.dcm")
     assert list((archive.root / "tmp").iterdir()) == []
 
 

@@ -20,6 +20,7 @@ from node.db import schema
 from node.db.session import Database, sqlite_url
 from node.dimse.scp import Receiver
 from node.pipeline.intake import Intake
+from tests.films import Film, drawn, encoded, wrap
 from tests.sending import Encoded
 
 
@@ -97,3 +98,7 @@ def station(folder: Path, **receive: object) -> Iterator[Station]:
     finally:
         receiver.stop(5)
         database.close()
+
+
+def film(seed: str, size: int = 64, **changes: object) -> Encoded:
+    return encoded(wrap(Film(drawn(1, size), seed, **changes)))  # type: ignore[arg-type]

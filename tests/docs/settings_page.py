@@ -15,7 +15,7 @@ HEAD = """\
 
 Every setting, its default and its meaning, written from `config/node.toml`. A file given by `--config` names only what
 differs. Strongest first: command-line flag, environment variable, `--config` file, `config/node.toml`. An unknown
-section, key or `LUNGNODE_` variable refuses to start with a sentence, as does a value of the wrong type or out of range.
+section, key or `LUNGNODE_` variable refuses to start with a sentence, as does a value of a wrong type or out of range.
 
 Environment: `LUNGNODE_SECTION_KEY`, lists with commas, for example `LUNGNODE_NODE_WORKERS=2` and
 `LUNGNODE_DELIVERY_DESTINATIONS=PACS@pacs.example:104,ARCHIVE@archive.example:104`.

@@ -1,0 +1,344 @@
+"""A quicker way through pynetdicom for C-STORE: data set fragments go from the socket into one buffer.
+
+pynetdicom copies a data set five times and hands it between two threads that sleep while they wait. Here the provider's
+thread, in state Sta6 and between messages, looks at each P-DATA PDU: one that holds a complete C-STORE-RQ command on an
+accepted context is served on the spot, with pynetdicom's own decoder, handler and response; everything else is put back
+and takes the ordinary way. The names used are semi-private, hence the pinned version; ``usable`` says whether they are
+all there, and the receiver takes the ordinary server where they are not.
+
+It also mends two waits of the ordinary way: a peer that closes before it asks for an association frees its place at
+once, and a peer that goes silent within a PDU is dropped after the network timeout.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import queue
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from typing import Any, cast
+
+from pynetdicom import association, dul, evt, transport
+from pynetdicom.association import Association
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.service_class import StorageServiceClass
+from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+
+logger = logging.getLogger(__name__)
+P_DATA_TF = 0x04  # PS3.8 section 9.3.5
+COMMAND, LAST = 0x01, 0x02  # bits of the message control header, PS3.8 Annex E.2
+NO_DATA_SET = 0x0101  # PS3.7 section E.1
+FIRST_BUFFER, LARGEST_SPARE = 1 << 20, 1 << 25
+LARGEST_COMMAND_PDU = 1 << 22  # a first PDU above it takes the ordinary way
+RECEIVE_BUFFER = 1 << 20  # of the kernel
+LINGER_SECONDS = 0.02  # wait for the next request of a busy sender before going back to the provider's loop
+POLL_SECONDS = 0.1
+
+
+def usable() -> bool:
+    """Whether this pynetdicom has every name that the quick way is built on."""
+    needed = (
+        (DULServiceProvider, ("_read_pdu_data", "receive_pdu", "_process_recv_primitive", "kill_dul")),
+        (AssociationSocket, ("recv", "ready")),
+        (RequestHandler, ("_create_association",)),
+        (DIMSEMessage, ("decode_msg", "message_to_primitive")),
+        (association, ("DULServiceProvider",)),
+        (transport, ("AssociationSocket",)),
+        (dul, ("StateMachine",)),
+    )
+    return all(hasattr(owner, name) for owner, names in needed for name in names)
+
+
+class Encoded(io.BytesIO):
+    """A data set as received, without another copy: pynetdicom asks for a BytesIO, the handler for ``getbuffer``."""
+
+    def __init__(self, content: memoryview) -> None:
+        super().__init__()
+        self._content = content
+
+    def getbuffer(self) -> memoryview:
+        return self._content
+
+
+class _Unusual(Exception):
+    """The peer sent a fragment that cannot belong to the message under way."""
+
+
+class _Dropped(Exception):
+    """The peer broke the message off with another PDU, which is put back: an abort, say."""
+
+
+class StreamingSocket(AssociationSocket):
+    """A socket that takes bytes back, reads into a buffer, and never waits for ever."""
+
+    def __init__(self, assoc: Association, client_socket: socket.socket) -> None:
+        super().__init__(assoc, client_socket=client_socket)
+        self._returned = bytearray()
+        client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        client_socket.settimeout(assoc.network_timeout)
+
+    @property
+    def ready(self) -> bool:
+        return bool(self._returned) or super().ready
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """As the original: what has come of ``nr_bytes`` when the connection ends."""
+        content = bytearray()
+        while len(content) < nr_bytes:  # in steps: the length is only what the peer claims
+            step = bytearray(min(nr_bytes - len(content), FIRST_BUFFER))
+            done = self.fill(memoryview(step))
+            content += step if done == len(step) else step[:done]
+            if done < len(step):
+                break
+        return content
+
+    def put_back(self, content: bytes | bytearray | memoryview) -> None:
+        self._returned[:0] = content
+
+    def fill(self, target: memoryview) -> int:
+        """Read until ``target`` is full or the connection ends; how much was read. OSError on silence and faults."""
+        done = min(len(self._returned), len(target))
+        if done:
+            target[:done] = self._returned[:done]
+            del self._returned[:done]
+        connection = cast(socket.socket, self.socket)
+        while done < len(target):
+            count = connection.recv_into(target[done:])
+            if not count:
+                break
+            done += count
+        return done
+
+    def comes_within(self, seconds: float) -> bool:
+        """Whether there is something to read before ``seconds`` have passed."""
+        if self._returned:
+            return True
+        if self.socket is None:
+            return False
+        try:
+            poll = select.poll()
+            poll.register(self.socket, select.POLLIN)
+            return bool(poll.poll(seconds * 1000))
+        except (OSError, ValueError):
+            return False
+
+
+class StreamingProvider(DULServiceProvider):
+    """The upper layer provider with the quick way for C-STORE. ``largest``: bytes of a data set that are kept."""
+
+    largest = 1 << 62
+    _spare = bytearray()  # the last data set's memory, for the next one: zeroing megabytes takes as long as receiving
+
+    def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:
+        """As the original, but a peer that has gone is not waited for."""
+        if not wait or timeout is None:
+            return super().receive_pdu(wait, timeout)
+        end = time.monotonic() + timeout
+        while not self._kill_thread and (left := end - time.monotonic()) > 0:
+            primitive = super().receive_pdu(True, min(POLL_SECONDS, left))
+            if primitive is not None:
+                return primitive
+        return super().receive_pdu(False)
+
+    def _read_pdu_data(self) -> None:
+        connection = self.socket
+        if not isinstance(connection, StreamingSocket) or not self._between_messages():
+            super()._read_pdu_data()
+            return
+        try:
+            served = self._serve_store(connection)
+            while served and self._between_messages() and connection.comes_within(LINGER_SECONDS):
+                served = self._serve_store(connection)
+            if served:
+                return
+        except _Dropped:
+            pass
+        except _Unusual:
+            self.event_queue.put("Evt19")  # invalid PDU: the association is aborted
+            return
+        except OSError:
+            self.event_queue.put("Evt17")  # transport connection closed
+            return
+        super()._read_pdu_data()
+
+    def _between_messages(self) -> bool:
+        return (
+            self.state_machine.current_state == "Sta6"
+            and self.assoc.is_established
+            and self.assoc.dimse.message is None
+            and self.assoc.dimse.msg_queue.empty()
+            and self.to_provider_queue.empty()
+            and self.event_queue.empty()
+            and not self._kill_thread
+        )
+
+    def _serve_store(self, connection: StreamingSocket) -> bool:
+        """Receive and answer one C-STORE; False with everything put back when the next PDU does not begin one."""
+        head = connection.recv(6)
+        if len(head) < 6 or head[0] != P_DATA_TF:
+            connection.put_back(head)
+            return False
+        (length,) = struct.unpack(">L", head[2:6])
+        if length > LARGEST_COMMAND_PDU:
+            connection.put_back(head)
+            return False
+        body = connection.recv(length)
+        values = list(_values(memoryview(body))) if len(body) == length else []
+        request = self._command(values)
+        if request is None:
+            connection.put_back(body)
+            connection.put_back(head)
+            return False
+        context_id = values[0][0]
+        data = _DataSet(self.largest, self._spare)
+        ended = False
+        for value in values[1:]:
+            ended = data.add(value, context_id) or ended
+        while not ended:
+            ended = self._receive_fragments(connection, data, context_id)
+        request.DataSet = Encoded(data.content())
+        self._answer(request, context_id)
+        self._spare = data.buffer if len(data.buffer) <= LARGEST_SPARE else bytearray()
+        self._idle_timer.restart()
+        return True
+
+    def _command(self, values: list[tuple[int, int, memoryview]]) -> C_STORE | None:
+        """The request, without its data set, where ``values`` begin with a whole C-STORE-RQ on an accepted context."""
+        if not values:
+            return None
+        context_id, control, content = values[0]
+        context = self.assoc._accepted_cx.get(context_id)
+        if control != COMMAND | LAST or context is None:
+            return None
+        message = DIMSEMessage()
+        fragment = P_DATA()
+        value: Any = [context_id, bytes((control,)) + bytes(content)]  # annotated as a tuple, checked to be a list
+        fragment.presentation_data_value_list = [value]
+        try:
+            message.decode_msg(fragment, self.assoc)
+            wanted = isinstance(message, C_STORE_RQ) and message.command_set.CommandDataSetType != NO_DATA_SET
+            if not wanted or message.command_set.AffectedSOPClassUID != context.abstract_syntax:
+                return None
+            return cast(C_STORE, message.message_to_primitive())
+        except Exception:  # noqa: BLE001 - the ordinary way meets the same bytes and answers for them
+            return None
+
+    def _receive_fragments(self, connection: StreamingSocket, data: _DataSet, context_id: int) -> bool:
+        """One P-DATA PDU in the middle of a data set; True with the last fragment."""
+        head = connection.recv(6)
+        if len(head) == 6 and head[0] != P_DATA_TF:
+            connection.put_back(head)
+            raise _Dropped
+        if len(head) < 6:
+            raise ConnectionError
+        (length,) = struct.unpack(">L", head[2:6])
+        ended = False
+        while length:
+            value_head = connection.recv(6)
+            if len(value_head) < 6:
+                raise ConnectionError
+            size, context, control = struct.unpack(">LBB", value_head)
+            if size < 2 or size + 4 > length or context != context_id or control & COMMAND or ended:
+                raise _Unusual
+            target = data.room(size - 2)
+            if connection.fill(target) < len(target):
+                raise ConnectionError
+            length -= size + 4
+            ended = bool(control & LAST)
+        self._idle_timer.restart()
+        return ended
+
+    def _answer(self, request: C_STORE, context_id: int) -> None:
+        """Ask the handler that is bound to EVT_C_STORE, and send its status before anything else is read."""
+        context = self.assoc._accepted_cx[context_id]
+        attributes = {"request": request, "context": context.as_tuple}
+        status: Any = evt.trigger(self.assoc, evt.EVT_C_STORE, attributes)
+        if not self.assoc.is_established:
+            return
+        answer = C_STORE()
+        answer.MessageIDBeingRespondedTo = request.MessageID
+        answer.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
+        answer.AffectedSOPClassUID = request.AffectedSOPClassUID
+        answer = StorageServiceClass(self.assoc).validate_status(status, answer)
+        self.assoc.dimse.send_msg(answer, context_id)
+        while self._process_recv_primitive():
+            try:
+                self.state_machine.do_action(self.event_queue.get(block=False))
+            except queue.Empty:
+                return
+
+
+class _DataSet:
+    """A growing buffer. Beyond ``largest`` bytes fragments are read and dropped; one byte too many stays to be seen."""
+
+    def __init__(self, largest: int, spare: bytearray) -> None:
+        self._largest = largest
+        self.buffer = spare or bytearray(FIRST_BUFFER)
+        self._length = 0
+
+    def room(self, size: int) -> memoryview:
+        """Where the next ``size`` bytes go."""
+        if self._length + size > self._largest:
+            self._length = self._largest + 1
+            self._grow(self._length)
+            return memoryview(bytearray(size))
+        begin, self._length = self._length, self._length + size
+        self._grow(self._length)
+        return memoryview(self.buffer)[begin : self._length]
+
+    def _grow(self, needed: int) -> None:
+        if needed > len(self.buffer):
+            larger = bytearray(max(needed, 2 * len(self.buffer)))
+            larger[: len(self.buffer)] = self.buffer
+            self.buffer = larger
+
+    def add(self, value: tuple[int, int, memoryview], context_id: int) -> bool:
+        """A fragment that is in memory already; True for the last one."""
+        context, control, content = value
+        if context != context_id or control & COMMAND:
+            raise _Unusual
+        self.room(len(content))[:] = content
+        return bool(control & LAST)
+
+    def content(self) -> memoryview:
+        return memoryview(self.buffer)[: self._length]
+
+
+def _values(body: memoryview) -> Iterator[tuple[int, int, memoryview]]:
+    """(context, control header, fragment) of each value in a P-DATA-TF PDU; nothing more after one that is broken."""
+    while len(body) >= 6:
+        size, context, control = struct.unpack(">LBB", body[:6])
+        if size < 2 or size + 4 > len(body):
+            return
+        yield context, control, body[6 : 4 + size]
+        body = body[4 + size :]
+
+
+class StreamingHandler(RequestHandler):
+    """Makes associations whose provider and socket know the quick way."""
+
+    def _create_association(self) -> Association:
+        assoc = super()._create_association()
+        provider = StreamingProvider(assoc)
+        provider.largest = getattr(self.server, "largest", provider.largest)
+        assoc.dul = provider
+        assoc.acse_timeout, assoc.network_timeout = self.ae.acse_timeout, self.ae.network_timeout  # its timers are new
+        provider.socket = StreamingSocket(assoc, self.request)
+        return assoc
+
+
+class StreamingServer(ThreadedAssociationServer):
+    """``ThreadedAssociationServer`` with the quick way. ``largest``: bytes of a data set that are kept in memory."""
+
+    def __init__(self, *arguments: Any, largest: int, **keywords: Any) -> None:
+        self.largest = largest
+        keywords["request_handler"] = StreamingHandler
+        super().__init__(*arguments, **keywords)
