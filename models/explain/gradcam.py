@@ -28,6 +28,8 @@ class LogitView(nn.Module):
     def __init__(self, net: nn.Module, logits: Callable[[nn.Module, Tensor], Tensor]) -> None:
         super().__init__()
         self.net, self._logits = net, logits
+        self.eval()  # MONAI gives a module back in the mode of its outermost part: a view made for training would
+        # switch the network to training, and every later prediction would differ
 
     def forward(self, x: Tensor) -> Tensor:
         return self._logits(self.net, x)
