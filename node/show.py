@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 Format = Literal["table", "json", "csv"]
+WIDEST = 1000  # a record is one line: `less -S` and `grep` do better with it than with a folded one
 FIELD_NAMES = {"class_name": "class"}  # a Python keyword cannot be a field
 
 
@@ -49,11 +50,11 @@ def _harmless(value: object) -> object:
 def _table(names: list[str], rows: list[dict[str, object]]) -> str:
     table = Table(box=None, pad_edge=False)
     for name in names:
-        table.add_column(name, overflow="fold", justify="right" if _numeric(rows, name) else "left")
+        table.add_column(name, no_wrap=True, justify="right" if _numeric(rows, name) else "left")
     for row in rows:
         table.add_row(*(_cell(row[name]) for name in names))
     text = io.StringIO()
-    Console(file=text, width=None if rows else 100, soft_wrap=False, highlight=False, markup=False).print(table)
+    Console(file=text, width=WIDEST, highlight=False, markup=False).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
 
@@ -66,4 +67,9 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return _number(value) if isinstance(value, float) else str(value)
+
+
+def _number(value: float) -> str:
+    """Shares with three places, larger values with one."""
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"

@@ -60,7 +60,9 @@ class LungnodeProcess(Service):
         for destination in self.send_to:
             command += ["--send-to", destination]
         self._spawn([*command, "--http-port", "0", *self.flags], clean_environment() | self.environment)
-        wait_until(lambda: self._alive() and self._ports_written_at() != before, seconds, "ports.json is written")
+        wait_until(
+            lambda: self._alive() and self._ports_written_at() not in (0, before), seconds, "ports.json is written"
+        )
         ports = json.loads((self.data / "ports.json").read_text())
         self.dicom_port, self.http_port = int(ports["dicom"]), int(ports["http"])
         wait_until(lambda: self._alive() and self.http("/health/ready")[0] == 200, seconds, "the node is ready")

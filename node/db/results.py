@@ -40,6 +40,7 @@ class InstanceRow:
     sha256: str
     path: str
     is_own_result: bool
+    arrival: int  # smaller came earlier
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ def instances_of(session: Session, study_id: int) -> list[InstanceRow]:
             sha256=instance.sha256,
             path=instance.path,
             is_own_result=instance.is_own_result,
+            arrival=instance.id,
         )
         for instance, series in session.execute(statement).tuples()
     ]

@@ -140,6 +140,7 @@ class Analyse:
 
     def _stored(self, study_uid: str, instance: rows.InstanceRow) -> StoredInstance:
         facts = {**vars(instance), "path": self.archive.path(instance.path), "study_instance_uid": study_uid}
+        del facts["arrival"]
         return StoredInstance(**facts)
 
     def _image(self, taken: Taken, stages: _Stages) -> ImageOutcome:
@@ -191,10 +192,13 @@ class Analyse:
         )
 
     def _reference(self, work: _Work) -> Dataset:
-        """The header that carries patient and study: of the first analysed image, else of the first instance."""
+        """The header that carries patient and study: of the first analysed image, else of what arrived first.
+
+        Delivery holds back whatever does not carry the patient of the first arrival.
+        """
         if work.images:
             return work.images[0].header
-        first = next((i for i in work.instances if not i.is_own_result), work.instances[0])
+        first = min(work.instances, key=lambda instance: (instance.is_own_result, instance.arrival))
         return film.read_header(self.archive.path(first.path))
 
     def _config_digest(self) -> str:

@@ -1,6 +1,7 @@
 """Which images of a study are analysed, and in a sentence why each other one is not. Headers only, no pixels.
 
-Frontal chest films are taken: CR, or DX for presentation. The rules stand in order; the first that speaks decides.
+Frontal chest films are taken: CR, DX for presentation, or a secondary capture (a digitised film, an import) that names
+CR or DX as its modality. The rules stand in order; the first that speaks decides.
 Where the header names neither view nor body part, the pixels are looked at later (``chest``).
 """
 
@@ -19,6 +20,7 @@ from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
     EnhancedCTImageStorage,
+    SecondaryCaptureImageStorage,
 )
 
 from node.core.errors import Refused
@@ -108,7 +110,7 @@ def _first_objection(instance: StoredInstance, header: Dataset) -> str:
 
 def _kind(header: Dataset) -> str:
     uid = str(header.get("SOPClassUID", ""))
-    if uid in FILMS:
+    if uid in FILMS or (uid == SecondaryCaptureImageStorage and _text(header, "Modality") in ("CR", "DX")):
         return ""
     if uid == DigitalXRayImageStorageForProcessing:
         return "It is a digital X-ray for processing; only images for presentation are analysed."

@@ -12,10 +12,11 @@ from collections.abc import Iterable
 from datetime import timedelta, timezone
 from typing import Any
 
-from pydicom import DataElement, Dataset
+from pydicom import DataElement, Dataset, config
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.valuerep import validate_value
 
 from models.api import RESEARCH_USE_ONLY, Prediction
 from node.core.uids import PRODUCT_UID, derive
@@ -37,6 +38,7 @@ TYPE_2 = (
     "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
 SEXES = ("M", "F", "O", "")
+STRICT = ("AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI")  # an illegal value of these would make our object illegal
 IR58_ESCAPE = "\x1b$)A"  # pydicom leaves it in names decoded from ISO 2022 IR 58
 
 
@@ -76,7 +78,20 @@ def _element(header: Dataset, keyword: str) -> DataElement | None:
         return DataElement(element.tag, "SQ", Sequence(items)) if items else None
     if element.VM == 0 or element.value is None:
         return DataElement(element.tag, element.VR, "")
+    if element.VR in STRICT and not _is_legal(element):
+        return None
     return DataElement(element.tag, element.VR, _clean(element.VR, element.value))
+
+
+def _is_legal(element: DataElement) -> bool:
+    """Whether every value has the form that PS3.5 Table 6.2-1 asks for."""
+    values = element.value if element.VM > 1 else [element.value]
+    try:
+        for value in values:
+            validate_value(element.VR, str(value), config.RAISE)
+    except ValueError:
+        return False
+    return True
 
 
 def _clean_item(item: Dataset) -> Dataset:

@@ -56,7 +56,9 @@ def _system(card: dict[str, Any]) -> str:
     for name, figure in card["figures"].items():
         value, low, high = (f"{figure[key]:.3f}" for key in ("value", "low", "high"))
         rows.append(f"| {name.replace('_', ' ')} | {value} | {low} to {high} | {figure['cases']} |")
-    rows.append(f"\nWeights `{card['weights']}`, SHA-256 `{card['weights_sha256']}`. Again: `{card['training']['command']}`\n")
+    rows.append(
+        f"\nWeights `{card['weights']}`, SHA-256 `{card['weights_sha256']}`. Again: `{card['training']['command']}`\n"
+    )
     return "\n".join(rows)
 
 

