@@ -44,7 +44,7 @@ bench: install peers  ## ingest against storescp and Orthanc, and the whole path
 	$(BIN)/python -m tests.bench
 
 soak: install peers  ## the slow tests that `make test` leaves out
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --timeout 3600
 
 lock: install  ## write constraints.txt anew from pyproject.toml
 	$(BIN)/pip-compile --quiet --strip-extras --extra dev --unsafe-package torch --no-emit-find-links \

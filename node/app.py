@@ -174,7 +174,18 @@ class Supervisor:
         close_quiet_studies(self._database, self._settings.completeness, self._key, self._intake.open_studies(), now())
 
     def _worker_command(self, name: str) -> list[str]:
-        return [sys.executable, "-m", "node.cli", "worker", "--data", str(self._folders.data), "--name", name]
+        return [
+            sys.executable,
+            "-m",
+            "node.cli",
+            "worker",
+            "--data",
+            str(self._folders.data),
+            "--name",
+            name,
+            "--parent",
+            str(os.getpid()),
+        ]
 
     def _worker_environment(self) -> dict[str, str]:
         threads = self._settings.node.threads_per_worker
@@ -240,9 +251,9 @@ def serve(effective: Settings, data: Path) -> int:
     return 0
 
 
-def run_worker(data: Path, name: str) -> int:
+def run_worker(data: Path, name: str, parent: int) -> int:
     """One analysis process; started by ``serve`` and bound to it."""
-    orphaned = bind_to_parent()
+    orphaned = bind_to_parent(parent)
     stop = stop_on_sigterm()
     folders = Folders(data)
     effective = configuration.from_tree(json.loads(folders.worker_settings.read_text(encoding="utf-8")))

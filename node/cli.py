@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     worker = commands.add_parser("worker")  # started by serve, not by people
     worker.add_argument("--data", type=Path, required=True)
     worker.add_argument("--name", required=True)
+    worker.add_argument("--parent", type=int, required=True, help="process id of the node that started it")
     worker.set_defaults(run=_worker)
     return parser
 
@@ -88,7 +89,7 @@ def _serve(parsed: argparse.Namespace) -> int:
 def _worker(parsed: argparse.Namespace) -> int:
     from node import app
 
-    return app.run_worker(parsed.data, parsed.name)
+    return app.run_worker(parsed.data, parsed.name, parsed.parent)
 
 
 def _add_send(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -54,9 +54,11 @@ class Loop:
             log.event(logger, "job.done", job=job.id, kind=job.kind)
 
 
-def bind_to_parent() -> Callable[[], bool]:
-    """Ask the kernel for SIGKILL when the parent dies; returns a check for the case that it is gone already."""
-    parent = os.getppid()
+def bind_to_parent(parent: int) -> Callable[[], bool]:
+    """Ask the kernel for SIGKILL when the parent dies; returns a check for the case that it is gone already.
+
+    ``parent``: the supervisor's process id as it gave it: one that died while this process started is no longer ours.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     return lambda: os.getppid() != parent
 

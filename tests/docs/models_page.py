@@ -15,22 +15,24 @@ PAGE = ROOT / "docs" / "models.md"
 HEAD = """\
 # Models
 
-**Research use only, not for diagnosis.** Written from the cards in `models/weights/`; every figure there was measured by
-the training run that made the weights (`lungnode train`), on films that the run never saw, split by patient.
+**Research use only, not for diagnosis.** Written from the cards in `models/weights/`; every figure there was measured
+by the training run that made the weights (`lungnode train`), on films that the run never saw, split by patient.
 
-How to read the figures: *every normal and pneumonia film of the training and test data comes from one source (NIH), every
-COVID-19 film from others*. A network can score high by telling hospitals apart: burned-in marks, borders, contrast. The
-figures of single sources show it: where one is far above another, the source is being recognised. Nothing here says how a
-system does on films of your hospital, and no figure here should be compared with another laboratory's.
+How to read the figures: *every normal and pneumonia film of the training and test data comes from one source (NIH),
+every COVID-19 film from others*. A network can score high by telling hospitals apart: burned-in marks, borders,
+contrast. The figures of single sources show it: where one is far above another, the source is being recognised.
+Nothing here says how a system does on films of your hospital, and no figure here should be compared with another
+laboratory's.
 
 Probabilities are calibrated by one temperature on the validation films of the same sources; elsewhere they are scores.
 Intervals are 95 % bootstrap intervals (1000 resamples of the test films).
 """
 PUBLISHED = {
     "unet-lung": "no figure is published for this segmentation alone",
-    "cxnet": "accuracy 94.20 % in the text and 85.60 % by the paper's own confusion matrix (three classes, F-score 0.85), "
-    "on the authors' collection, 320 x 320, 9,338 training films, ImageNet or CheXNet start",
-    "cnncf-xr": "AUROC 0.9961, sensitivity 0.9516, specificity 0.9933 on 212 films, 512 x 512, distilled from four teachers",
+    "cxnet": "accuracy 94.20 % in the text and 85.60 % by the paper's own confusion matrix (three classes, F-score "
+    "0.85), on the authors' collection at 320 x 320",
+    "cnncf-xr": "AUROC 0.9961, sensitivity 0.9516, specificity 0.9933 on 212 films at 512 x 512, distilled from four "
+    "teachers",
 }
 
 
