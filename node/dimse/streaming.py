@@ -31,10 +31,13 @@ from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from node.dimse.status import SUCCESS
+
 logger = logging.getLogger(__name__)
 P_DATA_TF = 0x04  # PS3.8 section 9.3.5
 COMMAND, LAST = 0x01, 0x02  # bits of the message control header, PS3.8 Annex E.2
 NO_DATA_SET = 0x0101  # PS3.7 section E.1
+C_STORE_RSP = 0x8001  # PS3.7 section E.1
 FIRST_BUFFER, LARGEST_SPARE = 1 << 20, 1 << 25
 LARGEST_COMMAND_PDU = 1 << 22  # a first PDU above it takes the ordinary way
 RECEIVE_BUFFER = 1 << 20  # of the kernel
@@ -263,6 +266,9 @@ class StreamingProvider(DULServiceProvider):
         status: Any = evt.trigger(self.assoc, evt.EVT_C_STORE, attributes)
         if not self.assoc.is_established:
             return
+        if status == SUCCESS:
+            cast(StreamingSocket, self.socket).send(success(request, context_id))
+            return
         answer = C_STORE()
         answer.MessageIDBeingRespondedTo = request.MessageID
         answer.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
@@ -320,6 +326,30 @@ def _values(body: memoryview) -> Iterator[tuple[int, int, memoryview]]:
             return
         yield context, control, body[6 : 4 + size]
         body = body[4 + size :]
+
+
+def success(request: C_STORE, context_id: int) -> bytes:
+    """The P-DATA-TF PDU of a C-STORE-RSP with status 0x0000 (PS3.7 Table 9.3-2), as pynetdicom would encode it."""
+    sop_class, instance = (_even(uid) for uid in (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID))
+    elements = b"".join(
+        struct.pack("<HHL", 0, element, len(value)) + value
+        for element, value in (
+            (0x0002, sop_class),
+            (0x0100, struct.pack("<H", C_STORE_RSP)),
+            (0x0120, struct.pack("<H", request.MessageID)),
+            (0x0800, struct.pack("<H", NO_DATA_SET)),
+            (0x0900, struct.pack("<H", SUCCESS)),
+            (0x1000, instance),
+        )
+    )
+    command = struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
+    value = struct.pack(">LBB", len(command) + 2, context_id, COMMAND | LAST) + command
+    return struct.pack(">BBL", P_DATA_TF, 0, len(value)) + value
+
+
+def _even(uid: object) -> bytes:
+    text = str(uid).encode("ascii")
+    return text + bytes(len(text) % 2)
 
 
 class StreamingHandler(RequestHandler):

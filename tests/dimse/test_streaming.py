@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from pynetdicom.association import Association
-from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu import P_DATA_TF
 
 from node.dimse import streaming
 from tests import peers
@@ -42,6 +43,21 @@ def test_the_pinned_pynetdicom_has_all_the_names() -> None:
 def test_a_pynetdicom_without_one_of_them_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(streaming.DULServiceProvider, "_read_pdu_data")
     assert not streaming.usable()
+
+
+@pytest.mark.parametrize("uid", ["1.2.3", "1.2.34"])
+def test_success_is_encoded_as_pynetdicom_encodes_it(uid: str) -> None:
+    request, answer = C_STORE(), C_STORE()
+    request.MessageID = answer.MessageIDBeingRespondedTo = 65535
+    request.AffectedSOPClassUID = answer.AffectedSOPClassUID = film("any").sop_class_uid
+    request.AffectedSOPInstanceUID = answer.AffectedSOPInstanceUID = uid
+    answer.Status = 0x0000
+    message = C_STORE_RSP()
+    message.primitive_to_message(answer)
+    (data,) = message.encode_msg(7, 0)
+    pdu = P_DATA_TF()
+    pdu.from_primitive(data)
+    assert streaming.success(request, 7) == pdu.encode()
 
 
 @pytest.mark.parametrize("fragment", [64, 1000, 16382, 131066])
