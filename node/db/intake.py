@@ -183,7 +183,7 @@ def add_refusal(
 def receiving_studies(session: Session) -> list[tuple[int, str, str, datetime, datetime]]:
     """(id, study UID, modalities, opened at, last received at) of every study that is being received."""
     wanted = (Study.id, Study.study_uid, Study.modalities, Study.opened_at, Study.last_received_at)
-    return [row.tuple() for row in session.execute(select(*wanted).where(Study.state == StudyState.RECEIVING))]
+    return list(session.execute(select(*wanted).where(Study.state == StudyState.RECEIVING)).tuples())
 
 
 def instance_set(session: Session, study_id: int) -> list[tuple[str, str]]:
@@ -194,7 +194,7 @@ def instance_set(session: Session, study_id: int) -> list[tuple[str, str]]:
         .where(Series.study_id == study_id, ~Instance.is_own_result)
         .order_by(Instance.sop_uid)
     )
-    return [row.tuple() for row in session.execute(statement)]
+    return list(session.execute(statement).tuples())
 
 
 def move_study(session: Session, study_id: int, old: StudyState, new: StudyState) -> bool:

@@ -125,7 +125,7 @@ def due(session: Session, kind: JobKind, now: datetime) -> list[tuple[int, int]]
         .where(JobRow.kind == kind, JobRow.state == JobState.READY, JobRow.next_at <= now)
         .order_by(JobRow.priority, JobRow.next_at, JobRow.id)
     )
-    return [row.tuple() for row in session.execute(statement)]
+    return list(session.execute(statement).tuples())
 
 
 def settle_study(session: Session, study_id: int, key: str) -> None:
