@@ -14,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+)
 from scipy import ndimage
 
 from node.core.uids import derive
@@ -32,7 +37,7 @@ def draw_film(size: int = 1024, seed: int = 0, opacities: bool = True) -> NDArra
     tissue += _vessels(x, y, rng) * lungs
     if opacities:
         tissue += _opacities(x, y, rng) * lungs
-    bone = _ribs(x, y) + _clavicles(x, y) + _spine(x, y)
+    bone = _ribs(x, y) * (0.15 + 0.85 * _lungs(x, y)) + _clavicles(x, y) + _spine(x, y)
     exposure = np.exp(-0.9 * ndimage.gaussian_filter(tissue + bone, size / 700))
     exposure += rng.normal(0.0, 0.004, exposure.shape) * np.sqrt(exposure)
     film = -np.log(np.clip(exposure, 0.05, 1.2))
@@ -60,7 +65,7 @@ def _body(x: Map, y: Map) -> Map:
 
 def _muscle(x: Map, y: Map) -> Map:
     """Thickness varies: thinner towards the skin and the shoulders, thicker in the abdomen."""
-    return np.asarray(0.92 + 0.16 * np.clip((y - 0.7) / 0.3, 0, 1) - 0.35 * np.abs(x - 0.5) ** 2)
+    return np.asarray(0.92 + 0.30 * np.clip((y - 0.68) / 0.12, 0, 1) - 0.35 * np.abs(x - 0.5) ** 2)
 
 
 def _lungs(x: Map, y: Map) -> Map:
@@ -142,33 +147,42 @@ def _opacities(x: Map, y: Map, rng: np.random.Generator) -> Map:
     return np.asarray(0.62 * np.clip(texture, 0.2, 1.4) * np.maximum(left, right))
 
 
-def film_as_dicom(pixels: NDArray[np.uint16] | NDArray[np.uint8], at: datetime, label: str = "phantom") -> bytes:
-    """A DX for presentation file (PS3.3 A.26) around grey pixels, MONOCHROME2, of an invented patient."""
-    study = UID(derive("demo-study", label, at.isoformat()))
+def film_as_dicom(pixels: NDArray[np.uint16] | NDArray[np.uint8], at: datetime, spacing_mm: float | None) -> bytes:
+    """A file of an invented patient around grey pixels, MONOCHROME2: DX for presentation (PS3.3 A.26) where the spacing
+    is known, else CR (A.2), which can do without one."""
+    study = UID(derive("demo-study", at.isoformat()))
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = DigitalXRayImageStorageForPresentation
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = ComputedRadiographyImageStorage
     ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = UID(derive("demo-image", study))
     ds.StudyInstanceUID, ds.SeriesInstanceUID = study, UID(derive("demo-series", study))
     ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = "Phantom^Demo", "DEMO-1", "19700101", "O"
     ds.StudyDate = ds.ContentDate = ds.AcquisitionDate = at.strftime("%Y%m%d")
     ds.StudyTime = ds.ContentTime = ds.AcquisitionTime = at.strftime("%H%M%S")
     ds.AccessionNumber, ds.StudyID, ds.ReferringPhysicianName = "DEMO", "1", ""
-    ds.StudyDescription, ds.SeriesDescription = "Demonstration", "Chest PA (synthetic)"
-    ds.Modality, ds.Manufacturer, ds.SeriesNumber, ds.InstanceNumber = "DX", "lungnode demo", 1, 1
-    ds.PresentationIntentType, ds.BodyPartExamined, ds.ViewPosition = "FOR PRESENTATION", "CHEST", "PA"
-    ds.ImageType, ds.PatientOrientation, ds.ImageLaterality = ["ORIGINAL", "PRIMARY"], ["L", "F"], "U"
+    ds.StudyDescription, ds.SeriesDescription = "Demonstration", "Chest PA"
+    ds.Modality, ds.Manufacturer, ds.SeriesNumber, ds.InstanceNumber = "CR", "lungnode demo", 1, 1
+    ds.BodyPartExamined, ds.ViewPosition = "CHEST", "PA"
+    ds.ImageType, ds.PatientOrientation = ["ORIGINAL", "PRIMARY"], ["L", "F"]
+    if spacing_mm is not None:
+        _as_dx(ds, spacing_mm)
+    _add_pixels(ds, pixels)
+    buffer = io.BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _as_dx(ds: Dataset, spacing_mm: float) -> None:
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = DigitalXRayImageStorageForPresentation
+    ds.Modality, ds.PresentationIntentType, ds.ImageLaterality = "DX", "FOR PRESENTATION", "U"
     ds.BurnedInAnnotation, ds.LossyImageCompression, ds.PresentationLUTShape = "NO", "00", "IDENTITY"
     region = Dataset()
     region.CodeValue, region.CodingSchemeDesignator, region.CodeMeaning = "51185008", "SCT", "Chest"  # CID 4031
     ds.AnatomicRegionSequence, ds.AcquisitionContextSequence = [region], []
     ds.DetectorType, ds.PositionerType = "DIRECT", "NONE"
-    ds.ImagerPixelSpacing = [round(400 / pixels.shape[0], 4)] * 2
-    _add_pixels(ds, pixels)
-    buffer = io.BytesIO()
-    ds.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    ds.ImagerPixelSpacing = [round(spacing_mm, 4)] * 2
+    ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LOG", 1
 
 
 def _add_pixels(ds: Dataset, pixels: NDArray[np.uint16] | NDArray[np.uint8]) -> None:
@@ -180,6 +194,5 @@ def _add_pixels(ds: Dataset, pixels: NDArray[np.uint16] | NDArray[np.uint8]) -> 
     high = (1 << ds.BitsStored) - 1
     ds.RescaleIntercept, ds.RescaleSlope, ds.RescaleType = 0, 1, "US"
     ds.WindowCenter, ds.WindowWidth = (high + 1) / 2, high + 1
-    ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LOG", 1
     content = pixels.tobytes()
     ds.PixelData = content + b"\0" * (len(content) % 2)

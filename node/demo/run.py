@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from node.demo.phantom import draw_film, film_as_dicom
 from node.dimse import scu
 from node.dimse.standin import StandIn
 
+PHANTOM_MM = 400.0  # height of the drawn film
 READY_SECONDS = 120.0
 DONE_SECONDS = 600.0
 SETTINGS = """\
@@ -63,8 +65,10 @@ def demo(film: Path | None, out: Path) -> int:
     """Run the demonstration into ``out`` (emptied first if an earlier demonstration made it)."""
     console = Console(highlight=False, soft_wrap=True)
     console.print("lungnode demonstration. Research use only, not for diagnosis.\n")
+    described, content = _prepare(film)
     _empty(out)
-    sent = _prepare(film, out)
+    sent = Film(out / "sent" / "film.dcm", _study_uid(content), described)
+    sent.path.write_bytes(content)
     with StandIn(out / "pacs") as pacs, _node(out, f"STANDIN@127.0.0.1:{pacs.port}") as ports:
         database = Database(sqlite_url(out / "data"))
         _send(console, sent, ports["dicom"])
@@ -84,30 +88,30 @@ def _empty(out: Path) -> None:
             raise Misconfigured(f"{out} is not empty and no earlier demonstration made it")
         shutil.rmtree(out)
     (out / "sent").mkdir(parents=True)
+    marker.touch()
 
 
-def _prepare(film: Path | None, out: Path) -> Film:
-    """A DICOM file to send: drawn, wrapped from a picture, or the user's own."""
-    target = out / "sent" / "film.dcm"
+def _prepare(film: Path | None) -> tuple[str, bytes]:
+    """What is sent, in words and as a DICOM file: drawn, wrapped from a picture, or the user's own."""
+    now = datetime.now(UTC)
     if film is None:
-        target.write_bytes(film_as_dicom(draw_film(), datetime.now(UTC)))
-        return Film(target, _study_uid(target), "a synthetic chest radiograph drawn by code (DX, 1024 x 1024, 12 bit)")
+        drawn = draw_film()
+        words = f"a synthetic chest radiograph drawn by code (DX, {drawn.shape[1]} x {drawn.shape[0]}, 12 bit)"
+        return words, film_as_dicom(drawn, now, PHANTOM_MM / drawn.shape[0])
     if not film.is_file():
         raise Misconfigured(f"there is no file {film}")
     try:
         with Image.open(film) as picture:
             pixels = np.asarray(picture.convert("L"))
-        target.write_bytes(film_as_dicom(pixels, datetime.now(UTC), label="picture"))
-        described = f"your picture as DX ({pixels.shape[1]} x {pixels.shape[0]}, 8 bit)"
     except UnidentifiedImageError:
-        shutil.copyfile(film, target)
-        described = "your DICOM file"
-    return Film(target, _study_uid(target), described)
+        return "your DICOM file", film.read_bytes()
+    return f"your picture as CR ({pixels.shape[1]} x {pixels.shape[0]}, 8 bit)", film_as_dicom(pixels, now, None)
 
 
-def _study_uid(path: Path) -> str:
+def _study_uid(content: bytes) -> str:
     try:
-        return str(dcmread(path, stop_before_pixels=True, specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
+        header = dcmread(BytesIO(content), stop_before_pixels=True, specific_tags=["StudyInstanceUID"])
+        return str(header.StudyInstanceUID)
     except (InvalidDicomError, AttributeError) as error:
         raise Misconfigured("the film is neither a picture nor a DICOM file with a Study Instance UID") from error
 

@@ -71,7 +71,8 @@ def words(prediction: Prediction) -> tuple[list[str], list[str]]:
     top = [f"{model.name}, version {model.version}", f"{decided.name}  p = {decided.probability:.2f}"]
     if prediction.heat_class and prediction.heat_class != prediction.decided_class:
         shown = next(score for score in prediction.scores if score.name == prediction.heat_class)
-        top.append(f"heat shown for {shown.name}  p = {shown.probability:.2f} (not decided)")
+        found = "heat shown" if prediction.heat is not None and prediction.heat.any() else "no heat found"
+        top.append(f"{found} for {shown.name}  p = {shown.probability:.2f} (not decided)")
     return top, [RESEARCH_USE_ONLY]
 
 
