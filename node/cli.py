@@ -131,7 +131,7 @@ def _add_query(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     query.add_argument("--modality", metavar="CODE")
     query.add_argument("--system", metavar="ID")
     query.add_argument("--class", dest="class_name", metavar="NAME", help="normal, pneumonia, covid19, ...")
-    query.add_argument("--min-probability", type=float, metavar="P")
+    query.add_argument("--min-probability", type=_share, metavar="P")
     query.add_argument("--patient-id", metavar="ID")
     query.add_argument("--accession", metavar="NUMBER")
     query.add_argument("--study", dest="study_uid", metavar="STUDY_UID")
@@ -144,8 +144,21 @@ def _add_query(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time like 2024-05-06 or 2024-05-06T07:08:09Z") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a probability from 0 to 1")
+    return share
 
 
 def _query(parsed: argparse.Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,6 +29,7 @@ def files_under(paths: Iterable[Path]) -> list[Path]:
 
 def send(host: str, port: int, paths: Iterable[Path], *, calling_aet: str, called_aet: str) -> int:
     """Send all; 0 when every file was taken, 1 when any was refused or could not be sent."""
+    logging.getLogger("node").addHandler(logging.NullHandler())  # each file's fate is said below
     files = files_under(paths)
     if not files:
         raise Misconfigured("there is no file to send")

@@ -27,11 +27,12 @@ from node.core import log
 from node.dimse import contexts
 from tests import peers
 from tests.bad_films import three_hundred_megabytes
+from tests.conftest import DATA
 from tests.dimse.station import Station, as_sent, film, station
 from tests.films import CR, MARKER, Film, drawn, encoded, uid, wrap
 from tests.sending import Encoded, associate, store, store_encoded
 
-DICOM = sorted((Path(__file__).parents[3] / "shared" / "data" / "dicom").glob("*"))
+DICOM = sorted((DATA / "dicom").glob("*"))
 CT_IMAGES = [path for path in DICOM if path.name.startswith("CTImage.dcm")]
 
 

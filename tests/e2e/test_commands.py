@@ -216,3 +216,19 @@ def _echo(port: int, called: str) -> bool:
     answered = association.send_c_echo().Status == 0x0000
     association.release()
     return answered
+
+
+@pytest.mark.parametrize("wrong, said", [
+    (("--since", "yesterday"), "is not a time"), (("--min-probability", "2"), "not a probability from 0 to 1"),
+    (("--min-probability", "much"), "not a probability from 0 to 1"), (("--format", "xml"), "invalid choice"),
+])  # fmt: skip
+def test_a_wrong_question_is_answered_with_what_is_wrong(
+    node: LungnodeProcess, wrong: tuple[str, str], said: str
+) -> None:
+    ran = lungnode("query", "--data", node.data, *wrong)
+    assert ran.code == 2 and said in ran.text
+
+
+def test_sending_to_nobody_is_one_sentence_a_file(data_folder: Path) -> None:
+    ran = lungnode("send", f"{LOOPBACK}:{free_port()}", data_folder / "dicom" / "CTImage.dcm")
+    assert ran.code == 1 and "did not answer" in ran.text and "association.failed" not in ran.text
