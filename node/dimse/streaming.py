@@ -251,9 +251,10 @@ class StreamingProvider(DULServiceProvider):
             size, context, control = struct.unpack(">LBB", value_head)
             if size < 2 or size + 4 > length or context != context_id or control & COMMAND or ended:
                 raise _Unusual
-            target = data.room(size - 2)
-            if connection.fill(target) < len(target):
-                raise ConnectionError
+            for begin in range(0, size - 2, FIRST_BUFFER):  # in steps: the size is only what the peer claims
+                target = data.room(min(FIRST_BUFFER, size - 2 - begin))
+                if connection.fill(target) < len(target):
+                    raise ConnectionError
             length -= size + 4
             ended = bool(control & LAST)
         self._idle_timer.restart()

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
+import psutil
 import pytest
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
@@ -97,6 +98,21 @@ def test_an_abort_in_the_middle_leaves_nothing_and_hurts_nobody(node: Station) -
         _push(association, ABORT)
         peers.wait_until(lambda: not node.intake.open_studies(), 10, "the association is closed")
     assert node.stored(broken.sop_instance_uid) is None
+    assert store(node.port, [good]) == [0x0000]
+
+
+def test_a_claim_of_gigabytes_takes_no_memory(node: Station) -> None:
+    """One PDU, one value of almost 4 GiB by its own word; then nothing more comes."""
+    broken, good = film("gigabytes", 64), film("after the gigabytes")
+    before = psutil.Process().memory_info().rss
+    with _associated(node, broken) as association:
+        command, _, *_ = _pdus(association, broken, 4096, 1)
+        context = association.accepted_contexts[0].context_id
+        claim = b"\x04\x00" + struct.pack(">LLBB", 2**32 - 1, 2**32 - 5, context, 0)
+        _push(association, command + claim + bytes(1000))
+        association.dul.socket.socket.shutdown(socket.SHUT_WR)
+        peers.wait_until(lambda: not association.is_established, 20, "the node ended the association")
+    assert psutil.Process().memory_info().rss - before < 200 * 2**20
     assert store(node.port, [good]) == [0x0000]
 
 

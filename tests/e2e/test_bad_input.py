@@ -76,7 +76,7 @@ def test_what_was_accepted_gets_a_result(
     node: LungnodeProcess, orthanc: Orthanc, outcomes: dict[str, Outcome], bad: Bad
 ) -> None:
     if 0x0000 not in outcomes[bad.name].statuses:
-        pytest.skip("was refused by its status")
+        return  # its status was the answer
     studies = node.rows(
         "SELECT DISTINCT study_uid FROM instances JOIN series ON series.id = series_id"
         " JOIN studies ON studies.id = study_id WHERE sop_uid = ?",
