@@ -100,18 +100,23 @@ class Folders:
         try:
             for folder in (self.data, self.archive, self.run):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.ports.unlink(missing_ok=True)
         except OSError as error:
             raise Misconfigured(f"cannot use the data folder {self.data}: {error.strerror}") from error
+        for path in (self.data, self.archive, self.run, *self.data.glob("lungnode.sqlite*")):
+            if not os.access(path, os.R_OK | os.W_OK):
+                raise Misconfigured(f"cannot use the data folder {self.data}: no right to write {path.name}")
 
 
 def lock(folders: Folders) -> IO[str]:
     """Hold the data folder for this process: two nodes on one folder would analyse everything twice."""
-    handle = (folders.run / "lock").open("w")
     try:
+        handle = (folders.run / "lock").open("w")
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise Misconfigured(f"another node runs on {folders.data}") from error
+    except OSError as error:
+        raise Misconfigured(f"cannot use the data folder {folders.data}: {error.strerror}") from error
+    folders.ports.unlink(missing_ok=True)  # what an earlier node left; never a running one's
     return handle
 
 

@@ -44,7 +44,15 @@ def _csv(names: list[str], rows: list[dict[str, object]]) -> str:
 
 def _harmless(value: object) -> object:
     """A text that a spreadsheet would run as a formula gets an apostrophe in front."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    if not isinstance(value, str):
+        return value
+    text = _printable(value)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") else text
+
+
+def _printable(text: str) -> str:
+    """Control characters, which a sender may have put into an identifier, would steer the reader's terminal."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
 def _table(names: list[str], rows: list[dict[str, object]]) -> str:
@@ -67,7 +75,7 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return _number(value) if isinstance(value, float) else str(value)
+    return _number(value) if isinstance(value, float) else _printable(str(value))
 
 
 def _number(value: float) -> str:

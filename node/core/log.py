@@ -9,8 +9,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
+import warnings
 from datetime import UTC, datetime
 from typing import IO
+
+from node.core.errors import LungnodeError
 
 
 def event(logger: logging.Logger, name: str, level: int = logging.INFO, **fields: object) -> None:
@@ -19,7 +23,8 @@ def event(logger: logging.Logger, name: str, level: int = logging.INFO, **fields
 
 
 class JsonLines(logging.Formatter):
-    """{"at": UTC time, "level": ..., "event": ..., fields...}; a traceback goes to the field ``traceback``."""
+    """{"at": UTC time, "level": ..., "event": ..., fields...}; a traceback goes to the field ``traceback``, without the
+    exception's words: libraries quote values in them."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
@@ -30,8 +35,18 @@ class JsonLines(logging.Formatter):
         }
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+            line["traceback"] = _frames(record.exc_info[1])
         return json.dumps(line, default=str)
+
+
+def _frames(error: BaseException | None) -> str:
+    """The chain of exceptions, oldest first: frames and types; words only of our own errors and of the system's."""
+    parts: list[str] = []
+    while error is not None:
+        words = f": {error}" if isinstance(error, (LungnodeError, OSError)) else ""
+        parts.append("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__ + words)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return "\n".join(reversed(parts))
 
 
 def start(level: str = "info", stream: IO[str] | None = None) -> None:
@@ -39,6 +54,7 @@ def start(level: str = "info", stream: IO[str] | None = None) -> None:
     about data sets (pynetdicom and pydicom quote values, so they are silenced)."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonLines())
+    warnings.simplefilter("ignore")  # for every thread: catch_warnings would only cover one at a time
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

@@ -146,6 +146,8 @@ class Analyse:
     def _image(self, taken: Taken, stages: _Stages) -> ImageOutcome:
         with stages.timed("load"):
             header, image = film.load_film(taken.instance.path)
+            if chest.looks_like_noise(image):
+                raise RefusedInput("The pixels are noise rather than a radiograph.")
             image, notes = _upright(image)
             if taken.needs_pixel_check and (objection := chest.looks_like_frontal_chest(image)):
                 raise RefusedInput(objection)

@@ -26,11 +26,15 @@ NEGATIVE_CONTRAST, POSITIVE_CONTRAST = 0.10, 0.0
 def looks_like_frontal_chest(image: ImageInput) -> str:
     """Empty, or the sentence why not."""
     small = _small(image.pixels)
-    if np.corrcoef(small[:, 1:].ravel(), small[:, :-1].ravel())[0, 1] < LEAST_SMOOTHNESS:
-        return "The header does not say what is shown, and the pixels are noise rather than a radiograph."
     if _contrast(small) < LEAST_CONTRAST:
         return "The header does not say what is shown, and the pixels do not look like a frontal chest film."
     return ""
+
+
+def looks_like_noise(image: ImageInput) -> bool:
+    """Whether neighbours know nothing of each other, as in no radiograph."""
+    small = _small(image.pixels)
+    return bool(np.corrcoef(small[:, 1:].ravel(), small[:, :-1].ravel())[0, 1] < LEAST_SMOOTHNESS)
 
 
 def looks_negative(image: ImageInput) -> bool:

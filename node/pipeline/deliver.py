@@ -28,11 +28,11 @@ from node.db import intake as study_rows
 from node.db import jobs
 from node.db.session import Database
 from node.pipeline.film import read_header
+from node.pipeline.identity import contradiction
 from node.results.common import source_of
 
 logger = logging.getLogger(__name__)
 BATCH = 200  # rows looked at in one turn
-IDENTITY = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID")
 
 
 @dataclass(frozen=True)
@@ -93,11 +93,12 @@ class Deliver:
     def deliver(self, name: str, due: Sequence[ledger.Due]) -> None:
         """Claim, check, send, write down."""
         claimed = self._claim(name, due)
+        objections = [self._objection(item) for item, _ in claimed]
+        doubted = {item.study_id: said for (item, _), said in zip(claimed, objections, strict=True) if said}
         sound: list[tuple[ledger.Due, Job]] = []
-        for item, job in claimed:
-            objection = self._objection(item)
-            if objection:
-                self._hold(item, job, objection)
+        for (item, job), said in zip(claimed, objections, strict=True):
+            if item.study_id in doubted:  # a heat map without its report would tell half a story
+                self._hold(item, job, said or f"Another result of its study is held: {doubted[item.study_id]}")
             else:
                 sound.append((item, job))
         if not sound:
@@ -122,10 +123,10 @@ class Deliver:
             source = source_of(read_header(self.archive.path(item.source_path)))
         except (OSError, Refused):
             return "The file, or the source it is compared with, cannot be read from the archive."
-        for keyword in IDENTITY:
-            if str(ours.get(keyword, "") or "").rstrip("=^ ") != str(source.get(keyword, "") or "").rstrip("=^ "):
-                return f"Its {keyword} differs from that of the source study."
-        return ""
+        keyword = contradiction((ours, source))
+        if ours.get("StudyInstanceUID") != source.get("StudyInstanceUID"):
+            keyword = "StudyInstanceUID"
+        return f"Its {keyword} differs from that of the source study." if keyword else ""
 
     def _hold(self, item: ledger.Due, job: Job, reason: str) -> None:
         now = self.clock()

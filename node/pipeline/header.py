@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+import threading
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ BIG_ENDIAN = "1.2.840.10008.1.2.2"
 IMPLICIT = "1.2.840.10008.1.2"
 UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")  # leading zeros occur in the field and are stored as they are
 LARGEST_HEADER = 64 * 2**20  # bytes before the pixel data
+LARGEST_INFLATED = 256 * 2**20  # zeros deflate a thousandfold: without a bound a small data set would fill the memory
+_one_at_a_time = threading.Lock()  # so that the bound is one of the whole process
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,12 @@ def read_header(received: Received, largest: int) -> InstanceHeader:
     )
     data = received.encoded
     if received.transfer_syntax_uid == DEFLATED:
-        data = _inflate(data, largest)
+        with _one_at_a_time:
+            return _read(_inflate(data, min(largest, LARGEST_INFLATED)), encoding, received)
+    return _read(data, encoding, received)
+
+
+def _read(data: bytes | memoryview, encoding: Encoding, received: Received) -> InstanceHeader:
     pixels = check_whole(data, encoding)
     end = len(data) if pixels is None else pixels
     if end > LARGEST_HEADER:
@@ -108,11 +116,16 @@ class MismatchError(BadDataSet):
     """PS3.4 Table B.2-1, 0xA900: data set does not match SOP class."""
 
 
+def is_uid(text: str) -> bool:
+    """Digits and dots, at most 64 (PS3.5 section 9.1)."""
+    return len(text) <= 64 and UID_FORM.fullmatch(text) is not None
+
+
 def _uid(ds: Dataset, keyword: str) -> str:
     text = _text(ds, keyword)
     if not text:
         raise BadDataSet(f"The data set has no {_spaced(keyword)}.")
-    if len(text) > 64 or not UID_FORM.fullmatch(text):
+    if not is_uid(text):
         raise BadDataSet(f"The {_spaced(keyword)} of the data set is not a UID.")
     return str(UID(text))
 

@@ -30,7 +30,7 @@ from node.core.study import InstanceHeader, Origin
 from node.core.uids import PRODUCT_UID
 from node.db import intake as rows
 from node.db.session import Database
-from node.pipeline.header import Received, read_header
+from node.pipeline.header import Received, is_uid, read_header
 
 logger = logging.getLogger(__name__)
 STRIPES = 256
@@ -121,18 +121,20 @@ class Intake:
 
     def refuse(self, received: Received, origin: Origin, status: int, error: LungnodeError) -> None:
         """Write down why a data set was answered with a failure; never raises."""
+        claimed = received.sop_instance_uid.strip("\0 ")
+        claimed = claimed if is_uid(claimed) else "not a UID"  # what a peer says may be anybody's name
         log.event(
             logger,
             "instance.refused",
             logging.WARNING,
             association=origin.association,
-            sop_instance_uid=received.sop_instance_uid,
+            sop_instance_uid=claimed,
             status=f"0x{status:04X}",
             reason=str(error),
         )
         try:
             with self._database.write() as session:
-                rows.add_refusal(session, self._clock(), received.sop_instance_uid, "", status, str(error), origin)
+                rows.add_refusal(session, self._clock(), claimed, "", status, str(error), origin)
         except SQLAlchemyError:
             log.event(logger, "refusal.not_written", logging.ERROR, association=origin.association)
 

@@ -8,7 +8,7 @@ Where the header names neither view nor body part, the pixels are looked at late
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -26,6 +26,7 @@ from pydicom.uid import (
 from node.core.errors import Refused
 from node.core.study import StoredInstance
 from node.pipeline.film import read_header
+from node.pipeline.identity import contradiction
 from node.results.record import LeftOut
 
 YOUNGEST_YEARS = 16  # every shipped model was trained on adults
@@ -77,20 +78,12 @@ def select_films(instances: Sequence[StoredInstance]) -> Selection:
         else:
             silent, why = _what_the_header_says(header)
             taken.append(Taken(instance, silent, why))
-    if _patients(headers[i.sop_instance_uid] for i in instances if _counts(i) and i.sop_instance_uid in headers) > 1:
+    received = [headers[i.sop_instance_uid] for i in instances if not i.is_own_result and i.sop_instance_uid in headers]
+    if contradiction(received):
         reason = "The study carries images of two different patients; nothing of it is analysed."
         left_out += [_left_out(item.instance, reason) for item in taken]
         taken = []
     return Selection(tuple(taken), tuple(left_out))
-
-
-def _counts(instance: StoredInstance) -> bool:
-    return not instance.is_own_result
-
-
-def _patients(headers: Iterable[Dataset]) -> int:
-    """How many different (patient ID, issuer) there are."""
-    return len({(str(h.get("PatientID", "") or ""), str(h.get("IssuerOfPatientID", "") or "")) for h in headers})
 
 
 def _left_out(instance: StoredInstance, reason: str) -> LeftOut:

@@ -38,7 +38,7 @@ TYPE_2 = (
     "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
 SEXES = ("M", "F", "O", "")
-STRICT = ("AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI")  # an illegal value of these would make our object illegal
+STRICT = ("AS", "CS", "DA", "DS", "DT", "IS", "TM")  # an illegal value of these would make our object illegal
 IR58_ESCAPE = "\x1b$)A"  # pydicom leaves it in names decoded from ISO 2022 IR 58
 
 

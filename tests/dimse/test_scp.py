@@ -13,6 +13,8 @@ import socket
 import struct
 import threading
 import time
+import warnings
+import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -25,6 +27,7 @@ from pynetdicom.dsutils import encode
 
 from node.core import log
 from node.dimse import contexts
+from node.pipeline import header
 from tests import peers
 from tests.bad_films import three_hundred_megabytes
 from tests.conftest import DATA
@@ -302,3 +305,32 @@ def _begin(association: object, instance: Encoded, share: float) -> int:
             break
     time.sleep(0.2)
     return sent
+
+
+def test_a_name_in_the_command_is_not_repeated(tmp_path: Path) -> None:
+    """The SOP Instance UID of a C-STORE command is whatever the peer writes there."""
+    stream = io.StringIO()
+    before = logging.getLogger().handlers[:]
+    broken = dataclasses.replace(film("named"), sop_instance_uid=MARKER.patient_name)
+    try:
+        log.start("info", stream)
+        with station(tmp_path) as node, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert store(node.port, [broken]) == [0xA900]
+            (row,) = node.rows("SELECT sop_uid FROM refusals")
+    finally:
+        logging.getLogger().handlers[:] = before
+    assert row["sop_uid"] == "not a UID"
+    assert MARKER.patient_name.split("^")[0] not in stream.getvalue()
+
+
+def test_what_inflates_without_end_is_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(header, "LARGEST_INFLATED", 1_000_000)
+    plain = film("bomb", 1024)
+    deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    small = deflater.compress(plain.data_set) + deflater.flush()
+    bomb = dataclasses.replace(plain, data_set=small, transfer_syntax_uid=header.DEFLATED)
+    with station(tmp_path) as node:
+        assert store(node.port, [bomb]) == [0xC000]
+        assert "larger than the limit once inflated" in node.refusals()[0][1]
+        assert len(node.files()) == 0

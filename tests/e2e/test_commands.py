@@ -232,3 +232,11 @@ def test_a_wrong_question_is_answered_with_what_is_wrong(
 def test_sending_to_nobody_is_one_sentence_a_file(data_folder: Path) -> None:
     ran = lungnode("send", f"{LOOPBACK}:{free_port()}", data_folder / "dicom" / "CTImage.dcm")
     assert ran.code == 1 and "did not answer" in ran.text and "association.failed" not in ran.text
+
+
+def test_a_second_node_on_the_same_folder_leaves_the_first_alone(node: LungnodeProcess) -> None:
+    before = (node.data / "ports.json").read_bytes()
+    ran = lungnode("serve", "--data", node.data, "--dicom-port", "0", "--http-port", "0")
+    assert ran.code == 2 and "another node runs" in ran.text
+    assert (node.data / "ports.json").read_bytes() == before
+    assert node.http("/health/ready")[0] == 200

@@ -345,3 +345,11 @@ def test_pictures_are_the_same_whatever_the_scale_of_values() -> None:
         for image in (first.image, scaled)
     )
     assert np.abs(one.astype(int) - two.astype(int)).max() <= 1
+
+
+def test_a_uid_with_a_leading_zero_is_kept_as_it_came() -> None:
+    """Illegal (PS3.5 section 9.1) and met in the field: the study must get its report all the same."""
+    for made in (record, refusal):
+        source = header()
+        source.StudyInstanceUID = "1.02.0003"
+        assert {str(parsed(built).StudyInstanceUID) for built in build(made(source))} == {"1.02.0003"}
