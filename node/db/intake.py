@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import Table, bindparam, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from node.core.study import NEXT, InstanceHeader, Origin, StudyState
@@ -17,34 +17,32 @@ def _table(of: type[Base]) -> Table:
     return cast(Table, of.__table__)
 
 
-# Built once: to build a statement costs SQLAlchemy more than SQLite takes to run it.
-KNOWN = select(Instance.sha256, Instance.transfer_syntax_uid).where(Instance.sop_uid == bindparam("sop_uid"))
-OUR_OUTPUT = select(Output.id).where(Output.sop_uid == bindparam("sop_uid"))
+INSTANCES, OUTPUTS, PATIENTS, SERIES, STUDIES = (_table(of) for of in (Instance, Output, Patient, Series, Study))
+# Built once, and of tables rather than of objects: to build a statement, or to go through the object layer, costs more
+# than SQLite takes to run it, and every instance of a CT pays.
+_HERE = select(INSTANCES.c.sha256).where(INSTANCES.c.sop_uid == bindparam("uid")).scalar_subquery()
+KNOWN = select(_HERE, exists().where(OUTPUTS.c.sop_uid == bindparam("uid")))
 OPEN_SERIES = (
-    select(Study.id, Study.state, Study.modalities, Patient.patient_id, Patient.issuer, Series.id)
-    .join(Series, Series.study_id == Study.id)
-    .join(Patient, Study.patient_id == Patient.id)
-    .where(Study.study_uid == bindparam("study_uid"), Series.series_uid == bindparam("series_uid"))
+    select(STUDIES.c.id, STUDIES.c.state, STUDIES.c.modalities, PATIENTS.c.patient_id, PATIENTS.c.issuer, SERIES.c.id)
+    .join_from(STUDIES, SERIES, SERIES.c.study_id == STUDIES.c.id)
+    .join(PATIENTS, STUDIES.c.patient_id == PATIENTS.c.id)
+    .where(STUDIES.c.study_uid == bindparam("study_uid"), SERIES.c.series_uid == bindparam("series_uid"))
 )
-TOUCH = update(_table(Study)).where(_table(Study).c.id == bindparam("study")).values(last_received_at=bindparam("now"))
-ADD = insert(_table(Instance))
+TOUCH = update(STUDIES).where(STUDIES.c.id == bindparam("study")).values(last_received_at=bindparam("now"))
+ADD = insert(INSTANCES)
 
 
 @dataclass(frozen=True)
 class Known:
-    """What is stored under a SOP Instance UID."""
+    """What is known of a SOP Instance UID. sha256: of the stored instance, None when there is none."""
 
-    sha256: str
-    transfer_syntax_uid: str
-
-
-def known_instance(session: Session, sop_instance_uid: str) -> Known | None:
-    row = session.execute(KNOWN, {"sop_uid": sop_instance_uid}).first()
-    return Known(*row) if row else None
+    sha256: str | None
+    is_our_output: bool
 
 
-def is_our_output(session: Session, sop_instance_uid: str) -> bool:
-    return session.scalar(OUR_OUTPUT, {"sop_uid": sop_instance_uid}) is not None
+def known_instance(session: Session, sop_instance_uid: str) -> Known:
+    sha256, is_output = session.execute(KNOWN, {"uid": sop_instance_uid}).one()
+    return Known(sha256, bool(is_output))
 
 
 def add_instance(

@@ -2,8 +2,8 @@
 
 pynetdicom copies a data set five times and hands it between two threads that sleep while they wait. Here the provider's
 thread, in state Sta6 and between messages, looks at each P-DATA PDU: one that holds a complete C-STORE-RQ command on an
-accepted context is served on the spot, with pynetdicom's own decoder, handler and response; everything else is put back
-and takes the ordinary way. The names used are semi-private, hence the pinned version; ``usable`` says whether they are
+accepted context is served on the spot, by the handler that is bound to it; everything else is put back and takes the
+ordinary way. The names used are semi-private, hence the pinned version; ``usable`` says whether they are
 all there, and the receiver takes the ordinary server where they are not.
 
 It also mends two waits of the ordinary way: a peer that closes before it asks for an association frees its place at
@@ -22,12 +22,11 @@ import time
 from collections.abc import Iterator
 from typing import Any, cast
 
+from pydicom.uid import UID
 from pynetdicom import association, dul, evt, transport
 from pynetdicom.association import Association
-from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
-from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
@@ -37,7 +36,7 @@ logger = logging.getLogger(__name__)
 P_DATA_TF = 0x04  # PS3.8 section 9.3.5
 COMMAND, LAST = 0x01, 0x02  # bits of the message control header, PS3.8 Annex E.2
 NO_DATA_SET = 0x0101  # PS3.7 section E.1
-C_STORE_RSP = 0x8001  # PS3.7 section E.1
+C_STORE_RQ, C_STORE_RSP = 0x0001, 0x8001  # PS3.7 section E.1
 FIRST_BUFFER, LARGEST_SPARE = 1 << 20, 1 << 25
 LARGEST_COMMAND_PDU = 1 << 22  # a first PDU above it takes the ordinary way
 RECEIVE_BUFFER = 1 << 20  # of the kernel
@@ -51,7 +50,6 @@ def usable() -> bool:
         (DULServiceProvider, ("_read_pdu_data", "receive_pdu", "_process_recv_primitive", "kill_dul")),
         (AssociationSocket, ("recv", "ready")),
         (RequestHandler, ("_create_association",)),
-        (DIMSEMessage, ("decode_msg", "message_to_primitive")),
         (association, ("DULServiceProvider",)),
         (transport, ("AssociationSocket",)),
         (dul, ("StateMachine",)),
@@ -221,18 +219,11 @@ class StreamingProvider(DULServiceProvider):
         context = self.assoc._accepted_cx.get(context_id)
         if control != COMMAND | LAST or context is None:
             return None
-        message = DIMSEMessage()
-        fragment = P_DATA()
-        value: Any = [context_id, bytes((control,)) + bytes(content)]  # annotated as a tuple, checked to be a list
-        fragment.presentation_data_value_list = [value]
         try:
-            message.decode_msg(fragment, self.assoc)
-            wanted = isinstance(message, C_STORE_RQ) and message.command_set.CommandDataSetType != NO_DATA_SET
-            if not wanted or message.command_set.AffectedSOPClassUID != context.abstract_syntax:
-                return None
-            return cast(C_STORE, message.message_to_primitive())
-        except Exception:  # noqa: BLE001 - the ordinary way meets the same bytes and answers for them
+            request = _request(content)
+        except (KeyError, ValueError, TypeError, struct.error):  # the ordinary way meets the same bytes and answers
             return None
+        return request if request is not None and request.AffectedSOPClassUID == context.abstract_syntax else None
 
     def _receive_fragments(self, connection: StreamingSocket, data: _DataSet, context_id: int) -> bool:
         """One P-DATA PDU in the middle of a data set; True with the last fragment."""
@@ -327,6 +318,28 @@ def _values(body: memoryview) -> Iterator[tuple[int, int, memoryview]]:
             return
         yield context, control, body[6 : 4 + size]
         body = body[4 + size :]
+
+
+def _request(command: memoryview) -> C_STORE | None:
+    """A C-STORE-RQ (PS3.7 Table 9.3-1) with a data set to come; None for any other command."""
+    values: dict[int, bytes] = {}
+    while len(command):
+        group, element, length = struct.unpack("<HHL", command[:8])
+        if group or length > len(command) - 8:
+            raise ValueError("not a command set")
+        values[element] = bytes(command[8 : 8 + length])
+        command = command[8 + length :]
+    if _number(values[0x0100]) != C_STORE_RQ or _number(values[0x0800]) == NO_DATA_SET:
+        return None
+    request = C_STORE()
+    request.AffectedSOPClassUID = UID(values[0x0002].decode("ascii").rstrip("\0 "))
+    request.AffectedSOPInstanceUID = UID(values[0x1000].decode("ascii").rstrip("\0 "))
+    request.MessageID, request.Priority = _number(values[0x0110]), _number(values[0x0700])
+    return request
+
+
+def _number(value: bytes) -> int:
+    return int(struct.unpack("<H", value)[0])
 
 
 def success(request: C_STORE, context_id: int) -> bytes:

@@ -77,8 +77,11 @@ class Intake:
     ) -> Receipt:
         """Give the written file its name and commit its rows, unless the instance is known."""
         with self._one_at_a_time[hash(header.sop_instance_uid) % STRIPES]:
-            if self._is_known(header, sha256):
+            known = self._known(header, sha256)
+            if known.sha256 is not None:
                 return self._noted("duplicate", header, origin, len(received.encoded))
+            if known.is_our_output:
+                header = dataclasses.replace(header, is_own_result=True)
             path = pending.name(header.sop_instance_uid)
             try:
                 self._commit(header, sha256, len(received.encoded), path, origin)
@@ -87,20 +90,16 @@ class Intake:
                 raise OutOfResources("the database cannot be written") from error
         return self._noted("stored", header, origin, len(received.encoded))
 
-    def _is_known(self, header: InstanceHeader, sha256: str) -> bool:
-        """True for the same bytes; Conflict for others under the same UID."""
+    def _known(self, header: InstanceHeader, sha256: str) -> rows.Known:
+        """What is known of the UID; Conflict when it stands for other bytes."""
         with self._database.read() as session:
             known = rows.known_instance(session, header.sop_instance_uid)
-        if known is None:
-            return False
-        if known.sha256 != sha256:
+        if known.sha256 not in (None, sha256):
             raise Conflict("Another object with this SOP Instance UID is stored already; it is kept.")
-        return True
+        return known
 
     def _commit(self, header: InstanceHeader, sha256: str, size: int, path: str, origin: Origin) -> None:
         with self._database.write() as session:
-            if not header.is_own_result and rows.is_our_output(session, header.sop_instance_uid):
-                header = dataclasses.replace(header, is_own_result=True)
             rows.add_instance(session, header, sha256, size, path, origin, self._clock())
 
     def _noted(
