@@ -19,10 +19,8 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from typing import Any, cast
 
-from pydicom.uid import UID
 from pynetdicom import association, dul, evt, transport
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
@@ -30,13 +28,10 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
+from node.dimse import wire
 from node.dimse.status import SUCCESS
 
 logger = logging.getLogger(__name__)
-P_DATA_TF = 0x04  # PS3.8 section 9.3.5
-COMMAND, LAST = 0x01, 0x02  # bits of the message control header, PS3.8 Annex E.2
-NO_DATA_SET = 0x0101  # PS3.7 section E.1
-C_STORE_RQ, C_STORE_RSP = 0x0001, 0x8001  # PS3.7 section E.1
 FIRST_BUFFER, LARGEST_SPARE = 1 << 20, 1 << 25
 LARGEST_COMMAND_PDU = 1 << 22  # a first PDU above it takes the ordinary way
 RECEIVE_BUFFER = 1 << 20  # of the kernel
@@ -184,7 +179,7 @@ class StreamingProvider(DULServiceProvider):
     def _serve_store(self, connection: StreamingSocket) -> bool:
         """Receive and answer one C-STORE; False with everything put back when the next PDU does not begin one."""
         head = connection.recv(6)
-        if len(head) < 6 or head[0] != P_DATA_TF:
+        if len(head) < 6 or head[0] != wire.P_DATA_TF:
             connection.put_back(head)
             return False
         (length,) = struct.unpack(">L", head[2:6])
@@ -192,7 +187,7 @@ class StreamingProvider(DULServiceProvider):
             connection.put_back(head)
             return False
         body = connection.recv(length)
-        values = list(_values(memoryview(body))) if len(body) == length else []
+        values = wire.values(memoryview(body)) if len(body) == length else []
         request = self._command(values)
         if request is None:
             connection.put_back(body)
@@ -217,10 +212,10 @@ class StreamingProvider(DULServiceProvider):
             return None
         context_id, control, content = values[0]
         context = self.assoc._accepted_cx.get(context_id)
-        if control != COMMAND | LAST or context is None:
+        if control != wire.COMMAND | wire.LAST or context is None:
             return None
         try:
-            request = _request(content)
+            request = wire.store_request(content)
         except (KeyError, ValueError, TypeError, struct.error):  # the ordinary way meets the same bytes and answers
             return None
         return request if request is not None and request.AffectedSOPClassUID == context.abstract_syntax else None
@@ -228,7 +223,7 @@ class StreamingProvider(DULServiceProvider):
     def _receive_fragments(self, connection: StreamingSocket, data: _DataSet, context_id: int) -> bool:
         """One P-DATA PDU in the middle of a data set; True with the last fragment."""
         head = connection.recv(6)
-        if len(head) == 6 and head[0] != P_DATA_TF:
+        if len(head) == 6 and head[0] != wire.P_DATA_TF:
             connection.put_back(head)
             raise _Dropped
         if len(head) < 6:
@@ -240,14 +235,14 @@ class StreamingProvider(DULServiceProvider):
             if len(value_head) < 6:
                 raise ConnectionError
             size, context, control = struct.unpack(">LBB", value_head)
-            if size < 2 or size + 4 > length or context != context_id or control & COMMAND or ended:
+            if size < 2 or size + 4 > length or context != context_id or control & wire.COMMAND or ended:
                 raise _Unusual
             for begin in range(0, size - 2, FIRST_BUFFER):  # in steps: the size is only what the peer claims
                 target = data.room(min(FIRST_BUFFER, size - 2 - begin))
                 if connection.fill(target) < len(target):
                     raise ConnectionError
             length -= size + 4
-            ended = bool(control & LAST)
+            ended = bool(control & wire.LAST)
         self._idle_timer.restart()
         return ended
 
@@ -259,7 +254,7 @@ class StreamingProvider(DULServiceProvider):
         if not self.assoc.is_established:
             return
         if status == SUCCESS:
-            cast(StreamingSocket, self.socket).send(success(request, context_id))
+            cast(StreamingSocket, self.socket).send(wire.success(request, context_id))
             return
         answer = C_STORE()
         answer.MessageIDBeingRespondedTo = request.MessageID
@@ -301,69 +296,13 @@ class _DataSet:
     def add(self, value: tuple[int, int, memoryview], context_id: int) -> bool:
         """A fragment that is in memory already; True for the last one."""
         context, control, content = value
-        if context != context_id or control & COMMAND:
+        if context != context_id or control & wire.COMMAND:
             raise _Unusual
         self.room(len(content))[:] = content
-        return bool(control & LAST)
+        return bool(control & wire.LAST)
 
     def content(self) -> memoryview:
         return memoryview(self.buffer)[: self._length]
-
-
-def _values(body: memoryview) -> Iterator[tuple[int, int, memoryview]]:
-    """(context, control header, fragment) of each value in a P-DATA-TF PDU; nothing more after one that is broken."""
-    while len(body) >= 6:
-        size, context, control = struct.unpack(">LBB", body[:6])
-        if size < 2 or size + 4 > len(body):
-            return
-        yield context, control, body[6 : 4 + size]
-        body = body[4 + size :]
-
-
-def _request(command: memoryview) -> C_STORE | None:
-    """A C-STORE-RQ (PS3.7 Table 9.3-1) with a data set to come; None for any other command."""
-    values: dict[int, bytes] = {}
-    while len(command):
-        group, element, length = struct.unpack("<HHL", command[:8])
-        if group or length > len(command) - 8:
-            raise ValueError("not a command set")
-        values[element] = bytes(command[8 : 8 + length])
-        command = command[8 + length :]
-    if _number(values[0x0100]) != C_STORE_RQ or _number(values[0x0800]) == NO_DATA_SET:
-        return None
-    request = C_STORE()
-    request.AffectedSOPClassUID = UID(values[0x0002].decode("ascii").rstrip("\0 "))
-    request.AffectedSOPInstanceUID = UID(values[0x1000].decode("ascii").rstrip("\0 "))
-    request.MessageID, request.Priority = _number(values[0x0110]), _number(values[0x0700])
-    return request
-
-
-def _number(value: bytes) -> int:
-    return int(struct.unpack("<H", value)[0])
-
-
-def success(request: C_STORE, context_id: int) -> bytes:
-    """The P-DATA-TF PDU of a C-STORE-RSP with status 0x0000 (PS3.7 Table 9.3-2), as pynetdicom would encode it."""
-    sop_class, instance = (_even(uid) for uid in (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID))
-    elements = b"".join(
-        struct.pack("<HHL", 0, element, len(value)) + value
-        for element, value in (
-            (0x0002, sop_class),
-            (0x0100, struct.pack("<H", C_STORE_RSP)),
-            (0x0120, struct.pack("<H", request.MessageID)),
-            (0x0800, struct.pack("<H", NO_DATA_SET)),
-            (0x0900, struct.pack("<H", SUCCESS)),
-            (0x1000, instance),
-        )
-    )
-    command = struct.pack("<HHLL", 0, 0, 4, len(elements)) + elements
-    value = struct.pack(">LBB", len(command) + 2, context_id, COMMAND | LAST) + command
-    return struct.pack(">BBL", P_DATA_TF, 0, len(value)) + value
-
-
-def _even(uid: object) -> bytes:
-    text = str(uid).encode("ascii")
-    return text + bytes(len(text) % 2)
 
 
 class StreamingHandler(RequestHandler):

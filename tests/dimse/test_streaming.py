@@ -17,7 +17,7 @@ from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.pdu import P_DATA_TF
 
-from node.dimse import streaming
+from node.dimse import streaming, wire
 from tests import peers
 from tests.dimse.station import Station, film, station
 from tests.sending import Encoded, associate, store
@@ -58,7 +58,7 @@ def test_success_is_encoded_as_pynetdicom_encodes_it(uid: str) -> None:
     (data,) = message.encode_msg(7, 0)
     pdu = P_DATA_TF()
     pdu.from_primitive(data)
-    assert streaming.success(request, 7) == pdu.encode()
+    assert wire.success(request, 7) == pdu.encode()
 
 
 @pytest.mark.parametrize("fragment", [64, 1000, 16382, 131066])
