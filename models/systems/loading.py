@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from models.api import Card, WeightsMismatch
 from models.cards import weights_problem
-
-Net = TypeVar("Net", bound=nn.Module)
+from models.nets.layout import Net, place
 
 
 def load_state(net: Net, card: Card) -> Net:
@@ -25,6 +21,5 @@ def load_state(net: Net, card: Card) -> Net:
 
 def ready(net: Net, device: torch.device) -> Net:
     """On the device, channels last, for inference only."""
-    net.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    net.requires_grad_(False)
+    place(net, device).requires_grad_(False)
     return net.eval()

@@ -15,6 +15,7 @@ import torch
 from torch.nn import functional
 
 from models.nets.cnncf import CNNCF
+from models.nets.layout import place
 from models.systems import preparation
 from models.training import augment, classify, data, weights
 from models.training.fit import Plan, choose_device, fit
@@ -39,7 +40,7 @@ def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int
     split = {name: [n for n, c in enumerate(cases) if c.split == name] for name in ("train", "val", "test")}
     chosen = torch.tensor(split["train"])
     net = CNNCF(2, SIDE)
-    net.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(net, where)
     optimiser = torch.optim.SGD(classify.parameters(net, 1e-4), RATE, momentum=0.9)
     sampling = classify.sampling_weights([cases[n] for n in split["train"]])
     plan = Plan(epochs or EPOCHS, BATCH, len(chosen), seed, out / "cnncf-xr.checkpoint", resume, rate, sampling, where)

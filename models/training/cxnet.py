@@ -18,6 +18,7 @@ from torch.nn import functional
 from models.images import geometry
 from models.images.intensity import U8
 from models.nets.cxnet import CXNet
+from models.nets.layout import place
 from models.nets.unet import LungUNet
 from models.systems import preparation
 from models.training import augment, classify, data, weights
@@ -41,7 +42,7 @@ def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int
     chosen = torch.tensor(split["train"])
     net = CXNet(3)
     _wake_hidden_layer(net)
-    net.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(net, where)
     sampling = classify.sampling_weights([cases[n] for n in split["train"]])
 
     def validate(epoch: int) -> str:
@@ -79,7 +80,7 @@ def _prepare(cases: list[data.FilmCase], out: Path) -> data.Arrays:
     path = out / "unet-lung.safetensors"
     net = LungUNet()
     net.load_state_dict({k: v.float() for k, v in load_file(path if path.exists() else INSTALLED).items()})
-    net.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(net, torch.device("cpu")).eval()
     return {"pictures": np.stack([_crop(net, data.read_film(case.path)) for case in cases])}
 
 

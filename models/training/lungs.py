@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from models.evaluation import bootstrap, metrics
 from models.images import geometry
+from models.nets.layout import place
 from models.nets.unet import LungUNet
 from models.systems import preparation
 from models.training import augment, data, losses, weights
@@ -31,7 +32,7 @@ def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int
     masks = torch.from_numpy(arrays["masks"])[:, None]
     chosen = torch.tensor([number for number, case in enumerate(cases) if case.split == "train"])
     net = build()
-    net.to(where).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(net, where)
     total = epochs or EPOCHS
     plan = Plan(total, BATCH, len(chosen), seed, out / "unet-lung.checkpoint", resume, warm_cosine, None, where)
     optimiser = torch.optim.Adam(net.parameters(), RATE)

@@ -21,7 +21,7 @@ import struct
 import time
 from typing import Any, cast
 
-from pynetdicom import association, dul, evt, transport
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
@@ -45,9 +45,6 @@ def usable() -> bool:
         (DULServiceProvider, ("_read_pdu_data", "receive_pdu", "_process_recv_primitive", "kill_dul")),
         (AssociationSocket, ("recv", "ready")),
         (RequestHandler, ("_create_association",)),
-        (association, ("DULServiceProvider",)),
-        (transport, ("AssociationSocket",)),
-        (dul, ("StateMachine",)),
     )
     return all(hasattr(owner, name) for owner, names in needed for name in names)
 

@@ -96,19 +96,19 @@ def _header(ds: Dataset, received: Received) -> InstanceHeader:
         study_instance_uid=study,
         series_instance_uid=series,
         transfer_syntax_uid=received.transfer_syntax_uid,
-        patient_id=_text(ds, "PatientID"),
-        issuer_of_patient_id=_text(ds, "IssuerOfPatientID"),
-        accession_number=_text(ds, "AccessionNumber"),
-        study_date=_text(ds, "StudyDate")[:8],
-        modality=_text(ds, "Modality")[:16],
-        series_description=_text(ds, "SeriesDescription"),
-        body_part=_text(ds, "BodyPartExamined")[:64],
-        view_position=_text(ds, "ViewPosition")[:16],
+        patient_id=text_of(ds, "PatientID"),
+        issuer_of_patient_id=text_of(ds, "IssuerOfPatientID"),
+        accession_number=text_of(ds, "AccessionNumber"),
+        study_date=text_of(ds, "StudyDate")[:8],
+        modality=text_of(ds, "Modality")[:16],
+        series_description=text_of(ds, "SeriesDescription"),
+        body_part=text_of(ds, "BodyPartExamined")[:64],
+        view_position=text_of(ds, "ViewPosition")[:16],
         instance_number=_number(ds, "InstanceNumber"),
         rows=_number(ds, "Rows"),
         columns=_number(ds, "Columns"),
         frames=_number(ds, "NumberOfFrames"),
-        is_own_result=_text(ds, "InstanceCreatorUID") == PRODUCT_UID,
+        is_own_result=text_of(ds, "InstanceCreatorUID") == PRODUCT_UID,
     )
 
 
@@ -122,7 +122,7 @@ def is_uid(text: str) -> bool:
 
 
 def _uid(ds: Dataset, keyword: str) -> str:
-    text = _text(ds, keyword)
+    text = text_of(ds, keyword)
     if not text:
         raise BadDataSet(f"The data set has no {_spaced(keyword)}.")
     if not is_uid(text):
@@ -134,7 +134,8 @@ def _spaced(keyword: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", keyword).replace("SOPI", "SOP I").replace("SOPC", "SOP C")
 
 
-def _text(ds: Dataset, keyword: str) -> str:
+def text_of(ds: Dataset, keyword: str) -> str:
+    """The value as text without padding; empty where it is absent or cannot be understood."""
     value = _value(ds, keyword)
     return "" if value is None else str(value).strip("\0 ").replace("\0", "")
 

@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 from pydicom import Dataset
 
+from node.pipeline.header import text_of
+from node.results.common import IR58_ESCAPE
+
 STRICT = ("PatientID", "IssuerOfPatientID")
 IF_GIVEN = ("PatientName", "PatientBirthDate")
 
@@ -26,9 +29,5 @@ def contradiction(headers: Sequence[Dataset]) -> str:
 
 
 def _text(header: Dataset, keyword: str) -> str:
-    try:
-        value = header.get(keyword)
-    except Exception:  # noqa: BLE001 - a value pydicom cannot convert counts as absent
-        return ""
-    text = "" if value is None else str(value)
-    return text.replace("\x1b$)A", "").strip("\0 =^").casefold() if keyword == "PatientName" else text.strip("\0 ")
+    text = text_of(header, keyword)
+    return text.replace(IR58_ESCAPE, "").strip("=^ ").casefold() if keyword == "PatientName" else text

@@ -26,6 +26,7 @@ from pydicom.uid import (
 from node.core.errors import Refused
 from node.core.study import StoredInstance
 from node.pipeline.film import read_header
+from node.pipeline.header import text_of
 from node.pipeline.identity import contradiction
 from node.results.record import LeftOut
 
@@ -103,7 +104,7 @@ def _first_objection(instance: StoredInstance, header: Dataset) -> str:
 
 def _kind(header: Dataset) -> str:
     uid = str(header.get("SOPClassUID", ""))
-    if uid in FILMS or (uid == SecondaryCaptureImageStorage and _text(header, "Modality") in ("CR", "DX")):
+    if uid in FILMS or (uid == SecondaryCaptureImageStorage and text_of(header, "Modality") in ("CR", "DX")):
         return ""
     if uid == DigitalXRayImageStorageForProcessing:
         return "It is a digital X-ray for processing; only images for presentation are analysed."
@@ -127,7 +128,7 @@ def _several_frames(header: Dataset) -> str:
 
 
 def _body_part(header: Dataset) -> str:
-    part = _text(header, "BodyPartExamined")
+    part = text_of(header, "BodyPartExamined")
     if part and not CHEST.search(part):
         return f"BodyPartExamined says {part[:16]}; this node reads chest films."
     description = _description(header)
@@ -137,7 +138,7 @@ def _body_part(header: Dataset) -> str:
 
 
 def _view(header: Dataset) -> str:
-    view = _text(header, "ViewPosition").upper().replace(" ", "").replace("_", "")
+    view = text_of(header, "ViewPosition").upper().replace(" ", "").replace("_", "")
     if view and view not in FRONTAL_VIEWS:
         return f"ViewPosition says {view[:16]}; only frontal films are analysed."
     codes = {str(item.get("CodeValue", "")) for item in header.get("ViewCodeSequence", None) or []}
@@ -164,8 +165,8 @@ RULES: tuple[Callable[[Dataset], str], ...] = (_kind, _localizer, _several_frame
 
 
 def _what_the_header_says(header: Dataset) -> tuple[bool, str]:
-    chest = bool(CHEST.search(_text(header, "BodyPartExamined")) or CHEST.search(_description(header)))
-    view = bool(_text(header, "ViewPosition") or header.get("ViewCodeSequence", None))
+    chest = bool(CHEST.search(text_of(header, "BodyPartExamined")) or CHEST.search(_description(header)))
+    view = bool(text_of(header, "ViewPosition") or header.get("ViewCodeSequence", None))
     frontal = view or bool(FRONTAL.search(_description(header)))
     if chest and frontal:
         return False, "Frontal chest film by its header."
@@ -174,7 +175,7 @@ def _what_the_header_says(header: Dataset) -> tuple[bool, str]:
 
 
 def _years(header: Dataset) -> float | None:
-    found = re.fullmatch(r"(\d{1,3})([DWMY])", _text(header, "PatientAge"))
+    found = re.fullmatch(r"(\d{1,3})([DWMY])", text_of(header, "PatientAge"))
     if found:
         return int(found[1]) * {"D": 1 / 365.25, "W": 7 / 365.25, "M": 1 / 12, "Y": 1.0}[found[2]]
     born, taken = _day(header, "PatientBirthDate"), _day(header, "StudyDate")
@@ -183,7 +184,7 @@ def _years(header: Dataset) -> float | None:
 
 def _day(header: Dataset, keyword: str) -> date | None:
     try:
-        text = _text(header, keyword)
+        text = text_of(header, keyword)
         return date(int(text[:4]), int(text[4:6]), int(text[6:8]))
     except ValueError:
         return None
@@ -191,17 +192,9 @@ def _day(header: Dataset, keyword: str) -> date | None:
 
 def _description(header: Dataset) -> str:
     words = ("SeriesDescription", "ProtocolName", "AcquisitionDeviceProcessingDescription", "StudyDescription")
-    return " ".join(_text(header, keyword) for keyword in words).replace("_", " ")
-
-
-def _text(header: Dataset, keyword: str) -> str:
-    try:
-        value = header.get(keyword)
-    except Exception:  # noqa: BLE001 - a value pydicom cannot convert counts as absent
-        return ""
-    return "" if value is None else str(value).strip("\0 ")
+    return " ".join(text_of(header, keyword) for keyword in words).replace("_", " ")
 
 
 def _words(header: Dataset, keyword: str) -> list[str]:
-    text = _text(header, keyword).strip("[]").replace("'", "")
+    text = text_of(header, keyword).strip("[]").replace("'", "")
     return [word.strip() for word in re.split(r"[\\,]", text) if word.strip()]
