@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from node import cli
+from tests.docs import models_page
 from tests.docs.settings_page import PAGE, page
 
 ROOT = Path(__file__).parents[2]
@@ -11,6 +12,10 @@ ROOT = Path(__file__).parents[2]
 
 def test_configuration_page_is_written_from_the_defaults() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run python -m tests.docs.settings_page"
+
+
+def test_models_page_is_written_from_the_cards() -> None:
+    assert models_page.PAGE.read_text(encoding="utf-8") == models_page.page(), "run python -m tests.docs.models_page"
 
 
 def test_every_setting_has_a_meaning() -> None:
