@@ -74,7 +74,7 @@ def test_gate_passes_only_open_and_not_empty() -> None:  # N15
 
 def test_xavier_bound() -> None:  # N14
     weight = CNNCF().head.weight
-    assert weight.abs().max() <= 0.10804 and weight.abs().max() > 0.10
+    assert weight.abs().max() <= 0.10804 + 1e-4 and weight.abs().max() > 0.10
 
 
 @pytest.mark.parametrize("build", [lambda: CNNCF(side=64), lambda: CXNet(3), LungUNet])
