@@ -69,16 +69,71 @@ class ImageInput:
 
 
 @dataclass(frozen=True)
+class VolumeInput:
+    """One axial chest CT series, ready for any CT system.
+
+    voxels: (slice, row, column) float32, Hounsfield units after Modality LUT (PS3.3 C.11.1), slices ascending along
+        the slice normal (feet to head). All values finite.
+    slice_uids: opaque identifier of each slice, in the same order. uid: of the series; seeds anything random.
+    spacing_mm: (between slices, between rows, between columns).
+    """
+
+    voxels: FloatImage
+    slice_uids: tuple[str, ...]
+    uid: str
+    spacing_mm: tuple[float, float, float] | None = None
+
+    def __post_init__(self) -> None:
+        if self.voxels.ndim != 3 or self.voxels.dtype != np.float32:
+            raise ValueError(f"voxels must be (slice, row, column) float32, got {self.voxels.shape}")
+        if len(self.slice_uids) != len(self.voxels):
+            raise ValueError(f"{len(self.voxels)} slices have {len(self.slice_uids)} identifiers")
+
+
+@dataclass(frozen=True)
+class QuantityKind:
+    """What a number means: stored name, UCUM unit, coded concept (private where a bare standard code would mislead)."""
+
+    name: str
+    unit: str
+    code: Code
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A biomarker measured in the image, or a laboratory value predicted from it: never a laboratory's own."""
+
+    kind: QuantityKind
+    value: float
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.value):
+            raise ValueError(f"{self.kind.name} is {self.value}")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a system says in numbers alone, without classes: predicted indicators."""
+
+    model: ModelIdentity
+    quantities: tuple[Quantity, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class LungField:
     """What a segmentation system found: the lung field of one film.
 
     mask: (row, column) bool in the source matrix. contours: closed polygons, each (n, 2) float32 of (x, y).
+    heart: likewise, where the system knows it. quantities: biomarkers, where the system measures them.
     """
 
     mask: Mask
     contours: tuple[NDArray[np.float32], ...]
     model: ModelIdentity
     notes: tuple[str, ...] = ()
+    heart: Mask | None = None
+    quantities: tuple[Quantity, ...] = ()
 
     @property
     def share(self) -> float:
@@ -133,12 +188,24 @@ class Lesion:
 
 
 @dataclass(frozen=True)
+class SliceFinding:
+    """One slice of a CT series: class probabilities in the order of the scores; heat only for the key slices."""
+
+    index: int  # of the slice in the volume
+    uid: str
+    probabilities: tuple[float, ...]
+    heat: FloatImage | None = None  # (row, column) 0..1 over the slice
+    lesions: tuple[Lesion, ...] = ()
+
+
+@dataclass(frozen=True)
 class Prediction:
-    """All that one classifier says of one film.
+    """All that one classifier says of one film, or of one CT series.
 
     heat: (row, column) float32 in 0..1 over the source matrix, for class ``heat_class``; None when not explained.
     heat_in_lung: share of the heat's mass inside the lung field, 0..1; None when there is no lung field or heat.
     details: further numbers worth storing, e.g. {"stage1.covid19": 0.61, "gate_open": 1.0}.
+    slices: of a CT series only: every slice that was judged, ascending; ``heat`` is then None.
     """
 
     model: ModelIdentity
@@ -151,6 +218,7 @@ class Prediction:
     lesions: tuple[Lesion, ...] = ()
     details: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    slices: tuple[SliceFinding, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,16 +228,17 @@ class Card:
     system: str
     name: str
     version: str
-    kind: str  # "lungs" (segmentation) or "film" (classifier of a radiograph)
+    kind: str  # "lungs" (segmentation), "film" or "ct" (classifiers), "indicators" (numbers from lesions)
     source: str  # the paper
     weights: Path
-    weights_sha256: str
+    weights_sha256: str  # empty: no weights ship, and the system refuses to run
     entry_point: str  # "models.systems.cxnet:CXNet"
     classes: tuple[str, ...]  # in the order of the network's outputs
     codes: tuple[Code, ...]  # one for each class
     threshold: float  # for a positive decision, where the system's rule has one
     settings: Mapping[str, float]  # what the system's code reads, e.g. {"side": 192}
     text: str  # the whole card for people, as written
+    quantities: tuple[QuantityKind, ...] = ()  # of a system that gives numbers, in the order of its outputs
 
     @property
     def identity(self) -> ModelIdentity:
@@ -192,6 +261,22 @@ class FilmSystem(Protocol):
     def predict(self, image: ImageInput, lungs: LungField | None) -> Prediction: ...
 
 
+class CTSystem(Protocol):
+    """A classifier of chest CT series. Raises RefusedInput."""
+
+    card: Card
+
+    def predict(self, volume: VolumeInput) -> Prediction: ...
+
+
+class IndicatorSystem(Protocol):
+    """Numbers from the lesions that classifiers marked on a film. Raises RefusedInput, also when there is no lesion."""
+
+    card: Card
+
+    def measure(self, image: ImageInput, lesions: tuple[Lesion, ...]) -> Measured: ...
+
+
 class Registry(Protocol):
     """What a worker gets from ``models.registry.Registry(folder)``.
 
@@ -207,3 +292,7 @@ class Registry(Protocol):
     def load_segmenter(self, system: str, device: str = "cpu") -> Segmenter: ...
 
     def load_film_system(self, system: str, device: str = "cpu") -> FilmSystem: ...
+
+    def load_ct_system(self, system: str, device: str = "cpu") -> CTSystem: ...
+
+    def load_indicator_system(self, system: str, device: str = "cpu") -> IndicatorSystem: ...

@@ -6,7 +6,7 @@ import hashlib
 import tomllib
 from pathlib import Path
 
-from models.api import Card, Code
+from models.api import Card, Code, QuantityKind
 
 
 def read_cards(folder: Path) -> tuple[Card, ...]:
@@ -33,11 +33,17 @@ def read_card(path: Path) -> Card:
         threshold=float(tree.get("threshold", 0.5)),
         settings={name: float(value) for name, value in tree.get("settings", {}).items()},
         text=text,
+        quantities=tuple(
+            QuantityKind(q["name"], q["unit"], Code(q["value"], q["scheme"], q["meaning"]))
+            for q in tree.get("quantities", [])
+        ),
     )
 
 
 def weights_problem(card: Card) -> str:
     """Empty when the file on disk is the one the card names, else the sentence why not."""
+    if not card.weights_sha256:
+        return f"No weights of {card.system} ship with this version; it can be trained."
     if not card.weights.is_file():
         return f"The weights of {card.system} are not installed."
     with card.weights.open("rb") as file:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from models.api import Card, FilmSystem, Segmenter, WeightsMismatch
+from models.api import Card, CTSystem, FilmSystem, IndicatorSystem, Segmenter, WeightsMismatch
 from models.cards import read_cards, weights_problem
 
 
@@ -33,6 +33,12 @@ class Registry:
 
     def load_film_system(self, system: str, device: str = "cpu") -> FilmSystem:
         return cast(FilmSystem, self._load(system, "film", device))
+
+    def load_ct_system(self, system: str, device: str = "cpu") -> CTSystem:
+        return cast(CTSystem, self._load(system, "ct", device))
+
+    def load_indicator_system(self, system: str, device: str = "cpu") -> IndicatorSystem:
+        return cast(IndicatorSystem, self._load(system, "indicators", device))
 
     def _load(self, system: str, kind: str, device: str) -> object:
         card = self._cards.get(system)

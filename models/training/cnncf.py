@@ -20,6 +20,7 @@ from models.systems import preparation
 from models.training import augment, classify, data, weights
 from models.training.fit import Plan, choose_device, fit
 
+NEEDS = ("cxr/labels.csv",)
 SIDE, EPOCHS, BATCH, RATE = 192, 20, 32, 0.01
 CLASSES = ("normal", "covid19")
 

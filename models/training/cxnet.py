@@ -26,6 +26,7 @@ from models.training.fit import Plan, choose_device, fit
 from models.training.lungs import SIDE as LUNG_SIDE
 from models.training.lungs import warm_cosine
 
+NEEDS = ("cxr/labels.csv",)
 SIDE, BATCH = 192, 16
 PHASES = ((128, 20, 1e-3), (SIDE, 6, 3e-4))  # side, epochs, learning rate: most is learnt on small films
 INSTALLED = Path(__file__).parents[1] / "weights" / "unet-lung.safetensors"

@@ -19,6 +19,7 @@ from models.systems import preparation
 from models.training import augment, data, losses, weights
 from models.training.fit import Plan, choose_device, fit
 
+NEEDS = ("cxr_seg/jsrt", "cxr_seg/covid_lungs")
 SIDE, EPOCHS, BATCH, RATE = 192, 32, 8, 5e-4
 
 

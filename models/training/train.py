@@ -9,7 +9,17 @@ import importlib
 import sys
 from pathlib import Path
 
-RECIPES = {"unet-lung": "lungs", "cnncf-xr": "cnncf", "cxnet": "cxnet"}
+RECIPES = {
+    "unet-lung": "lungs",
+    "fcdensenet": "fcdensenet",
+    "cxnet": "cxnet",
+    "cnncf-xr": "cnncf",
+    "patch-vote": "patches",
+    "two-step": "twostep",
+    "cnnrf": "cnnrf",
+    "bit-ct": "bit",
+    "cnncf-ct": "cnncf_ct",
+}  # system -> module, which has ``train`` and ``NEEDS``: the files of the data folder without which it cannot begin
 
 
 def main(
@@ -26,9 +36,9 @@ def main(
     if system not in RECIPES:
         sys.stderr.write(f"there is no recipe for {system}; there are {', '.join(RECIPES)}\n")
         return 2
-    if not (data / "cxr" / "labels.csv").is_file() or not (data / "cxr_seg").is_dir():
-        sys.stderr.write(f"{data} is not the training data: cxr/labels.csv and cxr_seg/ are expected there\n")
-        return 2
     recipe = importlib.import_module(f"models.training.{RECIPES[system]}")
+    if missing := [name for name in recipe.NEEDS if not (data / name).exists()]:
+        sys.stderr.write(f"{data} is not the training data of {system}: {' and '.join(missing)} expected there\n")
+        return 2
     recipe.train(data, out, device=device, epochs=epochs, seed=seed, resume=resume)
     return 0
