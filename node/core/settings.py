@@ -57,6 +57,9 @@ class Completeness:
 class Analysis:
     segmenter: str
     systems: tuple[str, ...]
+    ct_systems: tuple[str, ...]
+    indicators: tuple[str, ...]
+    ensemble: bool
     device: str
     max_attempts: int
 
