@@ -18,14 +18,14 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import IO, cast
 
-from models.api import Registry
+from models.api import Registry, WeightsMismatch
 from node import __version__
 from node.archive import Archive
 from node.core import log
@@ -65,13 +65,14 @@ def open_registry() -> Registry:
 
 def pipeline_key(effective: Settings, registry: Registry) -> str:
     """Digest of what, besides the images, decides a result: settings of the analysis and the models' digests."""
-    wanted = (effective.analysis.segmenter, *effective.analysis.systems)
+    analysis = effective.analysis
+    wanted = (analysis.segmenter, *analysis.systems, *analysis.ct_systems, *analysis.indicators)
     cards = {card.system: card for card in registry.cards()}
     missing = [system for system in wanted if system not in cards]
     if missing:
         raise Misconfigured(f"no model {', '.join(missing)} is installed; there are {', '.join(sorted(cards))}")
     parts = [f"{cards[system].system} {cards[system].version} {cards[system].weights_sha256}" for system in wanted]
-    return hashlib.sha256("\n".join((*parts, effective.analysis.device)).encode()).hexdigest()
+    return hashlib.sha256("\n".join((*parts, str(analysis.ensemble), analysis.device)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -294,9 +295,14 @@ def run_worker(data: Path, name: str, parent: int) -> int:
 def _warm_up(registry: Registry, effective: Settings) -> None:
     """Load every system before the first study; one that cannot be loaded says so in each result instead."""
     analysis = effective.analysis
-    loads = [(registry.load_segmenter, analysis.segmenter), *((registry.load_film_system, s) for s in analysis.systems)]
+    loads: list[tuple[Callable[[str, str], object], str]] = [(registry.load_segmenter, analysis.segmenter)]
+    loads += [(registry.load_film_system, system) for system in analysis.systems]
+    loads += [(registry.load_ct_system, system) for system in analysis.ct_systems]
+    loads += [(registry.load_indicator_system, system) for system in analysis.indicators]
     for load, system in loads:
         try:
             load(system, analysis.device)
+        except WeightsMismatch as error:
+            log.event(logger, "model.not_loaded", logging.WARNING, system=system, reason=str(error))
         except Exception:
             logger.exception("model.not_loaded", extra={"fields": {"system": system}})

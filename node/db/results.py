@@ -190,8 +190,13 @@ def add_prediction(
                 lung_share=lesion.lung_share,
             )
         )
+    add_details(session, analysis_id, instance.sop_instance_uid, model.system, details)
+
+
+def add_details(session: Session, analysis_id: int, sop_uid: str, system: str, details: Mapping[str, float]) -> None:
+    """Further numbers of one system on one image."""
     for name, value in details.items():
-        session.add(Detail(**where, system=model.system, name=name, value=value))
+        session.add(Detail(analysis_id=analysis_id, sop_uid=sop_uid, system=system, name=name, value=value))
 
 
 def add_output(session: Session, analysis_id: int, new: NewOutput, destinations: Sequence[str], now: datetime) -> None:

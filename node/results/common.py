@@ -22,7 +22,7 @@ from models.api import RESEARCH_USE_ONLY, Prediction
 from node.core.uids import PRODUCT_UID, derive
 from node.results.record import AnalysisRecord, BuiltObject
 
-OUTPUT_SCHEMA = "1"  # any change of what is written for the same input raises it, and with it every UID
+OUTPUT_SCHEMA = "2"  # any change of what is written for the same input raises it, and with it every UID
 PATIENT = (
     "PatientName", "PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "TypeOfPatientID",
     "PatientBirthDate", "PatientBirthTime", "PatientSex", "OtherPatientIDsSequence", "OtherPatientNames",
@@ -136,8 +136,10 @@ def _zone(text: str) -> timezone:
 
 def identity(record: AnalysisRecord) -> tuple[str, ...]:
     """Everything besides pixels that decides the bytes: the parts of every derived UID."""
+    speakers = [p.model for p in record.predictions]
+    speakers += [measured.model for image in record.images for measured in image.indicators]
     models = sorted(
-        {f"{p.model.system} {p.model.version} {p.model.weights_sha256}" for i in record.images for p in i.predictions}
+        {f"{model.system} {model.version} {model.weights_sha256}" for model in speakers}
         | {f"{i.lungs.model.system} {i.lungs.model.weights_sha256}" for i in record.images if i.lungs}
     )
     settings = "|".join(str(value) for value in vars(record.settings).values())
@@ -191,7 +193,7 @@ def _algorithms(record: AnalysisRecord, day: str, time: str) -> Dataset:
     item.PurposeOfReferenceCodeSequence = [purpose]
     item.Manufacturer, item.ManufacturerModelName = record.settings.manufacturer, record.settings.model_name
     item.SoftwareVersions = record.software_version
-    item.DeviceUID = UID(device_uid(p for image in record.images for p in image.predictions))
+    item.DeviceUID = UID(device_uid(record.predictions))
     item.ContributionDateTime = day + time
     item.ContributionDescription = RESEARCH_USE_ONLY
     return item

@@ -10,28 +10,64 @@ from datetime import datetime
 
 from pydicom import Dataset
 
-from models.api import ImageInput, LungField, ModelIdentity, Prediction
+from models.api import ImageInput, LungField, Measured, ModelIdentity, Prediction, SliceFinding, VolumeInput
 from node.core.settings import Results
 
 
 @dataclass(frozen=True)
 class SystemRefusal:
-    """A system that would not judge this image, and its sentence."""
+    """A system that would not judge this image, and its sentence.
+
+    ``nothing_to_judge``: there was no occasion, for example no focus to measure; this is no failure.
+    """
 
     system: str
     reason: str
     model: ModelIdentity | None = None
+    nothing_to_judge: bool = False
 
 
 @dataclass(frozen=True)
 class ImageOutcome:
-    """One image that was analysed. ``header``: the source data set as received, without pixel data."""
+    """One image that was analysed. ``header``: the source data set as received, without pixel data.
+
+    indicators: numbers that systems predicted from the foci, one entry for each system.
+    """
 
     header: Dataset
     image: ImageInput
     lungs: LungField | None
     predictions: tuple[Prediction, ...]
     refusals: tuple[SystemRefusal, ...] = ()
+    indicators: tuple[Measured, ...] = ()
+
+
+@dataclass(frozen=True)
+class SeriesOutcome:
+    """One CT series that was analysed. ``headers``: of every slice, as received, in the order of the volume.
+
+    notes: what is worth knowing of how the volume was made, one sentence each.
+    """
+
+    headers: tuple[Dataset, ...]
+    volume: VolumeInput
+    predictions: tuple[Prediction, ...]
+    refusals: tuple[SystemRefusal, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def key_slices(self, prediction: Prediction) -> tuple[SliceFinding, ...]:
+        """The slices that a prediction rests on: those it explains, else those of any system, ascending."""
+        own = tuple(found for found in prediction.slices if found.heat is not None)
+        if own or prediction.slices:
+            return own
+        others = {found.index: found for p in self.predictions for found in p.slices if found.heat is not None}
+        return tuple(others[index] for index in sorted(others))
+
+
+def judged_slices(prediction: Prediction) -> tuple[SliceFinding, ...]:
+    """The slices with probabilities of their own. A system that names a single slice judged the series as a whole and
+    names it to show its heat."""
+    return prediction.slices if len(prediction.slices) > 1 else ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +99,22 @@ class AnalysisRecord:
     config_digest: str
     software_version: str
     settings: Results
+    series: tuple[SeriesOutcome, ...] = ()
+
+    @property
+    def predictions(self) -> tuple[Prediction, ...]:
+        """Of all images, then of all series."""
+        outcomes: tuple[ImageOutcome | SeriesOutcome, ...] = (*self.images, *self.series)
+        return tuple(prediction for outcome in outcomes for prediction in outcome.predictions)
+
+    @property
+    def refusals(self) -> tuple[SystemRefusal, ...]:
+        outcomes: tuple[ImageOutcome | SeriesOutcome, ...] = (*self.images, *self.series)
+        return tuple(refusal for outcome in outcomes for refusal in outcome.refusals)
+
+    @property
+    def instances_used(self) -> int:
+        return len(self.images) + sum(len(outcome.headers) for outcome in self.series)
 
 
 @dataclass(frozen=True)

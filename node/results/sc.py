@@ -1,25 +1,56 @@
-"""The heat map as a Secondary Capture image (PS3.3 A.8.1), RGB, lossless, in the matrix of the source film."""
+"""The heat map as a Secondary Capture image (PS3.3 A.8.1), RGB, lossless, in the matrix of the source image.
+
+Of a CT series each key slice is an image of its own in the series of its system, which every viewer shows; one
+multi-frame object for all of them is not written yet.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 from pydicom import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from models.api import RESEARCH_USE_ONLY, Prediction
+from models.api import RESEARCH_USE_ONLY, Prediction, SliceFinding
 from node.results import common, render
-from node.results.record import AnalysisRecord, BuiltObject, ImageOutcome
+from node.results.record import AnalysisRecord, BuiltObject, ImageOutcome, SeriesOutcome
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A picture to be: of which source image, by which system, as which Instance Number of its series."""
+
+    source: Dataset
+    prediction: Prediction
+    number: int
+    shown: str  # "film", "CT slice"
 
 
 def heat_map(record: AnalysisRecord, outcome: ImageOutcome, prediction: Prediction, number: int) -> BuiltObject:
     """One system's heat on one film. ``number``: Instance Number in the series of its system."""
-    source = common.source_of(outcome.header)
+    shown = _Shown(common.source_of(outcome.header), prediction, number, "film")
+    return _capture(record, shown, render.heat_map(outcome.image, outcome.lungs, prediction))
+
+
+def slice_heat_map(
+    record: AnalysisRecord, outcome: SeriesOutcome, prediction: Prediction, found: SliceFinding, number: int
+) -> BuiltObject:
+    """One system's heat on one key slice."""
+    shown = _Shown(common.source_of(outcome.headers[found.index]), prediction, number, "CT slice")
+    slices = len(outcome.headers)
+    return _capture(record, shown, render.slice_heat_map(outcome.volume.voxels[found.index], found, slices, prediction))
+
+
+def _capture(record: AnalysisRecord, shown: _Shown, picture: render.RGB) -> BuiltObject:
+    source, prediction = shown.source, shown.prediction
     kind = f"sc-{prediction.model.system}"
     uid = common.instance_uid(record, kind, common.text_of(source, "SOPInstanceUID"))
     ds = Dataset()
     common.finish(ds, record, source, SecondaryCaptureImageStorage, uid, common.series_uid(record, kind))
     ds.Modality, ds.ConversionType = "OT", "WSD"  # workstation
     ds.BodyPartExamined = "CHEST"  # an unpaired part: without it Laterality (2C) would be missing
-    ds.SeriesNumber, ds.InstanceNumber = record.settings.series_number_base + 1 + _rank(record, prediction), number
+    ds.SeriesNumber = record.settings.series_number_base + 1 + _rank(record, prediction)
+    ds.InstanceNumber = shown.number
     ds.SeriesDescription = f"AI heat map {prediction.model.system} (not for diagnosis)"[:64]
     ds.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     day, time = common.stamp(record, source)
@@ -28,30 +59,30 @@ def heat_map(record: AnalysisRecord, outcome: ImageOutcome, prediction: Predicti
     ds.SecondaryCaptureDeviceManufacturerModelName = record.settings.model_name
     ds.SecondaryCaptureDeviceSoftwareVersions = record.software_version
     ds.PatientOrientation = source.get("PatientOrientation", "") or ""
-    _derivation(ds, source, prediction)
+    _derivation(ds, shown)
     _burned_in(ds, source)
     if "PixelAspectRatio" in source and source.PixelAspectRatio:
         ds.PixelAspectRatio = source.PixelAspectRatio
     ds.ImageComments = f"{RESEARCH_USE_ONLY}. {prediction.model.name} {prediction.model.version}"
-    _pixels(ds, render.heat_map(outcome.image, outcome.lungs, prediction))
+    _pixels(ds, picture)
     return common.encode(ds, "sc")
 
 
 def _rank(record: AnalysisRecord, prediction: Prediction) -> int:
-    systems = dict.fromkeys(p.model.system for image in record.images for p in image.predictions)
+    systems = dict.fromkeys(p.model.system for p in record.predictions)
     return list(systems).index(prediction.model.system)
 
 
-def _derivation(ds: Dataset, source: Dataset, prediction: Prediction) -> None:
+def _derivation(ds: Dataset, shown: _Shown) -> None:
     """Source image and how the picture was derived from it (PS3.3 C.7.6.1.1.3, C.12.4.1.1)."""
-    item = Dataset()
+    source, item = shown.source, Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
     item.SpatialLocationsPreserved = "YES"
     item.PurposeOfReferenceCodeSequence = [
         code("121322", "DCM", "Source image for image processing operation")  # CID 7202
     ]
     ds.SourceImageSequence = [item]
-    ds.DerivationDescription = f"Heat of {prediction.model.name} over the film. {RESEARCH_USE_ONLY}."
+    ds.DerivationDescription = f"Heat of {shown.prediction.model.name} over the {shown.shown}. {RESEARCH_USE_ONLY}."
     ds.DerivationCodeSequence = [code("130403", "DCM", "Gradient-weighted class activation")]  # CID 217
     series, reference = Dataset(), Dataset()
     series.SeriesInstanceUID = source.SeriesInstanceUID

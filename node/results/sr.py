@@ -1,41 +1,43 @@
 """The report: a Comprehensive 3D SR, TID 1500 (PS3.16), one for each analysis, also for one that was refused.
 
-Order of groups: the study's summary, then each image's classes system by system, then lesions. Points of SCOORD items
-count from the corner of the first pixel (PS3.3 C.18.6.1.2), ours from its centre: half a pixel is added.
+Order of groups: the study's summary, then classes and numbers system by system, then foci (``groups``). Sentences for
+people stand at the top level.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
 from highdicom import sr
 from pydicom import Dataset
-from pydicom.uid import Comprehensive3DSRStorage
+from pydicom.uid import Comprehensive3DSRStorage, CTImageStorage
 
-from models.api import RESEARCH_USE_ONLY, ClassScore, Lesion, ModelIdentity, Prediction
+from models.api import RESEARCH_USE_ONLY, Prediction, SliceFinding
 from node.core.uids import PRODUCT_UID, derive
 from node.results import codes, common
-from node.results.record import AnalysisRecord, BuiltObject, ImageOutcome
+from node.results.groups import Group, groups
+from node.results.record import AnalysisRecord, BuiltObject, LeftOut, SeriesOutcome, judged_slices
 
-Group = sr.MeasurementsAndQualitativeEvaluations | sr.PlanarROIMeasurementsAndQualitativeEvaluations
 LONGEST_TEXT = 1024
-LISTED = 50  # images left out that the text names one by one
+LISTED = 50  # sentences on what was left out
+NOTHING_FOUND = ("normal", "non_covid")  # classes that name no disease
+TOP_SLICES = 5  # slices of a series that the text names
+PREDICTED_ONLY = "These values are predicted from the image by a model; no laboratory measured them."
 
 
 def report(record: AnalysisRecord) -> BuiltObject:
     """The SR of one analysis."""
     source = common.source_of(record.reference)
-    evidence = [common.source_of(outcome.header) for outcome in record.images] or [source]
-    groups = [_summary(record, source), *_class_groups(record), *_lesion_groups(record)]
     content = sr.MeasurementReport(
-        observation_context=_observer(record), procedure_reported=codes.CHEST_XRAY, imaging_measurements=groups
+        observation_context=_observer(record),
+        procedure_reported=_procedures(record, source),
+        imaging_measurements=[_summary(record, source), *groups(record)],
     )
     _say(content[0], record)
     _separate(content[0])
     uid = common.instance_uid(record, "sr")
     ds = sr.Comprehensive3DSR(
-        evidence=evidence,
+        evidence=_evidence(record) or [source],
         content=content[0],
         series_instance_uid=common.series_uid(record, "sr"),
         series_number=record.settings.series_number_base,
@@ -49,6 +51,20 @@ def report(record: AnalysisRecord) -> BuiltObject:
     ds.SeriesDescription = "AI summary (not for diagnosis)"
     ds.CodingSchemeIdentificationSequence = [_private_scheme(record)]
     return common.encode(ds, "sr")
+
+
+def _procedures(record: AnalysisRecord, source: Dataset) -> list[sr.CodedConcept]:
+    """What was analysed; where nothing was, what the study is by its first image."""
+    if not record.images and not record.series:
+        is_ct = source.get("SOPClassUID") == CTImageStorage
+        return [codes.CHEST_CT if is_ct else codes.CHEST_XRAY]
+    return [*([codes.CHEST_XRAY] if record.images else ()), *([codes.CHEST_CT] if record.series else ())]
+
+
+def _evidence(record: AnalysisRecord) -> list[Dataset]:
+    """Every film and every slice that was analysed."""
+    slices = [header for outcome in record.series for header in outcome.headers]
+    return [common.source_of(header) for header in (*(image.header for image in record.images), *slices)]
 
 
 def _observer(record: AnalysisRecord) -> sr.ObservationContext:
@@ -70,7 +86,7 @@ def _summary(record: AnalysisRecord, source: Dataset) -> Group:
         tracking_identifier=sr.TrackingIdentifier(derive("tracking", study, "summary"), "Analysis"),
         finding_type=codes.STUDY_SUMMARY,
         measurements=[
-            sr.Measurement(codes.USED, len(record.images), codes.COUNT),
+            sr.Measurement(codes.USED, record.instances_used, codes.COUNT),
             sr.Measurement(codes.LEFT_OUT, len(record.left_out), codes.COUNT),
         ],
         qualitative_evaluations=[sr.QualitativeEvaluation(codes.SUMMARY, _outcome(record))],
@@ -78,119 +94,13 @@ def _summary(record: AnalysisRecord, source: Dataset) -> Group:
 
 
 def _outcome(record: AnalysisRecord) -> sr.CodedConcept:
-    predictions = [p for image in record.images for p in image.predictions]
-    if not predictions:
+    if not record.predictions:
         return codes.NONE_SUCCEEDED
-    failed = any(image.refusals for image in record.images)
-    found = any(p.decided_class != "normal" for p in predictions)
+    failed = any(not refusal.nothing_to_judge for refusal in record.refusals)
+    found = any(p.decided_class not in NOTHING_FOUND for p in record.predictions)
     if failed:
         return codes.SOME_FAILED_WITH_FINDINGS if found else codes.SOME_FAILED_WITHOUT_FINDINGS
     return codes.SUCCEEDED_WITH_FINDINGS if found else codes.SUCCEEDED_WITHOUT_FINDINGS
-
-
-def _class_groups(record: AnalysisRecord) -> Iterable[Group]:
-    for image in record.images:
-        source = common.source_of(image.header)
-        for prediction in image.predictions:
-            for score in prediction.scores:
-                yield _class_group(source, prediction, score)
-
-
-def _class_group(source: Dataset, prediction: Prediction, score: ClassScore) -> Group:
-    """One class of one system on one image: probability, threshold, present or absent."""
-    study, image = common.text_of(source, "StudyInstanceUID"), common.text_of(source, "SOPInstanceUID")
-    name = f"{prediction.model.system} {score.name}"
-    return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(derive("tracking", study, image, name), name),
-        finding_type=codes.concept(score.code),
-        algorithm_id=algorithm(prediction.model),
-        measurements=[
-            sr.Measurement(codes.PROBABILITY, round(float(score.probability), 6), codes.NO_UNITS),
-            sr.Measurement(codes.THRESHOLD, float(score.threshold), codes.NO_UNITS),
-        ],
-        qualitative_evaluations=[
-            sr.QualitativeEvaluation(codes.concept(score.code), codes.PRESENT if score.decision else codes.ABSENT)
-        ],
-        source_images=[sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID)],
-    )
-
-
-def algorithm(model: ModelIdentity) -> sr.AlgorithmIdentification:
-    """TID 4019."""
-    return sr.AlgorithmIdentification(
-        name=model.name,
-        version=model.version,
-        parameters=[
-            f"system {model.system}",
-            f"weights sha256 {model.weights_sha256}",
-            *([model.source] if model.source else ()),
-        ],
-        family=codes.ARTIFICIAL_INTELLIGENCE,
-    )
-
-
-def _lesion_groups(record: AnalysisRecord) -> Iterable[Group]:
-    for image in record.images:
-        source = common.source_of(image.header)
-        for prediction in image.predictions:
-            for lesion in prediction.lesions:
-                yield _lesion_group(source, prediction, lesion, image)
-                if lesion.outline_px:
-                    yield _outline_group(source, prediction, lesion, image)
-
-
-def _tracking(source: Dataset, prediction: Prediction, lesion: Lesion) -> sr.TrackingIdentifier:
-    study, image = common.text_of(source, "StudyInstanceUID"), common.text_of(source, "SOPInstanceUID")
-    uid = common.tracking_uid(study, image, prediction.model.system, lesion.number)
-    return sr.TrackingIdentifier(uid, f"{prediction.model.system} focus {lesion.number}")
-
-
-def _lesion_group(source: Dataset, prediction: Prediction, lesion: Lesion, image: ImageOutcome) -> Group:
-    """The centre of a cluster of heat as a point, with its measurements."""
-    x, y = lesion.centre_px
-    region = _region(source, "POINT", np.array([[x, y]]), image)
-    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(source, prediction, lesion),
-        referenced_region=region,
-        finding_type=codes.VISUAL_EXPLANATION,
-        algorithm_id=algorithm(prediction.model),
-        finding_sites=[sr.FindingSite(codes.LUNG)] if lesion.inside_lung else None,
-        geometric_purpose=codes.CENTRE,
-        measurements=[
-            sr.Measurement(codes.CENTRE_X, round(float(x), 3), codes.PIXELS),
-            sr.Measurement(codes.CENTRE_Y, round(float(y), 3), codes.PIXELS),
-            sr.Measurement(codes.AREA, round(float(lesion.area_px), 1), codes.SQUARE_PIXELS),
-            sr.Measurement(codes.PEAK_HEAT, round(float(lesion.peak_heat), 4), codes.NO_UNITS),
-            sr.Measurement(codes.LUNG_SHARE, round(float(lesion.lung_share), 4), codes.NO_UNITS),
-            sr.Measurement(codes.DBSCAN_SIZE, lesion.dbscan_size, codes.NO_UNITS),
-            sr.Measurement(codes.MAJOR_AXIS, round(float(lesion.axis_lengths_px[0]), 2), codes.PIXELS),
-            sr.Measurement(codes.MINOR_AXIS, round(float(lesion.axis_lengths_px[1]), 2), codes.PIXELS),
-        ],
-    )
-
-
-def _outline_group(source: Dataset, prediction: Prediction, lesion: Lesion, image: ImageOutcome) -> Group:
-    """The outline of the same cluster, under the same tracking identifier."""
-    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=_tracking(source, prediction, lesion),
-        referenced_region=_region(source, "POLYLINE", np.array(lesion.outline_px), image),
-        finding_type=codes.VISUAL_EXPLANATION,
-        algorithm_id=algorithm(prediction.model),
-        geometric_purpose=codes.OUTLINE,
-    )
-
-
-def _region(source: Dataset, kind: str, points: np.ndarray, image: ImageOutcome) -> sr.ImageRegion:
-    """``points`` (n, 2) of x, y; kept inside the image, since highdicom does not look."""
-    rows, columns = image.image.shape
-    inside = np.clip(points + 0.5, 0, (columns, rows))
-    if kind == "POLYLINE":
-        inside[-1] = inside[0]
-    return sr.ImageRegion(
-        graphic_type=kind,
-        graphic_data=inside.astype(np.float64),
-        source_image=sr.SourceImageForRegion(source.SOPClassUID, source.SOPInstanceUID),
-    )
 
 
 def _say(root: Dataset, record: AnalysisRecord) -> None:
@@ -200,25 +110,70 @@ def _say(root: Dataset, record: AnalysisRecord) -> None:
     if record.reason:
         sentences.append((codes.COMMENT, f"Not analysed: {record.reason}"))
     sentences += [(codes.COMMENT, text) for text in _remarks(record)]
-    for number, left in enumerate(record.left_out):
-        if number < LISTED:
-            sentences.append((codes.COMMENT, f"Image {left.sop_instance_uid} left out: {left.reason}"))
-    if len(record.left_out) > LISTED:
-        sentences.append((codes.COMMENT, f"{len(record.left_out) - LISTED} more images were left out."))
+    about = _left_out_sentences(record.left_out)
+    sentences += [(codes.COMMENT, text) for text in about[:LISTED]]
+    if len(about) > LISTED:
+        more = sum(len(images) for images in _by_series_and_reason(record.left_out)[LISTED:])
+        sentences.append((codes.COMMENT, f"{more} more images were left out."))
     for name, text in sentences:
         item = sr.TextContentItem(name=name, value=text[:LONGEST_TEXT], relationship_type="CONTAINS")
         root.ContentSequence.append(item)
 
 
+def _by_series_and_reason(left_out: Iterable[LeftOut]) -> list[list[LeftOut]]:
+    found: dict[tuple[str, str], list[LeftOut]] = {}
+    for left in left_out:
+        found.setdefault((left.series_uid, left.reason), []).append(left)
+    return list(found.values())
+
+
+def _left_out_sentences(left_out: Iterable[LeftOut]) -> list[str]:
+    """One for an image, one for all images of a series that share a reason."""
+    return [
+        f"Image {images[0].sop_instance_uid} left out: {images[0].reason}"
+        if len(images) == 1
+        else f"{len(images)} images of series {images[0].series_uid} left out: {images[0].reason}"
+        for images in _by_series_and_reason(left_out)
+    ]
+
+
 def _remarks(record: AnalysisRecord) -> Iterable[str]:
     for image in record.images:
-        for refusal in image.refusals:
-            yield f"{refusal.system} did not judge the image: {refusal.reason}"
-        for note in image.lungs.notes if image.lungs else ():
-            yield note
-        for prediction in image.predictions:
-            for note in prediction.notes:
-                yield f"{prediction.model.system}: {note}"
+        yield from image.lungs.notes if image.lungs else ()
+        for measured in image.indicators:
+            yield f"{measured.model.system}: {PREDICTED_ONLY}"
+            yield from (f"{measured.model.system}: {note}" for note in measured.notes)
+    for outcome in record.series:
+        yield from outcome.notes
+        yield from (
+            _slices_sentence(outcome, prediction) for prediction in outcome.predictions if judged_slices(prediction)
+        )
+    for what, outcomes in (("image", record.images), ("series", record.series)):
+        for refusal in (refusal for outcome in outcomes for refusal in outcome.refusals):
+            yield f"{refusal.system} did not judge the {what}: {refusal.reason}"
+    for prediction in record.predictions:
+        yield from (f"{prediction.model.system}: {note}" for note in prediction.notes)
+
+
+def _slices_sentence(outcome: SeriesOutcome, prediction: Prediction) -> str:
+    """How many slices were judged, and which speak most for the class that the system explains."""
+    name = prediction.heat_class or prediction.decided_class
+    place = next(n for n, score in enumerate(prediction.scores) if score.name == name)
+
+    def probability(found: SliceFinding) -> float:
+        return found.probabilities[place]
+
+    top = sorted(prediction.slices, key=lambda found: (-probability(found), found.index))[:TOP_SLICES]
+    listed = ", ".join(f"{_slice_name(outcome, found)} (p = {probability(found):.2f})" for found in top)
+    slices = len(outcome.headers)
+    return (
+        f"{prediction.model.system} judged {len(prediction.slices)} of {slices} slices; highest for {name}: {listed}."
+    )
+
+
+def _slice_name(outcome: SeriesOutcome, found: SliceFinding) -> str:
+    number = common.text_of(common.source_of(outcome.headers[found.index]), "InstanceNumber")
+    return f"slice {found.index + 1}" + (f", image number {number}" if number else "")
 
 
 def _separate(item: Dataset) -> None:

@@ -10,7 +10,7 @@ from pydicom import Dataset
 from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForProcessing, EncapsulatedPDFStorage
 
 from node.core.study import StoredInstance
-from node.pipeline.select import Selection, select_films
+from node.pipeline.select import Selection, select_images
 from tests.films import CR, DX, MARKER, SC, Film, drawn, wrap
 
 PICTURE = drawn(5, 96)
@@ -65,7 +65,7 @@ SILENT: dict[str, object] = {
     ],
 )
 def test_frontal_chest_films_are_taken(changes: dict[str, object], tmp_path: Path) -> None:
-    selection = select_films([changed(tmp_path, **changes)])  # type: ignore[arg-type]
+    selection = select_images([changed(tmp_path, **changes)])  # type: ignore[arg-type]
     assert one(selection) == ""
     assert not selection.taken[0].needs_pixel_check
 
@@ -93,27 +93,27 @@ def test_frontal_chest_films_are_taken(changes: dict[str, object], tmp_path: Pat
     ],
 )
 def test_everything_else_is_left_out_in_a_sentence(changes: dict[str, object], sentence: str, tmp_path: Path) -> None:
-    said = one(select_films([changed(tmp_path, **changes)]))  # type: ignore[arg-type]
+    said = one(select_images([changed(tmp_path, **changes)]))  # type: ignore[arg-type]
     assert sentence in said and said.endswith(".")
 
 
 def test_a_silent_header_asks_for_a_look_at_the_pixels(tmp_path: Path) -> None:
     for changes in (SILENT, {"BodyPartExamined": None, "SeriesDescription": None, "StudyDescription": None}):
-        selection = select_films([changed(tmp_path, **changes)])
+        selection = select_images([changed(tmp_path, **changes)])
         assert one(selection) == "" and selection.taken[0].needs_pixel_check
         assert "does not name" in selection.taken[0].reason
 
 
 def test_own_results_are_never_taken(tmp_path: Path) -> None:
     own = stored(wrap(Film(PICTURE, "own", sop_class=SC)), tmp_path, own=True)
-    assert one(select_films([own])) == "It is a result of this node."
+    assert one(select_images([own])) == "It is a result of this node."
 
 
 def test_two_patients_in_one_study_stop_everything(tmp_path: Path) -> None:
     first = stored(wrap(Film(PICTURE, "first", "two")), tmp_path)
     other = dataclasses.replace(MARKER, patient_id="SOMEBODYELSE")
     second = stored(wrap(Film(PICTURE, "second", "two", identity=other)), tmp_path)
-    selection = select_films([first, second])
+    selection = select_images([first, second])
     assert not selection.taken and len(selection.left_out) == 2
     assert all("two different patients" in left.reason for left in selection.left_out)
     assert not any("SOMEBODYELSE" in left.reason for left in selection.left_out)
@@ -122,11 +122,11 @@ def test_two_patients_in_one_study_stop_everything(tmp_path: Path) -> None:
 def test_a_file_that_is_gone_is_left_out(tmp_path: Path) -> None:
     instance = changed(tmp_path)
     instance.path.unlink()
-    assert "cannot be read" in one(select_films([instance]))
+    assert "cannot be read" in one(select_images([instance]))
 
 
 def test_every_instance_stands_in_one_list(tmp_path: Path) -> None:
     study = [changed(tmp_path), changed(tmp_path, ViewPosition="LL"), changed(tmp_path, BodyPartExamined="HAND")]
-    selection = select_films(study)
+    selection = select_images(study)
     names = [t.instance.sop_instance_uid for t in selection.taken] + [x.sop_instance_uid for x in selection.left_out]
     assert sorted(names) == sorted(i.sop_instance_uid for i in study)

@@ -1,0 +1,163 @@
+"""One film or one CT series through the models: load -> segment -> predict -> ensemble -> indicators.
+
+It knows no database and writes nothing. A system that refuses, or whose weights are not there, becomes a
+``SystemRefusal`` with its sentence; only when no classifier gives an answer is the image itself refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from models.api import (
+    ImageInput,
+    Lesion,
+    LungField,
+    Measured,
+    ModelIdentity,
+    Prediction,
+    RefusedInput,
+    Registry,
+    VolumeInput,
+    WeightsMismatch,
+)
+from node.core.settings import Analysis
+from node.pipeline import chest, ensemble, film
+from node.pipeline.select import Taken, TakenSeries
+from node.pipeline.volume import Slice, load_series
+from node.results.record import ImageOutcome, SeriesOutcome, SystemRefusal
+
+TURNED = "The pixels are those of a negative, though the header does not say so; they were inverted before analysis."
+MEASURED_CLASS = "covid19"  # indicators are predicted from the foci of this class alone
+NO_FOCUS = "No classifier marked a focus of COVID-19, so there is nothing to measure."
+
+
+@dataclass
+class Stages:
+    """Seconds spent by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - begun, 4)
+
+
+@dataclass(frozen=True)
+class Judge:
+    """``version``: of the node, which is that of its ensemble."""
+
+    registry: Registry
+    settings: Analysis
+    version: str
+
+    def film(self, taken: Taken, stages: Stages) -> ImageOutcome:
+        """Raises Refused or RefusedInput when no classifier can judge the film."""
+        with stages.timed("load"):
+            header, image = film.load_film(taken.instance.path)
+            if chest.looks_like_noise(image):
+                raise RefusedInput("The pixels are noise rather than a radiograph.")
+            image, notes = _upright(image)
+            if taken.needs_pixel_check and (objection := chest.looks_like_frontal_chest(image)):
+                raise RefusedInput(objection)
+        with stages.timed("segment"):
+            lungs, refusals = self._lungs(image)
+        predictions, refused = self._predictions(
+            self.settings.systems, lambda system: self._film_system(system, image, lungs), stages
+        )
+        predictions = [dataclasses.replace(answer, notes=(*notes, *answer.notes)) for answer in predictions]
+        refusals += refused
+        _check_judged(predictions, refusals)
+        indicators, unmeasured = self._indicators(image, predictions, stages)
+        return ImageOutcome(
+            header, image, lungs, self._with_mean(predictions), (*refusals, *unmeasured), tuple(indicators)
+        )
+
+    def series(self, taken: TakenSeries, stages: Stages) -> tuple[SeriesOutcome, tuple[Slice, ...]]:
+        """(the outcome; slices at a place already taken). Raises as ``film`` does."""
+        with stages.timed("load"):
+            loaded = load_series(taken.instances)
+        predictions, refusals = self._predictions(
+            self.settings.ct_systems, lambda system: self._ct_system(system, loaded.volume), stages
+        )
+        _check_judged(predictions, refusals)
+        headers = tuple(item.header for item in loaded.slices)
+        outcome = SeriesOutcome(
+            headers, loaded.volume, self._with_mean(predictions), tuple(refusals), loaded.notes
+        )  # fmt: skip
+        return outcome, loaded.repeated
+
+    def _film_system(self, system: str, image: ImageInput, lungs: LungField | None) -> Prediction:
+        return self.registry.load_film_system(system, self.settings.device).predict(image, lungs)
+
+    def _ct_system(self, system: str, volume: VolumeInput) -> Prediction:
+        return self.registry.load_ct_system(system, self.settings.device).predict(volume)
+
+    def _lungs(self, image: ImageInput) -> tuple[LungField | None, list[SystemRefusal]]:
+        system = self.settings.segmenter
+        try:
+            return self.registry.load_segmenter(system, self.settings.device).segment(image), []
+        except (RefusedInput, WeightsMismatch) as error:
+            return None, [SystemRefusal(system, str(error))]
+
+    def _predictions(
+        self, systems: Sequence[str], predict: Callable[[str], Prediction], stages: Stages
+    ) -> tuple[list[Prediction], list[SystemRefusal]]:
+        """Every system's answer or refusal, in the order of the settings."""
+        predictions, refusals = [], []
+        for system in systems:
+            with stages.timed(f"model.{system}"):
+                try:
+                    predictions.append(predict(system))
+                except (RefusedInput, WeightsMismatch) as error:
+                    refusals.append(SystemRefusal(system, str(error), self._model(system)))
+        return predictions, refusals
+
+    def _with_mean(self, predictions: list[Prediction]) -> tuple[Prediction, ...]:
+        mean = ensemble.mean_of(predictions, self.version) if self.settings.ensemble else None
+        return (*predictions, mean) if mean is not None else tuple(predictions)
+
+    def _indicators(
+        self, image: ImageInput, predictions: Sequence[Prediction], stages: Stages
+    ) -> tuple[list[Measured], list[SystemRefusal]]:
+        """Numbers from the foci of every classifier that decided for COVID-19."""
+        lesions = tuple(lesion for p in predictions if p.decided_class == MEASURED_CLASS for lesion in p.lesions)
+        measured, refusals = [], []
+        for system in self.settings.indicators:
+            with stages.timed(f"model.{system}"):
+                answer = self._measure(system, image, lesions)
+            if isinstance(answer, Measured):
+                measured.append(answer)
+            else:
+                refusals.append(answer)
+        return measured, refusals
+
+    def _measure(self, system: str, image: ImageInput, lesions: tuple[Lesion, ...]) -> Measured | SystemRefusal:
+        """Weights that are not there are said even where there is nothing to measure."""
+        try:
+            loaded = self.registry.load_indicator_system(system, self.settings.device)
+            if not lesions:
+                return SystemRefusal(system, NO_FOCUS, self._model(system), nothing_to_judge=True)
+            return loaded.measure(image, lesions)
+        except (RefusedInput, WeightsMismatch) as error:
+            return SystemRefusal(system, str(error), self._model(system))
+
+    def _model(self, system: str) -> ModelIdentity | None:
+        return next((card.identity for card in self.registry.cards() if card.system == system), None)
+
+
+def _check_judged(predictions: Sequence[Prediction], refusals: Sequence[SystemRefusal]) -> None:
+    if not predictions:
+        raise RefusedInput(" ".join(dict.fromkeys(refusal.reason for refusal in refusals)))
+
+
+def _upright(image: ImageInput) -> tuple[ImageInput, tuple[str, ...]]:
+    """The image, inverted when only its negative looks like a chest film, and what to say of it."""
+    return (chest.inverted(image), (TURNED,)) if chest.looks_negative(image) else (image, ())
