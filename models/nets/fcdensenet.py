@@ -1,7 +1,8 @@
-"""FC-DenseNet103 of paper 003 (specification 6.2): dense blocks down, a bottleneck, dense blocks up over skips.
+"""FC-DenseNet (Jegou et al. 2017), the segmentation network of paper 003 (specification 6.2), in two published sizes.
 
-Input (N, 1, H, W) in 0..1, sides multiples of 32, published 256; output (N, 4, H, W) logits of background, heart, left
-lung, right lung. 9,319,428 parameters.
+Input (N, 1, H, W) in 0..1, sides multiples of 32; output (N, 4, H, W) logits of background, heart, left lung, right
+lung. ``FCDenseNet103`` is paper 003's (9,319,428 parameters, published side 256); ``FCDenseNet56`` is the small one of
+the original paper (growth 12, four layers in every block), which two CPU cores can train.
 """
 
 from __future__ import annotations
@@ -12,22 +13,21 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-GROWTH, FIRST, DOWN, BOTTLENECK, UP = 16, 48, (4, 5, 7, 10, 12), 15, (12, 10, 7, 5, 4)
-DROPOUT = 0.2
+FIRST, DROPOUT = 48, 0.2
 
 
-def layer(inputs: int) -> nn.Sequential:
+def layer(inputs: int, growth: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, GROWTH, 3, padding=1), nn.Dropout2d(DROPOUT)
+        nn.BatchNorm2d(inputs), nn.ReLU(), nn.Conv2d(inputs, growth, 3, padding=1), nn.Dropout2d(DROPOUT)
     )
 
 
 class DenseBlock(nn.Module):
     """Returns (everything, what the block added)."""
 
-    def __init__(self, inputs: int, layers: int) -> None:
+    def __init__(self, inputs: int, layers: int, growth: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layer(inputs + GROWTH * n) for n in range(layers))
+        self.layers = nn.ModuleList(layer(inputs + growth * n, growth) for n in range(layers))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         added: list[Tensor] = []
@@ -43,24 +43,28 @@ def transition_down(width: int) -> nn.Sequential:
     )
 
 
-class FCDenseNet103(nn.Module):
-    def __init__(self, inputs: int = 1, classes: int = 4, down: Sequence[int] = DOWN, up: Sequence[int] = UP) -> None:
+class FCDenseNet(nn.Module):
+    """``down`` and ``up``: layers of each dense block before and after the bottleneck, as many of either."""
+
+    def __init__(
+        self, inputs: int, classes: int, growth: int, down: Sequence[int], bottleneck: int, up: Sequence[int]
+    ) -> None:
         super().__init__()
         self.first = nn.Conv2d(inputs, FIRST, 3, padding=1)
         width, skips = FIRST, []
         self.down, self.shrink = nn.ModuleList(), nn.ModuleList()
         for layers in down:
-            self.down.append(DenseBlock(width, layers))
-            width += GROWTH * layers
+            self.down.append(DenseBlock(width, layers, growth))
+            width += growth * layers
             skips.append(width)
             self.shrink.append(transition_down(width))
-        self.bottleneck = DenseBlock(width, BOTTLENECK)
-        new = GROWTH * BOTTLENECK
+        self.bottleneck = DenseBlock(width, bottleneck, growth)
+        new = growth * bottleneck
         self.up, self.grow = nn.ModuleList(), nn.ModuleList()
         for layers, skip in zip(up, reversed(skips), strict=True):
             self.grow.append(nn.ConvTranspose2d(new, new, 3, 2))
-            self.up.append(DenseBlock(new + skip, layers))
-            width, new = new + skip + GROWTH * layers, GROWTH * layers
+            self.up.append(DenseBlock(new + skip, layers, growth))
+            width, new = new + skip + growth * layers, growth * layers
         self.last = nn.Conv2d(width, classes, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,6 +79,19 @@ class FCDenseNet103(nn.Module):
             skip = skips.pop()
             x, new = block(torch.cat((_centre(grow(new), skip), skip), 1))
         return cast(Tensor, self.last(x))
+
+
+class FCDenseNet103(FCDenseNet):
+    def __init__(self, inputs: int = 1, classes: int = 4) -> None:
+        super().__init__(inputs, classes, 16, (4, 5, 7, 10, 12), 15, (12, 10, 7, 5, 4))
+
+
+class FCDenseNet56(FCDenseNet):
+    def __init__(self, inputs: int = 1, classes: int = 4) -> None:
+        super().__init__(inputs, classes, 12, (4,) * 5, 4, (4,) * 5)
+
+
+PROFILES: dict[int, type[FCDenseNet103] | type[FCDenseNet56]] = {103: FCDenseNet103, 56: FCDenseNet56}
 
 
 def _centre(x: Tensor, like: Tensor) -> Tensor:

@@ -92,6 +92,12 @@ def read_mask(case: LungCase) -> Mask:
     return _mask_array(case.mask, case.labels)
 
 
+def read_levels(case: LungCase) -> U8:
+    """(row, column) label map as drawn; of JSRT 0 background, 1 right lung, 2 left lung, 3 heart."""
+    with Image.open(case.mask) as picture:
+        return np.array(picture.convert("L") if picture.mode not in ("L", "P") else picture)
+
+
 def _mask_array(path: Path, labels: tuple[int, ...]) -> Mask:
     with Image.open(path) as picture:
         return np.isin(np.asarray(picture.convert("L") if picture.mode not in ("L", "P") else picture), labels)

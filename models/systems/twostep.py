@@ -1,0 +1,166 @@
+"""The two-step network (paper 002): normal, bacterial or viral; then, of a viral film, which virus.
+
+Step 2 runs only when step 1 says viral (specification 5.4). The labels that exist know no kind of pneumonia and no
+other virus than SARS-CoV-2, so the weights may hold step 1 alone: then its bacterial class is "pneumonia" of unknown
+kind, its viral class is reported as COVID-19 with a note that says why, and step 2 is refused, never guessed. A card
+with three classes is of step 1 alone, one with four of both steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.api import Card, FloatImage, ImageInput, LungField, Mask, Prediction, RefusedInput, WeightsMismatch
+from models.explain import gradcam
+from models.images import geometry, intensity
+from models.images.intensity import U8
+from models.nets.twostep import TwoStepNet
+from models.systems import preparation
+from models.systems.loading import load_state, ready
+from models.systems.verdict import predict_with_heat
+
+Probabilities = NDArray[np.float64]
+NORMAL, BACTERIAL, VIRAL = range(3)  # of step 1
+NON_VIRAL, COVID, OTHER = range(3)  # of step 2
+STEP_ONE, STEP_TWO = ("normal", "pneumonia", "viral"), ("non_viral", "covid19", "other_virus")
+UNTRAINED = (
+    "Step 2 (which virus) is not trained and refused; every viral film of the training of step 1 was a COVID-19 film, "
+    "so its viral class is reported as COVID-19."
+)
+NOT_ASKED = "Step 2 did not run; the probability of the viral class is divided evenly between its two kinds."
+CONFLICT = "Step 1 says viral and step 2 says not viral: reported as pneumonia."
+
+
+class TwoSteps(nn.Module):
+    """The weights file: ``step1.*`` and, when trained, ``step2.*``."""
+
+    def __init__(self, second: bool) -> None:
+        super().__init__()
+        self.step1 = TwoStepNet(3)
+        self.step2 = TwoStepNet(3) if second else None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``p``: normal, pneumonia, COVID-19 and, where step 2 is trained, other virus; ``decided`` indexes it."""
+
+    p: Probabilities
+    decided: int
+    one: Probabilities
+    two: Probabilities | None = None  # None: step 2 did not run
+    conflict: bool = False
+
+
+def decide(one: Probabilities, second: Callable[[], Probabilities] | None) -> Answer:
+    """The decision tree of the paper; ties go to the lower index. ``second`` is None where step 2 is not trained."""
+    said = int(np.argmax(one))
+    if second is None:
+        return Answer(one, said, one)
+    normal, bacterial, viral = one
+    if said != VIRAL:
+        return Answer(np.array((normal, bacterial, viral / 2, viral / 2)), said, one)
+    two = second()
+    joint = np.array((normal, bacterial + viral * two[NON_VIRAL], viral * two[COVID], viral * two[OTHER]))
+    kind = int(np.argmax(two))
+    return Answer(joint, {NON_VIRAL: 1, COVID: 2, OTHER: 3}[kind], one, two, kind == NON_VIRAL)
+
+
+def picture(film: U8, lungs: Mask, side: int) -> tuple[U8, geometry.Box]:
+    """(side, side) grey values of the lung region, stretched to 0..255, and its box in the film. Empty: ValueError."""
+    box = geometry.lung_box(lungs)
+    top, left, bottom, right = box
+    return geometry.resize_u8(intensity.to_u8(film[top:bottom, left:right]), side, side), box
+
+
+def as_batch(pictures: U8) -> Tensor:
+    """(n, side, side) 8 bit -> (n, 3, side, side) in 0..1, channels last."""
+    x = torch.from_numpy(pictures).float()[:, None] / 255
+    return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
+
+
+class TwoStepSystem:
+    def __init__(self, card: Card, device: str) -> None:
+        self.card = card
+        self._side = int(card.settings["side"])
+        self._temperatures = (card.settings["temperature"], card.settings.get("temperature_step2", 1.0))
+        self._device = torch.device(device)
+        self._net = ready(_loaded(card), self._device)
+        self._views = [
+            None if net is None else gradcam.LogitView(net, lambda net, x: net(x))
+            for net in (self._net.step1, self._net.step2)
+        ]
+
+    def predict(self, image: ImageInput, lungs: LungField | None) -> Prediction:
+        """RefusedInput without a lung field: the system judges the lung region alone."""
+        if lungs is None or not lungs.mask.any():
+            raise RefusedInput("The two-step network judges the lung region, and no lung field was found.")
+        small, box = picture(preparation.film_u8(image), lungs.mask, self._side)
+        x = as_batch(small[None]).to(self._device)
+        trained = self._net.step2 is not None
+        answer = decide(self._probabilities(0, x), (lambda: self._probabilities(1, x)) if trained else None)
+
+        def heat(class_index: int) -> FloatImage:
+            step, logit = _explained(class_index, answer)
+            view = self._views[step]
+            assert view is not None
+            return _in_film(gradcam.heat(view, "net.last_map", x, logit), box, image.shape)
+
+        rule = (
+            "step 1, then step 2 when step 1 says viral"
+            if trained
+            else "the most probable class of step 1, whose viral class stands for COVID-19"
+        )
+        return predict_with_heat(
+            self.card, answer.p, answer.decided, rule, heat, lungs, _details(answer), _notes(answer, trained)
+        )
+
+    def _probabilities(self, step: int, x: Tensor) -> Probabilities:
+        view = self._views[step]
+        assert view is not None
+        with torch.inference_mode():
+            return np.asarray((view(x)[0].double() / self._temperatures[step]).softmax(0).cpu().numpy())
+
+
+def _loaded(card: Card) -> TwoSteps:
+    try:
+        return load_state(TwoSteps(second=len(card.classes) == 4), card)
+    except RuntimeError as error:  # the keys of the file are not those of the classes
+        raise WeightsMismatch(f"The weights of {card.system} do not hold the steps that its classes need.") from error
+
+
+def _explained(class_index: int, answer: Answer) -> tuple[int, int]:
+    """(step, logit) whose map explains a reported class: that of step 2 where it ran and knows the class."""
+    if answer.two is None:
+        return 0, min(class_index, VIRAL)
+    if class_index >= 2:
+        return 1, class_index - 1
+    return (1, NON_VIRAL) if answer.conflict and class_index == 1 else (0, class_index)
+
+
+def _details(answer: Answer) -> dict[str, float]:
+    found = {f"step1.{name}": float(v) for name, v in zip(STEP_ONE, answer.one, strict=True)}
+    if answer.two is not None:
+        found |= {f"step2.{name}": float(v) for name, v in zip(STEP_TWO, answer.two, strict=True)}
+    return found | {"step2_ran": float(answer.two is not None), "conflict": float(answer.conflict)}
+
+
+def _notes(answer: Answer, trained: bool) -> tuple[str, ...]:
+    if not trained:
+        return (UNTRAINED,) if answer.decided == VIRAL else ()
+    if answer.two is None:
+        return (NOT_ASKED,)
+    return (CONFLICT,) if answer.conflict else ()
+
+
+def _in_film(heat: FloatImage, box: geometry.Box, shape: tuple[int, int]) -> FloatImage:
+    """Heat of the region (side, side) placed into the film; outside it is 0."""
+    top, left, bottom, right = box
+    film = np.zeros(shape, np.float32)
+    film[top:bottom, left:right] = np.clip(geometry.resize_float(heat, bottom - top, right - left), 0, 1)
+    return film
