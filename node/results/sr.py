@@ -165,10 +165,8 @@ def _slices_sentence(outcome: SeriesOutcome, prediction: Prediction) -> str:
 
     top = sorted(prediction.slices, key=lambda found: (-probability(found), found.index))[:TOP_SLICES]
     listed = ", ".join(f"{_slice_name(outcome, found)} (p = {probability(found):.2f})" for found in top)
-    slices = len(outcome.headers)
-    return (
-        f"{prediction.model.system} judged {len(prediction.slices)} of {slices} slices; highest for {name}: {listed}."
-    )
+    judged = f"{prediction.model.system} judged {len(prediction.slices)} of {len(outcome.headers)} slices"
+    return f"{judged}; highest for {name}, counted from the feet: {listed}."
 
 
 def _slice_name(outcome: SeriesOutcome, found: SliceFinding) -> str:

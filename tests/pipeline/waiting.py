@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from pydicom import Dataset
 from sqlalchemy import text
 
 from node.archive import Archive
@@ -51,7 +52,11 @@ class Room:
 
     def receive(self, film: Film, association: str = "a") -> str:
         """The study UID."""
-        sent = encoded(wrap(film))
+        return self.take(wrap(film), association)
+
+    def take(self, ds: Dataset, association: str = "a") -> str:
+        """The study UID."""
+        sent = encoded(ds)
         received = Received(sent.data_set, sent.transfer_syntax_uid, sent.sop_class_uid, sent.sop_instance_uid)
         return self.intake.receive(
             received, Origin(association, "MODALITY", "LUNGNODE", "127.0.0.1")

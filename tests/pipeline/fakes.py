@@ -1,0 +1,146 @@
+"""A registry of made-up systems for the pipeline's tests: what each says is written here, no network is behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from models.api import (
+    Card,
+    ClassScore,
+    Code,
+    ImageInput,
+    Lesion,
+    LungField,
+    Measured,
+    Prediction,
+    Quantity,
+    QuantityKind,
+    RefusedInput,
+    SliceFinding,
+    VolumeInput,
+    WeightsMismatch,
+)
+
+CLASSES = {"normal": Code("17621005", "SCT", "Normal"), "covid19": Code("840539006", "SCT", "COVID-19")}
+NO_WEIGHTS = "No weights of {} ship with this version; it can be trained."
+CTR = QuantityKind("cardiothoracic_ratio", "{ratio}", Code("ctr", "99LUNGNODE", "Cardiothoracic ratio"))
+CRP = QuantityKind("crp", "mg/L", Code("pred-crp", "99LUNGNODE", "Predicted C-reactive protein (image-derived)"))
+
+
+class Fake:
+    """One system. ``covid19``: its probability; ``refuses``: its sentence; ``ships``: whether weights are there."""
+
+    def __init__(
+        self, system: str, kind: str, covid19: float = 0.8, refuses: str = "", ships: bool = True, whole: bool = False
+    ) -> None:
+        digest = f"{len(system):x}" * 64 if ships else ""
+        self.card = Card(
+            system, f"Made up {system}", "1", kind, "no paper", Path("none"), digest, "none", tuple(CLASSES),
+            tuple(CLASSES.values()), 0.5, {}, "",
+        )  # fmt: skip
+        self.p, self.refuses, self.ships, self.whole = covid19, refuses, ships, whole
+        self.seen: list[object] = []
+
+    def segment(self, image: ImageInput) -> LungField:
+        self._look(image)
+        mask = np.zeros(image.shape, np.bool_)
+        return LungField(mask, (), self.card.identity, quantities=(Quantity(CTR, 0.48),))
+
+    def measure(self, image: ImageInput, lesions: tuple[Lesion, ...]) -> Measured:
+        self._look(lesions)
+        return Measured(self.card.identity, (Quantity(CRP, 12.5),), ("On 3 cases.",))
+
+    def predict(self, given: ImageInput | VolumeInput, lungs: LungField | None = None) -> Prediction:
+        self._look(given)
+        return self._film(given) if isinstance(given, ImageInput) else self._series(given)
+
+    def _look(self, given: object) -> None:
+        self.seen.append(given)
+        if self.refuses:
+            raise RefusedInput(self.refuses)
+
+    def _scores(self) -> tuple[ClassScore, ...]:
+        return tuple(
+            ClassScore(name, p, p >= 0.5, 0.5, CLASSES[name])
+            for name, p in (("normal", 1 - self.p), ("covid19", self.p))
+        )
+
+    @property
+    def _decided(self) -> str:
+        return "covid19" if self.p >= 0.5 else "normal"
+
+    def _film(self, image: ImageInput) -> Prediction:
+        heat = _heat(image.shape)
+        lesions = (lesion(),) if self._decided == "covid19" else ()
+        return Prediction(self.card.identity, self._scores(), self._decided, "made up", heat, "covid19", 0.9, lesions)
+
+    def _series(self, volume: VolumeInput) -> Prediction:
+        """Every slice judged, the last two explained; a system that judges the whole names the middle one alone."""
+        last = len(volume.voxels) - 1
+        slices = [
+            SliceFinding(
+                number, uid, (1 - self.p * number / last, self.p * number / last),
+                _heat(volume.voxels.shape[1:]) if number >= last - 1 else None,
+                (lesion(),) if number == last and self._decided == "covid19" else (),
+            )
+            for number, uid in enumerate(volume.slice_uids)
+        ]  # fmt: skip
+        if self.whole:
+            middle = last // 2
+            slices = [
+                SliceFinding(middle, volume.slice_uids[middle], (1 - self.p, self.p), _heat(volume.voxels.shape[1:]))
+            ]
+        return Prediction(
+            self.card.identity, self._scores(), self._decided, "made up", heat_class="covid19", slices=tuple(slices),
+            details={"lung_slices": float(len(volume.voxels))}, notes=("A remark.",),
+        )  # fmt: skip
+
+
+def lesion() -> Lesion:
+    ring = ((20.0, 20.0), (39.0, 20.0), (39.0, 39.0), (20.0, 39.0), (20.0, 20.0))
+    return Lesion(1, (29.5, 30.25), (0.31, 0.32), 400.0, 12, (22.0, 20.0), 15.0, 1.0, True, 0.9, ring)
+
+
+def _heat(shape: tuple[int, ...]) -> np.ndarray:
+    heat = np.zeros(shape, np.float32)
+    heat[20:40, 20:40] = 1
+    return heat
+
+
+class FakeRegistry:
+    """``models.api.Registry`` over fakes."""
+
+    def __init__(self, *systems: Fake) -> None:
+        self._systems = {fake.card.system: fake for fake in systems}
+
+    def cards(self) -> tuple[Card, ...]:
+        return tuple(fake.card for fake in self._systems.values())
+
+    def verify(self) -> Mapping[str, str]:
+        return {}
+
+    def load_segmenter(self, system: str, device: str = "cpu") -> Fake:
+        return self._load(system, "lungs")
+
+    def load_film_system(self, system: str, device: str = "cpu") -> Fake:
+        return self._load(system, "film")
+
+    def load_ct_system(self, system: str, device: str = "cpu") -> Fake:
+        return self._load(system, "ct")
+
+    def load_indicator_system(self, system: str, device: str = "cpu") -> Fake:
+        return self._load(system, "indicators")
+
+    def _load(self, system: str, kind: str) -> Fake:
+        fake = self._systems[system]
+        assert fake.card.kind == kind, "asked for as something that it is not"
+        if not fake.ships:
+            raise WeightsMismatch(NO_WEIGHTS.format(system))
+        return fake
+
+
+def identities(predictions: tuple[Prediction, ...]) -> list[str]:
+    return [prediction.model.system for prediction in predictions]
