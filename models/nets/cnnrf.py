@@ -1,8 +1,8 @@
 """CNNRF of paper 000 (specification 3.6): five laboratory values from one lesion crop (N, 3, 64, 64) in 0..1.
 
 Output (N, 5), each indicator scaled to 0..1 by its range in training, which is kept beside the weights together with
-the mark of those scaled as log(1 + value). 5,907,525 parameters. The paper's five are white cells, neutrophil and
-lymphocyte percentages, procalcitonin and CRP; which five these are here stands in the card, in the order of the outputs.
+the mark of those scaled as log(1 + value). 5,907,525 parameters. The paper has white cells, neutrophil and lymphocyte
+percentages, procalcitonin and CRP; which five these are here stands in the card, in the order of the outputs.
 """
 
 from __future__ import annotations
