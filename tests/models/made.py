@@ -70,7 +70,7 @@ def film_folder(folder: Path, each: int = 3) -> Path:
     (folder / "cxr").mkdir(parents=True)
     rows = []
     for split in ("train", "val", "test"):
-        for source, label in (("nih", "normal"), ("nih", "pneumonia"), ("other", "covid19")):
+        for source, label in (("nih-cxr14", "normal"), ("nih-cxr14", "pneumonia"), ("other", "covid19")):
             for number in range(each):
                 name = f"{split}-{label}-{number}.png"
                 Image.fromarray(to_u8(drawn(len(rows) + 1, 192))).save(folder / "cxr" / name)
