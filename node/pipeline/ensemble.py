@@ -16,6 +16,7 @@ import numpy as np
 from models.api import ClassScore, ModelIdentity, Prediction
 
 SYSTEM = "ensemble"
+NOTHING_COMMON = "The systems have fewer than two classes in common, so their mean says nothing."
 RULE = "class with the highest mean probability"
 
 

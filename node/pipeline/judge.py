@@ -76,8 +76,9 @@ class Judge:
         refusals += refused
         _check_judged(predictions, refusals)
         indicators, unmeasured = self._indicators(image, predictions, stages)
+        mean, no_mean = self._mean(predictions)
         return ImageOutcome(
-            header, image, lungs, self._with_mean(predictions), (*refusals, *unmeasured), tuple(indicators)
+            header, image, lungs, (*predictions, *mean), (*refusals, *no_mean, *unmeasured), tuple(indicators)
         )
 
     def series(self, taken: TakenSeries, stages: Stages) -> tuple[SeriesOutcome, tuple[Slice, ...]]:
@@ -88,10 +89,14 @@ class Judge:
             self.settings.ct_systems, lambda system: self._ct_system(system, loaded.volume), stages
         )
         _check_judged(predictions, refusals)
-        headers = tuple(item.header for item in loaded.slices)
+        mean, no_mean = self._mean(predictions)
         outcome = SeriesOutcome(
-            headers, loaded.volume, self._with_mean(predictions), tuple(refusals), loaded.notes
-        )  # fmt: skip
+            headers=tuple(item.header for item in loaded.slices),
+            volume=loaded.volume,
+            predictions=(*predictions, *mean),
+            refusals=(*refusals, *no_mean),
+            notes=loaded.notes,
+        )
         return outcome, loaded.repeated
 
     def _film_system(self, system: str, image: ImageInput, lungs: LungField | None) -> Prediction:
@@ -120,9 +125,14 @@ class Judge:
                     refusals.append(SystemRefusal(system, str(error), self._model(system)))
         return predictions, refusals
 
-    def _with_mean(self, predictions: list[Prediction]) -> tuple[Prediction, ...]:
-        mean = ensemble.mean_of(predictions, self.version) if self.settings.ensemble else None
-        return (*predictions, mean) if mean is not None else tuple(predictions)
+    def _mean(self, predictions: Sequence[Prediction]) -> tuple[list[Prediction], list[SystemRefusal]]:
+        """One prediction more, where two or more systems answered; a sentence where their classes have no mean."""
+        if not self.settings.ensemble or len(predictions) < 2:
+            return [], []
+        mean = ensemble.mean_of(predictions, self.version)
+        if mean is None:
+            return [], [SystemRefusal(ensemble.SYSTEM, ensemble.NOTHING_COMMON, nothing_to_judge=True)]
+        return [mean], []
 
     def _indicators(
         self, image: ImageInput, predictions: Sequence[Prediction], stages: Stages

@@ -24,24 +24,34 @@ from models.api import (
     WeightsMismatch,
 )
 
-CLASSES = {"normal": Code("17621005", "SCT", "Normal"), "covid19": Code("840539006", "SCT", "COVID-19")}
+NORMAL, COVID = Code("17621005", "SCT", "Normal"), Code("840539006", "SCT", "COVID-19")
 NO_WEIGHTS = "No weights of {} ship with this version; it can be trained."
 CTR = QuantityKind("cardiothoracic_ratio", "{ratio}", Code("ctr", "99LUNGNODE", "Cardiothoracic ratio"))
 CRP = QuantityKind("crp", "mg/L", Code("pred-crp", "99LUNGNODE", "Predicted C-reactive protein (image-derived)"))
 
 
 class Fake:
-    """One system. ``covid19``: its probability; ``refuses``: its sentence; ``ships``: whether weights are there."""
+    """One system. ``covid19``: its probability; ``refuses``: its sentence; ``ships``: whether weights are there.
+
+    ``whole``: it judges a CT series as a whole. ``negative``: the name of its other class.
+    """
 
     def __init__(
-        self, system: str, kind: str, covid19: float = 0.8, refuses: str = "", ships: bool = True, whole: bool = False
+        self,
+        system: str,
+        kind: str,
+        covid19: float = 0.8,
+        refuses: str = "",
+        ships: bool = True,
+        whole: bool = False,
+        negative: str = "normal",
     ) -> None:
         digest = f"{len(system):x}" * 64 if ships else ""
         self.card = Card(
-            system, f"Made up {system}", "1", kind, "no paper", Path("none"), digest, "none", tuple(CLASSES),
-            tuple(CLASSES.values()), 0.5, {}, "",
+            system, f"Made up {system}", "1", kind, "no paper", Path("none"), digest, "none", (negative, "covid19"),
+            (NORMAL, COVID), 0.5, {}, "",
         )  # fmt: skip
-        self.p, self.refuses, self.ships, self.whole = covid19, refuses, ships, whole
+        self.p, self.refuses, self.ships, self.whole, self.negative = covid19, refuses, ships, whole, negative
         self.seen: list[object] = []
 
     def segment(self, image: ImageInput) -> LungField:
@@ -63,14 +73,12 @@ class Fake:
             raise RefusedInput(self.refuses)
 
     def _scores(self) -> tuple[ClassScore, ...]:
-        return tuple(
-            ClassScore(name, p, p >= 0.5, 0.5, CLASSES[name])
-            for name, p in (("normal", 1 - self.p), ("covid19", self.p))
-        )
+        classes = ((self.negative, 1 - self.p, NORMAL), ("covid19", self.p, COVID))
+        return tuple(ClassScore(name, p, p >= 0.5, 0.5, code) for name, p, code in classes)
 
     @property
     def _decided(self) -> str:
-        return "covid19" if self.p >= 0.5 else "normal"
+        return "covid19" if self.p >= 0.5 else self.negative
 
     def _film(self, image: ImageInput) -> Prediction:
         heat = _heat(image.shape)

@@ -18,6 +18,7 @@ from node.core.job import JobKind
 from node.core.settings import Analysis
 from node.db import jobs
 from node.pipeline.analyse import Analyse
+from node.pipeline.ensemble import NOTHING_COMMON
 from node.pipeline.judge import NO_FOCUS, Judge, Stages
 from node.pipeline.select import Taken, TakenSeries
 from node.results.record import ImageOutcome, SeriesOutcome
@@ -94,6 +95,13 @@ def test_the_mean_needs_two_systems_and_the_setting(tmp_path: Path) -> None:
     assert identities(alone.predictions) == ["one"]
     off = film(tmp_path, registry(), dataclasses.replace(WANTED, ensemble=False))
     assert identities(off.predictions) == ["one", "second"]
+
+
+def test_systems_without_common_classes_have_no_mean_and_a_sentence(tmp_path: Path) -> None:
+    outcome = series(tmp_path, registry(wholes=Fake("wholes", "ct", negative="non_covid")))
+    assert identities(outcome.predictions) == ["slices", "wholes"]
+    (refusal,) = outcome.refusals
+    assert refusal.reason == NOTHING_COMMON and refusal.nothing_to_judge
 
 
 def test_a_series_has_every_system_and_the_mean(tmp_path: Path) -> None:
