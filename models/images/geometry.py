@@ -59,3 +59,11 @@ def largest_parts(mask: Mask, parts: int) -> Mask:
     sizes = np.bincount(labels.ravel())[1:]
     kept = np.isin(labels, np.argsort(-sizes)[:parts] + 1)
     return np.asarray(ndimage.binary_fill_holes(kept))
+
+
+def in_film(heat: NDArray[np.float32], box: Box, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """A map of a crop placed into the film (rows, columns) it was cut from, in 0..1; outside the crop it is 0."""
+    top, left, bottom, right = box
+    film = np.zeros(shape, np.float32)
+    film[top:bottom, left:right] = np.clip(resize_float(heat, bottom - top, right - left), 0, 1)
+    return film

@@ -34,10 +34,20 @@ def equalised_u8(film: U8) -> U8:
 
 
 def masked_lung(film: U8, lungs: Mask, side: int) -> U8:
-    """(side, side): equalised film times lung field (of the same matrix); lung pixels hold 1..255."""
-    picture = resize_u8(equalised_u8(film), side, side)
+    """(side, side): equalised film times lung field (of the same matrix); lung pixels hold 1..255.
+
+    Equalised over the lung field alone, not over the film as in the paper: what lies outside the lungs, borders and
+    shoulders and black corners, would otherwise set the grey values inside.
+    """
     inside = resize_u8(np.asarray(lungs, dtype=np.uint8) * 255, side, side, cubic=False) > 127
-    return np.where(inside, np.maximum(picture, 1), 0).astype(np.uint8)
+    small = resize_u8(film, side, side)
+    if not inside.any():
+        return np.zeros_like(small)
+    cdf = np.cumsum(np.bincount(small[inside], minlength=256)).astype(np.float64)
+    table = gamma(
+        np.maximum(cdf - cdf[small[inside].min()], 0.0) / max(1.0, cdf[-1] - cdf[small[inside].min()]) * 255.0
+    )
+    return np.where(inside, np.maximum(np.rint(table[small]), 1), 0).astype(np.uint8)
 
 
 def seed_of(uid: str) -> int:

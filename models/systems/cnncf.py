@@ -1,4 +1,4 @@
-"""CNNCF for X-ray (paper 000): whole film in pseudo-colour, two stages, control gate, Grad-CAM at Stage II.
+"""CNNCF for X-ray (paper 000): masked lungs in pseudo-colour, two stages, control gate, Grad-CAM at Stage II.
 
 With the gate open Stage II decides, else Stage I; both stages' probabilities are always reported. Decision: COVID-19
 when its probability reaches the card's threshold.
@@ -6,12 +6,11 @@ when its probability reaches the card's threshold.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from models.api import Card, FloatImage, ImageInput, LungField, Prediction
 from models.explain import gradcam
-from models.images.geometry import resize_float
+from models.images.geometry import in_film
 from models.nets.cnncf import CNNCF
 from models.systems import preparation
 from models.systems.loading import load_state, ready
@@ -31,8 +30,9 @@ class CNNCFXray:
         self._layer = "net.stage_two.map" if self._open else "net.stage_one.map"
 
     def predict(self, image: ImageInput, lungs: LungField | None) -> Prediction:
-        picture = preparation.cnncf_input(preparation.film_u8(image), self._side)
-        x = torch.from_numpy(preparation.as_tensor_array(picture))[None]
+        """RefusedInput without a lung field: the system judges the lungs alone."""
+        seen = preparation.lungs_of(image, lungs, self._side, "CNNCF")
+        x = torch.from_numpy(preparation.as_tensor_array(preparation.cnncf_input(seen)))[None]
         x = x.to(self._device, memory_format=torch.channels_last)
         with torch.inference_mode():
             one, two = self._net(x)
@@ -48,8 +48,7 @@ class CNNCFXray:
         details["gate_open"] = float(self._open)
 
         def heat(class_index: int) -> FloatImage:
-            small = gradcam.heat(self._view, self._layer, x, class_index)
-            return np.asarray(np.clip(resize_float(small, *image.shape), 0, 1))
+            return in_film(gradcam.heat(self._view, self._layer, x, class_index), seen.box, image.shape)
 
         notes = () if self._open else ("The control gate is closed: Stage I decides.",)
         rule = f"p(covid19) >= {self.card.threshold:g} in stage {'II' if self._open else 'I'}"

@@ -5,15 +5,19 @@ All functions take 8-bit films (row, column) made by ``intensity.to_u8`` and giv
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.filters import rank
 from skimage.morphology import disk
 
-from models.api import ImageInput, Mask, RefusedInput
+from models.api import ImageInput, LungField, Mask, RefusedInput
 from models.images import geometry, intensity
 from models.images.intensity import U8
 
+MIDDLE_GREY = 128
 RANK_RADIUS, RANK_SIDE = 40, 320  # paper 004: local equalisation with radius 40 in a 320 x 320 film
 
 
@@ -37,22 +41,50 @@ def lung_input(film: U8, side: int) -> U8:
     return np.asarray(rank.equalize(small, disk(round(RANK_RADIUS * side / RANK_SIDE))), dtype=np.uint8)
 
 
-def cxnet_input(film: U8, lungs: Mask, side: int) -> tuple[U8, geometry.Box]:
-    """(side, side, 3) BEASF, CLAHE and original of the lung region, and its box in the film. Empty mask: ValueError."""
+@dataclass(frozen=True)
+class Harmonised:
+    """The lungs of one film. picture: (side, side); field: (side, side) bool; box: where they lie in the film."""
+
+    picture: U8
+    field: Mask
+    box: geometry.Box
+
+
+def harmonised(film: U8, lungs: Mask, side: int) -> Harmonised:
+    """The lungs alone, in grey values that every hospital shares; an empty mask is a ValueError.
+
+    A grey value becomes its rank among those inside the lung field, and everything outside the (slightly widened) field
+    the middle grey: exposure, window, borders, burned-in text and the shape of the film, by which a network would
+    recognise a hospital, are gone. What this is worth is measured in docs/why/harmonised-lungs.md.
+    """
     box = geometry.lung_box(lungs)
     top, left, bottom, right = box
-    crop = geometry.resize_u8(intensity.to_u8(film[top:bottom, left:right]), side, side)
-    return enhance(crop), box
+    crop = geometry.resize_u8(film[top:bottom, left:right], side, side, cubic=False)
+    field = geometry.resize_u8(lungs[top:bottom, left:right].astype(np.uint8) * 255, side, side, cubic=False) > 127
+    counts = np.bincount(crop[field], minlength=256)
+    table = np.rint(255.0 * (np.cumsum(counts) - counts) / max(1, counts.sum())).astype(np.uint8)
+    wide = ndimage.binary_dilation(field, np.ones((3, 3), bool), iterations=max(1, side // 48))
+    return Harmonised(np.where(wide, table[crop], np.uint8(MIDDLE_GREY)), wide, box)
 
 
-def enhance(crop: U8) -> U8:
-    """(row, column, 3): BEASF gamma 1.5, CLAHE clip 2.0 grid 8 x 8, original, in the order of the final model."""
-    return np.stack((intensity.beasf(crop), intensity.clahe(crop), crop), axis=-1)
+def lungs_of(image: ImageInput, lungs: LungField | None, side: int, name: str) -> Harmonised:
+    """What a classifier of the lungs sees of a film; RefusedInput for a bad film or without a lung field."""
+    film = film_u8(image)
+    if lungs is None or not lungs.mask.any():
+        raise RefusedInput(f"{name} judges the lungs alone, and no lung field was found.")
+    return harmonised(film, lungs.mask, side)
 
 
-def cnncf_input(film: U8, side: int) -> U8:
-    """(side, side, 3) pseudo-colour of the whole film (paper 000)."""
-    return intensity.jet(geometry.resize_u8(film, side, side, cubic=False))
+def cxnet_input(lungs: Harmonised) -> U8:
+    """(side, side, 3): BEASF gamma 1.5, CLAHE clip 2.0 grid 8 x 8, original, in the order of the final model."""
+    grey = lungs.picture
+    channels = np.stack((intensity.beasf(grey), intensity.clahe(grey), grey), axis=-1)
+    return np.where(lungs.field[..., None], channels, np.uint8(MIDDLE_GREY))
+
+
+def cnncf_input(lungs: Harmonised) -> U8:
+    """(side, side, 3) in pseudo-colour (paper 000)."""
+    return intensity.jet(lungs.picture)
 
 
 def as_tensor_array(picture: U8) -> NDArray[np.float32]:

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.api import Card, FloatImage, ImageInput, LungField, Mask, Prediction, RefusedInput, WeightsMismatch
+from models.api import Card, FloatImage, ImageInput, LungField, Prediction, WeightsMismatch
 from models.explain import gradcam
-from models.images import geometry, intensity
+from models.images.geometry import in_film
 from models.images.intensity import U8
 from models.nets.twostep import TwoStepNet
 from models.systems import preparation
@@ -71,13 +71,6 @@ def decide(one: Probabilities, second: Callable[[], Probabilities] | None) -> An
     return Answer(joint, {NON_VIRAL: 1, COVID: 2, OTHER: 3}[kind], one, two, kind == NON_VIRAL)
 
 
-def picture(film: U8, lungs: Mask, side: int) -> tuple[U8, geometry.Box]:
-    """(side, side) grey values of the lung region, stretched to 0..255, and its box in the film. Empty: ValueError."""
-    box = geometry.lung_box(lungs)
-    top, left, bottom, right = box
-    return geometry.resize_u8(intensity.to_u8(film[top:bottom, left:right]), side, side), box
-
-
 def as_batch(pictures: U8) -> Tensor:
     """(n, side, side) 8 bit -> (n, 3, side, side) in 0..1, channels last."""
     x = torch.from_numpy(pictures).float()[:, None] / 255
@@ -97,11 +90,9 @@ class TwoStepSystem:
         ]
 
     def predict(self, image: ImageInput, lungs: LungField | None) -> Prediction:
-        """RefusedInput without a lung field: the system judges the lung region alone."""
-        if lungs is None or not lungs.mask.any():
-            raise RefusedInput("The two-step network judges the lung region, and no lung field was found.")
-        small, box = picture(preparation.film_u8(image), lungs.mask, self._side)
-        x = as_batch(small[None]).to(self._device)
+        """RefusedInput without a lung field: the system judges the lungs alone."""
+        seen = preparation.lungs_of(image, lungs, self._side, "The two-step network")
+        x = as_batch(seen.picture[None]).to(self._device)
         trained = self._net.step2 is not None
         answer = decide(self._probabilities(0, x), (lambda: self._probabilities(1, x)) if trained else None)
 
@@ -109,7 +100,7 @@ class TwoStepSystem:
             step, logit = _explained(class_index, answer)
             view = self._views[step]
             assert view is not None
-            return _in_film(gradcam.heat(view, "net.last_map", x, logit), box, image.shape)
+            return in_film(gradcam.heat(view, "net.last_map", x, logit), seen.box, image.shape)
 
         rule = (
             "step 1, then step 2 when step 1 says viral"
@@ -156,11 +147,3 @@ def _notes(answer: Answer, trained: bool) -> tuple[str, ...]:
     if answer.two is None:
         return (NOT_ASKED,)
     return (CONFLICT,) if answer.conflict else ()
-
-
-def _in_film(heat: FloatImage, box: geometry.Box, shape: tuple[int, int]) -> FloatImage:
-    """Heat of the region (side, side) placed into the film; outside it is 0."""
-    top, left, bottom, right = box
-    film = np.zeros(shape, np.float32)
-    film[top:bottom, left:right] = np.clip(geometry.resize_float(heat, bottom - top, right - left), 0, 1)
-    return film

@@ -39,6 +39,18 @@ def brightness_contrast(images: Tensor, random: torch.Generator, contrast: float
     return ((images - 0.5) * gain + 0.5 + offset).clamp(0, 1)
 
 
+def tone(images: Tensor, random: torch.Generator, spread: float = 0.5) -> Tensor:
+    """Each raised to a power between exp(-spread) and exp(spread); values in 0..1."""
+    power = torch.exp(spread * (2 * torch.rand((len(images), 1, 1, 1), generator=random) - 1))
+    return images.clamp(1e-4, 1) ** power
+
+
+def noise(images: Tensor, random: torch.Generator, most: float = 0.05) -> Tensor:
+    """Gaussian noise, of each image's own strength up to ``most``."""
+    strength = most * torch.rand((len(images), 1, 1, 1), generator=random)
+    return (images + strength * torch.randn(images.shape, generator=random)).clamp(0, 1)
+
+
 def resolution(images: Tensor, random: torch.Generator, smallest: float = 0.5) -> Tensor:
     """The whole batch, half of the time, blurred through a size between ``smallest`` and 1 of its own."""
     if torch.rand((), generator=random) < 0.5:

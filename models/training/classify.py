@@ -1,8 +1,8 @@
-"""What the recipes of both film classifiers share: batches, sampling, temperature, figures on the test split.
+"""What the recipes of the film classifiers share: batches, sampling, temperature, figures on films never trained on.
 
-Figures are given for the whole test split and, for COVID-19, against the one source of normal films, source by source:
-every normal and pneumonia film comes from one source and every COVID-19 film from others, so a high figure may only
-mean that the network knows the source.
+Figures inside the sources say little: every pneumonia film comes from one source and every COVID-19 film from others. A
+run ``without`` some sources leaves them out altogether; its figures ``unseen_...`` put films of one such source against
+films of another, and say what can be hoped for elsewhere.
 """
 
 from __future__ import annotations
@@ -20,14 +20,21 @@ from models.evaluation.bootstrap import figure
 from models.evaluation.metrics import Figure
 from models.images.intensity import U8
 from models.training.data import FilmCase
+from models.training.harmonised import plain
 
 Logits = Callable[[Tensor], Tensor]
+NORMAL, COVID = "normal", "covid19"
 
 
-def as_batch(pictures: U8, numbers: Tensor, device: torch.device) -> Tensor:
-    """(n, row, column, 3) 8 bit -> (n, 3, row, column) float 0..1, channels last."""
-    chosen = torch.from_numpy(pictures[numbers.numpy()]).permute(0, 3, 1, 2)
-    return (chosen.float() / 255).to(device, memory_format=torch.channels_last)
+def split_of(cases: Sequence[FilmCase]) -> dict[str, list[int]]:
+    """Split -> case numbers; ``left-out`` holds the sources that the run never trains on."""
+    return {name: [n for n, c in enumerate(cases) if c.split == name] for name in ("train", "val", "test", "left-out")}
+
+
+def as_batch(pictures: U8, numbers: Tensor | Sequence[int]) -> Tensor:
+    """(n, row, column, channel) 8 bit -> (n, channel, row, column) float 0..1."""
+    chosen = torch.from_numpy(pictures[np.asarray(numbers)]).permute(0, 3, 1, 2)
+    return chosen.float() / 255
 
 
 def sampling_weights(cases: Sequence[FilmCase]) -> Tensor:
@@ -43,10 +50,19 @@ def sampling_weights(cases: Sequence[FilmCase]) -> Tensor:
     return weights
 
 
-def predict(logits: Logits, pictures: U8, numbers: Sequence[int], device: torch.device) -> Tensor:
-    """(n, K) logits of the given cases and of their mirror images, averaged over neither: plain, in batches of 32."""
+def predict(
+    logits: Logits,
+    pictures: U8,
+    numbers: Sequence[int],
+    device: torch.device,
+    view: Callable[[Tensor], Tensor] = plain,
+) -> Tensor:
+    """(n, K) logits of the given cases, in batches of 32. ``view``: from a stored picture to the network's input."""
     with torch.inference_mode():
-        parts = [logits(as_batch(pictures, part, device)).float().cpu() for part in torch.tensor(numbers).split(32)]
+        parts = [
+            logits(view(as_batch(pictures, part)).to(device, memory_format=torch.channels_last)).float().cpu()
+            for part in torch.tensor(numbers, dtype=torch.int64).split(32)
+        ]
     return torch.cat(parts)
 
 
@@ -57,15 +73,40 @@ def fit_temperature(logits: Tensor, target: Tensor) -> float:
     return float(grid[losses.argmin()])
 
 
+def judge(
+    logits: Logits,
+    pictures: U8,
+    cases: Sequence[FilmCase],
+    names: Sequence[str],
+    device: torch.device,
+    view: Callable[[Tensor], Tensor] = plain,
+) -> tuple[float, dict[str, Figure]]:
+    """(temperature, figures) of a trained network."""
+    split = split_of(cases)
+    truth = np.array([names.index(case.label) if case.label in names else -1 for case in cases])
+    found = predict(logits, pictures, split["val"], device, view)
+    temperature = fit_temperature(found, torch.from_numpy(truth[split["val"]]))
+
+    def probabilities(numbers: Sequence[int]) -> NDArray[np.float64]:
+        answers = predict(logits, pictures, numbers, device, view).double() / temperature
+        return np.asarray(answers.softmax(1).numpy())
+
+    test, left = split["test"], split["left-out"]
+    answers = figures(probabilities(test), truth[test], [cases[n] for n in test], names)
+    if left:
+        answers |= unseen(probabilities(left), [cases[n] for n in left], names)
+    return temperature, answers
+
+
 def figures(
     p: NDArray[np.float64], truth: NDArray[np.int64], cases: Sequence[FilmCase], names: Sequence[str]
 ) -> dict[str, Figure]:
     """All figures of one classifier on the test split, each with its bootstrap interval."""
-    covid = list(names).index("covid19")
+    covid = list(names).index(COVID)
     said, positive = p.argmax(1), truth == covid
     found = {
         "accuracy": figure(lambda n: float((said[n] == truth[n]).mean()), len(truth)),
-        "auroc_covid19": figure(lambda n: metrics.auroc(positive[n], p[n, covid]), len(truth)),
+        "auroc_covid19": _auroc_of(positive, p[:, covid]),
         "sensitivity_covid19": figure(
             lambda n: metrics.confusion(positive[n], said[n] == covid).sensitivity, len(truth)
         ),
@@ -75,14 +116,28 @@ def figures(
     }
     if len(names) == 3:
         ill = list(names).index("pneumonia")
-        some = np.flatnonzero(~positive)
-        found["auroc_pneumonia_against_normal"] = figure(
-            lambda n: metrics.auroc(truth[some[n]] == ill, p[some[n], ill] / (p[some[n], ill] + p[some[n], 0])),
-            len(some),
-        )
+        same = np.array([c.source == "nih-cxr14" for c in cases]) & ~positive
+        found["auroc_pneumonia_against_normal"] = _auroc_of(truth[same] == ill, 1 - p[same, 0])
     for source in sorted({case.source for case, y in zip(cases, truth, strict=True) if y == covid}):
         here = np.array([y != covid or case.source == source for case, y in zip(cases, truth, strict=True)])
         found[f"auroc_covid19_{source}"] = _auroc_of(positive[here], p[here, covid])
+    return found
+
+
+def unseen(p: NDArray[np.float64], cases: Sequence[FilmCase], names: Sequence[str]) -> dict[str, Figure]:
+    """Films of sources that the run never saw: each source's ill films against each source's normal ones.
+
+    The score is the probability of COVID-19, or, for ``pneumonia``, that of not being normal.
+    """
+    covid = list(names).index(COVID)
+    kinds = sorted({(case.label, case.source) for case in cases})
+    found = {}
+    for label, source in kinds:
+        for other in [o for kind, o in kinds if kind == NORMAL and label != NORMAL]:
+            ill = np.array([c.label == label and c.source == source for c in cases])
+            well = np.array([c.label == NORMAL and c.source == other for c in cases])
+            score = p[:, covid] if label == COVID else 1 - p[:, 0]
+            found[f"unseen_{label}_{source}_against_{other}"] = _auroc_of(ill[ill | well], score[ill | well])
     return found
 
 

@@ -6,8 +6,8 @@ Splits are those of the folder, by patient; nothing is shuffled across them.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,19 @@ def film_cases(data: Path) -> list[FilmCase]:
             FilmCase(data / "cxr" / row["file"], row["label"], row["source"], row["patient"], row["split"])
             for row in csv.DictReader(file)
         ]
+
+
+def classifier_cases(data: Path, without: Sequence[str] = ()) -> list[FilmCase]:
+    """All films with a class: ``cxr/labels.csv``, and JSRT films (nodules or nothing, no pneumonia) as ``normal``.
+
+    JSRT is a second source of films without pneumonia; its validation films are test films here. Sources named in
+    ``without`` are all in the split ``left-out``: never trained on, never calibrated on.
+    """
+    jsrt = [
+        FilmCase(case.film, "normal", "jsrt", f"jsrt-{case.film.stem}", case.split)
+        for case in _jsrt(data / "cxr_seg" / "jsrt")
+    ]
+    return [replace(case, split="left-out") if case.source in without else case for case in (*film_cases(data), *jsrt)]
 
 
 def lung_cases(data: Path, held_out: int = 20, seed: int = 666) -> list[LungCase]:

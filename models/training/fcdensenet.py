@@ -1,8 +1,8 @@
 """Recipe of ``fcdensenet`` (paper 003, 6.2): heart and both lungs of JSRT, and the lungs alone of covid_lungs.
 
 Cross-entropy weighted 0.5 for the background and 1 for the rest; a film of which only the lung field is known is judged
-by the sum of both lungs' probabilities. Not as published: FC-DenseNet56 at 160 x 160 instead of FC-DenseNet103 at 256,
-Adam 1e-3 with warm-up and cosine decay, batch 8, augmentation. No film is mirrored: left and right are classes.
+by the sum of both lungs' probabilities. Not as published: FC-DenseNet56 at 128 x 128 instead of FC-DenseNet103 at 256,
+Adam 1e-3 with warm-up and cosine decay, batch 4, augmentation. No film is mirrored: left and right are classes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from models.training.fit import Plan, choose_device, fit
 from models.training.lungs import warm_cosine
 
 NEEDS = ("cxr_seg/jsrt", "cxr_seg/covid_lungs")
-LAYERS, SIDE, EPOCHS, BATCH, RATE = 56, 160, 30, 8, 1e-3
+LAYERS, SIDE, EPOCHS, BATCH, RATE = 56, 128, 20, 4, 1e-3
 CLASS_WEIGHTS = (0.5, 1.0, 1.0, 1.0)
 CLASS_OF_LEVEL = np.array((BACKGROUND, RIGHT, LEFT, HEART), np.uint8)  # the grey levels of JSRT's label maps
 

@@ -25,3 +25,15 @@ def distillation(student: Tensor, teacher: Tensor, target: Tensor, alpha: float,
         (student / temperature).log_softmax(1), (teacher / temperature).softmax(1), reduction="batchmean"
     )
     return alpha * temperature**2 * soft + (1 - alpha) * functional.cross_entropy(student, target)
+
+
+def abnormal_first(logits: Tensor, target: Tensor, smoothing: float = 0.1, fine: float = 0.3) -> Tensor:
+    """Cross-entropy of normal (class 0) against the rest, plus ``fine`` times that of all classes.
+
+    Pneumonia films come from the source of the normal ones, COVID-19 films from others: telling normal from abnormal
+    cannot be learnt by telling the source, so it weighs most.
+    """
+    abnormal = torch.logsumexp(logits[:, 1:], 1) - logits[:, 0]
+    wanted = (target > 0).to(logits.dtype) * (1 - smoothing) + smoothing / 2
+    coarse = functional.binary_cross_entropy_with_logits(abnormal, wanted)
+    return coarse + fine * functional.cross_entropy(logits, target, label_smoothing=smoothing)

@@ -1,12 +1,8 @@
-"""Recipe of ``unet-lung``: JSRT and covid_lungs films, Dice + cross-entropy, Adam with warm-up and cosine decay.
-
-In two phases: the shape of the lungs is learnt on small films, their edge on larger ones.
-"""
+"""Recipe of ``unet-lung``: JSRT and covid_lungs films, Dice + cross-entropy, Adam with warm-up and cosine decay."""
 
 from __future__ import annotations
 
 import math
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +20,7 @@ from models.training import augment, data, losses, weights
 from models.training.fit import Plan, choose_device, fit
 
 NEEDS = ("cxr_seg/jsrt", "cxr_seg/covid_lungs")
-SIDE, BATCH = 256, 8
-PHASES = ((192, 32, 5e-4), (SIDE, 10, 2e-4))  # side, epochs, learning rate
+SIDE, EPOCHS, BATCH, RATE = 192, 32, 8, 5e-4
 
 
 def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int, resume: bool) -> None:
@@ -33,43 +28,34 @@ def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int
     torch.manual_seed(seed)
     where = choose_device(device)
     cases = data.lung_cases(folder, seed=seed)
-    net = build()
-    place(net, where)
-    for side, most, rate in PHASES:
-        arrays = data.cached(out / "cache" / f"lungs-{side}.npz", partial(_prepare, cases, side))
-        checkpoint = out / f"unet-lung-{side}.checkpoint"
-        plan = Plan(epochs or most, BATCH, _training_films(cases), seed, checkpoint, resume, warm_cosine, None, where)
-        _phase(plan, net, cases, arrays, rate)
-    figures = {}
-    for name, values in _jaccards(net, cases, arrays).items():
-        figures[f"jaccard_{name}"] = bootstrap.figure(_mean_of(values), len(values))
-    weights.write(net, out / "unet-lung.safetensors", figures, {"side": SIDE})
-
-
-def _training_films(cases: list[data.LungCase]) -> int:
-    return sum(case.split == "train" for case in cases)
-
-
-def _phase(plan: Plan, net: LungUNet, cases: list[data.LungCase], arrays: data.Arrays, rate: float) -> None:
-    """Train on films of one size."""
+    arrays = data.cached(out / "cache" / f"lungs-{SIDE}.npz", lambda: _prepare(cases))
     films = torch.from_numpy(arrays["films"])[:, None]
     masks = torch.from_numpy(arrays["masks"])[:, None]
     chosen = torch.tensor([number for number, case in enumerate(cases) if case.split == "train"])
+    net = build()
+    place(net, where)
+    total = epochs or EPOCHS
+    plan = Plan(total, BATCH, len(chosen), seed, out / "unet-lung.checkpoint", resume, warm_cosine, None, where)
+    optimiser = torch.optim.Adam(net.parameters(), RATE)
 
     def step(batch: torch.Tensor, random: torch.Generator) -> torch.Tensor:
         x, y = films[chosen[batch]].float() / 255, masks[chosen[batch]].float()
         both = augment.affine(torch.cat((x, y), 1), random, degrees=15, zoom=(0.8, 1.25), shift=0.12, mirror=True)
         x, y = augment.brightness_contrast(both[:, :1], random, 0.3, 0.15), (both[:, 1:] > 0.5).float()
-        logits = net(x.to(plan.device, memory_format=torch.channels_last))
-        return losses.dice_and_bce(logits.float(), y.to(plan.device))
+        logits = net(x.to(where, memory_format=torch.channels_last))
+        return losses.dice_and_bce(logits.float(), y.to(where))
 
     def measure(epoch: int) -> str:
-        if epoch % 4 != 3 and epoch != plan.epochs - 1:
+        if epoch % 4 != 3 and epoch != total - 1:
             return ""
         scores = _jaccards(net, cases, arrays)
         return " ".join(f"{name} {np.mean(values):.3f}" for name, values in scores.items())
 
-    fit(plan, net, torch.optim.Adam(net.parameters(), rate), step, measure)
+    fit(plan, net, optimiser, step, measure)
+    figures = {}
+    for name, values in _jaccards(net, cases, arrays).items():
+        figures[f"jaccard_{name}"] = bootstrap.figure(_mean_of(values), len(values))
+    weights.write(net, out / "unet-lung.safetensors", figures, {"side": SIDE})
 
 
 def _mean_of(values: NDArray[np.float64]) -> bootstrap.Statistic:
@@ -91,10 +77,10 @@ def build() -> LungUNet:
     return net
 
 
-def _prepare(cases: list[data.LungCase], side: int) -> data.Arrays:
-    films = [preparation.lung_input(data.read_film(case.film), side) for case in cases]
+def _prepare(cases: list[data.LungCase]) -> data.Arrays:
+    films = [preparation.lung_input(data.read_film(case.film), SIDE) for case in cases]
     masks = [
-        geometry.resize_u8(data.read_mask(case).astype(np.uint8) * 255, side, side, cubic=False) > 127 for case in cases
+        geometry.resize_u8(data.read_mask(case).astype(np.uint8) * 255, SIDE, SIDE, cubic=False) > 127 for case in cases
     ]
     return {"films": np.stack(films), "masks": np.stack(masks)}
 

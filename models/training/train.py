@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 RECIPES = {
     "unet-lung": "lungs",
@@ -21,6 +23,8 @@ RECIPES = {
     "cnncf-ct": "cnncf_ct",
 }  # system -> module, which has ``train`` and ``NEEDS``: the files of the data folder without which it cannot begin
 
+CLASSIFIERS = ("cxnet", "cnncf-xr", "patch-vote", "two-step")
+
 
 def main(
     system: str,
@@ -31,8 +35,12 @@ def main(
     epochs: int | None = None,
     seed: int = 666,
     resume: bool = False,
+    without: Sequence[str] = (),
 ) -> int:
-    """Train one system; 2 when there is no recipe or no data, 0 when weights and figures are written."""
+    """Train one system; 2 when there is no recipe or no data, 0 when weights and figures are written.
+
+    ``without``: sources of films that the run must never see, to measure how it does on them.
+    """
     if system not in RECIPES:
         sys.stderr.write(f"there is no recipe for {system}; there are {', '.join(RECIPES)}\n")
         return 2
@@ -40,5 +48,11 @@ def main(
     if missing := [name for name in recipe.NEEDS if not (data / name).exists()]:
         sys.stderr.write(f"{data} is not the training data of {system}: {' and '.join(missing)} expected there\n")
         return 2
-    recipe.train(data, out, device=device, epochs=epochs, seed=seed, resume=resume)
+    given: dict[str, Any] = {"device": device, "epochs": epochs, "seed": seed, "resume": resume}
+    if without:
+        if system not in CLASSIFIERS:
+            sys.stderr.write(f"{system} cannot leave out a source; {', '.join(CLASSIFIERS)} can\n")
+            return 2
+        given["without"] = without
+    recipe.train(data, out, **given)
     return 0
