@@ -105,7 +105,7 @@ class CNNCF(nn.Module):
         self.predictor = nn.Linear(WIDTHS[2] * (side // shrink) ** 2, classes)
         self.stage_two = Stage(WIDTHS[2], WIDTHS[3:], strides[3:])
         self.head = nn.Linear(WIDTHS[5], classes)
-        self.apply(_xavier)
+        self.apply(xavier)
 
     def forward(self, x: Tensor) -> StageLogits:
         one = self.stage_one(self.stem(x))  # (N, 128, S/8, S/8)
@@ -132,7 +132,7 @@ class CTReduce(nn.Module):
         return out
 
 
-def _xavier(module: nn.Module) -> None:
+def xavier(module: nn.Module) -> None:
     """Xavier-uniform weights for convolutions and linear layers (paper 000)."""
     if isinstance(module, (nn.Conv2d, nn.Linear)):
         nn.init.xavier_uniform_(module.weight)

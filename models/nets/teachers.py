@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from models.nets.cnncf import FusionBlock, _xavier
+from models.nets.cnncf import FusionBlock, xavier
 
 WIDEN = 4  # outputs of a bottleneck block for each unit of its width
 WIDTHS = (64, 128, 256, 512)  # of the groups M, B1, N, B2
@@ -91,7 +91,7 @@ class Teacher(nn.Module):
                 inputs = width * (WIDEN if plan.bottleneck else 1)
             self.groups.append(Group(blocks, rectified=number % 2 == 1))
         self.head = nn.Linear(inputs, classes)
-        self.apply(_xavier)
+        self.apply(xavier)
 
     def maps(self, x: Tensor) -> Tensor:
         """(N, 512 or 2048, S/64, S/64)."""
