@@ -6,11 +6,11 @@ FILM   ?=
 DATA   ?= ../shared/data
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo run test check bench soak lock peers
+.PHONY: help install demo run test check bench bench-models soak lock peers
 
 help:  ## this list
 	@echo "lungnode: a DICOM-native AI node for chest imaging. Research use only, not for diagnosis."
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  make demo FILM=path   the same with your own film (DICOM, PNG or JPEG)"
 
 install: $(VENV)/.installed  ## make .venv with all pinned dependencies
@@ -42,6 +42,9 @@ check: install  ## ruff, mypy --strict, import-linter
 
 bench: install peers  ## ingest against storescp and Orthanc, and the whole path beside the bare models
 	$(BIN)/python -m tests.bench
+
+bench-models: install  ## milliseconds of each model, and against single images
+	$(BIN)/python -m tests.bench.models
 
 soak: install peers  ## the slow tests that `make test` leaves out
 	$(BIN)/python -m pytest -m slow --timeout 3600
