@@ -61,10 +61,15 @@ def harmonised(film: U8, lungs: Mask, side: int) -> Harmonised:
     top, left, bottom, right = box
     crop = geometry.resize_u8(film[top:bottom, left:right], side, side, cubic=False)
     field = geometry.resize_u8(lungs[top:bottom, left:right].astype(np.uint8) * 255, side, side, cubic=False) > 127
-    counts = np.bincount(crop[field], minlength=256)
-    table = np.rint(255.0 * (np.cumsum(counts) - counts) / max(1, counts.sum())).astype(np.uint8)
     wide = ndimage.binary_dilation(field, np.ones((3, 3), bool), iterations=max(1, side // 48))
-    return Harmonised(np.where(wide, table[crop], np.uint8(MIDDLE_GREY)), wide, box)
+    return Harmonised(np.where(wide, ranked(crop, field), np.uint8(MIDDLE_GREY)), wide, box)
+
+
+def ranked(picture: U8, field: Mask) -> U8:
+    """Each grey value as the share of the field that is darker, 0..255."""
+    counts = np.bincount(picture[field], minlength=256)
+    table = np.rint(255.0 * (np.cumsum(counts) - counts) / max(1, counts.sum())).astype(np.uint8)
+    return table[picture]
 
 
 def lungs_of(image: ImageInput, lungs: LungField | None, side: int, name: str) -> Harmonised:
