@@ -27,7 +27,7 @@ def test_every_setting_has_a_meaning() -> None:
 def test_readme_names_every_command() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = set(re.search(r"\{(.*?)\}", cli._parser().format_usage() + "{}")[1].split(",")) - {""}  # type: ignore[index]
-    commands |= {"serve", "send", "status", "query", "models", "train", "migrate", "demo"}
+    commands |= {"serve", "send", "status", "query", "models", "train", "evaluate", "migrate", "demo"}
     for command in commands - {"worker"}:
         assert f"lungnode {command}" in readme, f"README does not mention lungnode {command}"
 
@@ -35,7 +35,7 @@ def test_readme_names_every_command() -> None:
 def test_readme_names_every_make_target() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"^([a-z]+):.*##", makefile, re.M):
+    for target in re.findall(r"^([a-z-]+):.*##", makefile, re.M):
         assert f"make {target}" in readme, f"README does not mention make {target}"
 
 

@@ -143,7 +143,7 @@ def test_send_to_nobody(tmp_path: Path) -> None:
 def test_models_list_and_verify() -> None:
     listed = lungnode("models", "list")
     assert listed.code == 0, listed.text
-    for system in ("unet-lung", "cxnet", "cnncf-xr"):
+    for system in ("unet-lung", "fcdensenet", "cxnet", "cnncf-xr", "bit-ct"):
         assert system in listed.out
     verified = lungnode("models", "verify")
     assert verified.code == 0, verified.text

@@ -137,7 +137,7 @@ def test_results_belong_to_the_same_study_and_patient(sent: Sent) -> None:
 def test_the_report_says_what_the_database_says(node: LungnodeProcess, sent: Sent) -> None:
     records = node.query("--study", sent.study_uid)
     assert {record["sop_instance_uid"] for record in records} == {str(sent.source.SOPInstanceUID)}
-    assert {record["system"] for record in records} == {"cxnet", "cnncf-xr"}
+    assert {record["system"] for record in records} == {"cxnet", "cnncf-xr", "patch-vote", "two-step", "ensemble"}
     told = {(finding, value) for _, finding, value in probabilities(sent.report)}
     for record in records:
         wanted = record["code"].split(":", 1)[1], record["probability"]
