@@ -24,7 +24,7 @@ from models.registry import Registry
 from models.systems import bit, patches
 from tests.bench.__main__ import machine
 from tests.films import drawn
-from tests.models.test_ct import chest
+from tests.models.chests import chest
 
 RUNS, SIDE, SLICES = 5, 2048, 120
 ONE_BY_ONE = {"patch-vote": patches, "bit-ct": bit}
