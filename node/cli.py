@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_query(commands)
     _add_models(commands)
     _add_train(commands)
+    _add_evaluate(commands)
     _add_migrate(commands)
     _add_demo(commands)
     worker = commands.add_parser("worker")  # started by serve, not by people
@@ -192,6 +193,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--epochs", type=int)
     train.add_argument("--seed", type=int, default=666)
     train.add_argument("--resume", action="store_true")
+    train.add_argument("--without", nargs="+", default=(), metavar="SOURCE", help="sources of films never to be seen")
     train.set_defaults(run=_train)
 
 
@@ -206,6 +208,40 @@ def _train(parsed: argparse.Namespace) -> int:
             epochs=parsed.epochs,
             seed=parsed.seed,
             resume=parsed.resume,
+            without=parsed.without,
+        )
+    )
+
+
+def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    evaluate = commands.add_parser("evaluate", help="judge a system on held-out data", description=f"Judge. {RESEARCH}")
+    evaluate.add_argument("system", metavar="SYSTEM")
+    evaluate.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder with the data")
+    evaluate.add_argument("--out", type=Path, default=Path("evaluated"), metavar="DIR")
+    evaluate.add_argument("--against", metavar="SYSTEM", help="a second film classifier, compared film by film")
+    evaluate.add_argument("--segmenter", default="unet-lung", metavar="SYSTEM", help="finds the lung field (unet-lung)")
+    evaluate.add_argument("--limit", type=_count, metavar="N", help="so many films at most, for a trial")
+    evaluate.add_argument("--device", default="auto")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of films")
+    return int(text)
+
+
+def _evaluate(parsed: argparse.Namespace) -> int:
+    evaluation = importlib.import_module("models.evaluation.run")
+    return int(
+        evaluation.main(
+            parsed.system,
+            parsed.data,
+            parsed.out,
+            against=parsed.against,
+            segmenter=parsed.segmenter,
+            limit=parsed.limit,
+            device=parsed.device,
         )
     )
 

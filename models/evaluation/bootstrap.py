@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,30 +14,33 @@ RESAMPLES = 1000
 Statistic = Callable[[NDArray[np.int64]], float]  # case numbers -> value
 
 
-def resample(
-    statistic: Statistic, cases: int, seed: int = 0, resamples: int = RESAMPLES
-) -> tuple[NDArray[np.float64], int]:
-    """The defined values, and in how many resamples the statistic was undefined (NaN)."""
+@dataclass(frozen=True)
+class Resampled:
+    """A figure, the defined values behind its interval, and in how many resamples there was none."""
+
+    figure: Figure
+    values: NDArray[np.float64]
+    skipped: int
+
+
+def resampled(statistic: Statistic, cases: int, seed: int = 0, resamples: int = RESAMPLES) -> Resampled:
+    """The value on all cases with its interval; resamples in which the statistic is undefined (NaN) are skipped."""
+    if not cases:
+        return Resampled(Figure(float("nan"), float("nan"), float("nan"), 0), np.empty(0), 0)
     random = np.random.default_rng(seed)
-    values = np.array([statistic(random.integers(0, cases, cases)) for _ in range(resamples)], dtype=float)
-    missing = np.isnan(values)
-    return values[~missing], int(missing.sum())
+    drawn = np.array([statistic(random.integers(0, cases, cases)) for _ in range(resamples)], dtype=float)
+    values = drawn[~np.isnan(drawn)]
+    low, high = np.percentile(values, (2.5, 97.5)) if values.size else (float("nan"), float("nan"))
+    found = Figure(float(statistic(np.arange(cases))), float(low), float(high), cases)
+    return Resampled(found, values, resamples - len(values))
 
 
 def interval(statistic: Statistic, cases: int, seed: int = 0, resamples: int = RESAMPLES) -> tuple[float, float]:
-    """(low, high); resamples in which the statistic is undefined (NaN) are skipped."""
-    return limits(resample(statistic, cases, seed, resamples)[0])
-
-
-def limits(values: NDArray[np.float64]) -> tuple[float, float]:
-    """2.5 and 97.5 % of the values; NaN when there are none."""
-    if not values.size:
-        return float("nan"), float("nan")
-    low, high = np.percentile(values, (2.5, 97.5))
-    return float(low), float(high)
+    """(low, high)."""
+    found = resampled(statistic, cases, seed, resamples).figure
+    return found.low, found.high
 
 
 def figure(statistic: Statistic, cases: int, seed: int = 0) -> Figure:
     """The value on all cases with its interval."""
-    low, high = interval(statistic, cases, seed)
-    return Figure(statistic(np.arange(cases)), low, high, cases)
+    return resampled(statistic, cases, seed).figure

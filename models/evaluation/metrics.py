@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score, cohen_kappa_score, roc_auc_score
+from scipy.stats import rankdata
+from sklearn.metrics import cohen_kappa_score
 
 from models.api import Mask
 
@@ -71,11 +72,22 @@ def confusion(truth: ArrayLike, positive: ArrayLike) -> Confusion:
 def auroc(truth: ArrayLike, score: ArrayLike) -> float:
     """Exact area under the ROC; NaN when one class is missing."""
     t = np.asarray(truth, dtype=bool)
-    return float(roc_auc_score(t, score)) if 0 < t.sum() < len(t) else float("nan")
+    ill, well = int(t.sum()), int((~t).sum())
+    if not ill or not well:
+        return float("nan")
+    ranks = rankdata(np.asarray(score, dtype=float))  # ties share their mean rank and so count one half
+    return float((ranks[t].sum() - ill * (ill + 1) / 2) / (ill * well))
 
 
 def average_precision(truth: ArrayLike, score: ArrayLike) -> float:
-    return float(average_precision_score(truth, score))
+    """Mean precision at each score, weighted by the recall gained there; NaN without a positive case."""
+    t, s = np.asarray(truth, dtype=bool), np.asarray(score, dtype=float)
+    if not t.any():
+        return float("nan")
+    order = np.argsort(-s, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(s[order])), len(s) - 1)  # equal scores are called together
+    hits = np.cumsum(t[order])[ends]
+    return float((np.diff(hits, prepend=0) / t.sum() * hits / (ends + 1)).sum())
 
 
 def roc_on_grid(truth: ArrayLike, score: ArrayLike) -> NDArray[np.float64]:
@@ -83,6 +95,11 @@ def roc_on_grid(truth: ArrayLike, score: ArrayLike) -> NDArray[np.float64]:
     t, s = np.asarray(truth, dtype=bool), np.asarray(score, dtype=float)
     positive = s[None, :] >= THRESHOLDS[:, None]
     return np.stack(((positive & ~t).sum(1) / (~t).sum(), (positive & t).sum(1) / t.sum()), axis=1)
+
+
+def smoothed_jaccard(a: Mask, b: Mask) -> float:
+    """(|A and B| + 1) / (|A or B| + 1), as paper 003's released code counts."""
+    return float((int((a & b).sum()) + 1) / (int((a | b).sum()) + 1))
 
 
 def jaccard(a: Mask, b: Mask) -> float:
