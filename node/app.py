@@ -66,7 +66,8 @@ def open_registry() -> Registry:
 def pipeline_key(effective: Settings, registry: Registry) -> str:
     """Digest of what, besides the images, decides a result: settings of the analysis and the models' digests."""
     analysis = effective.analysis
-    wanted = (analysis.segmenter, *analysis.systems, *analysis.ct_systems, *analysis.indicators)
+    measuring = (analysis.biomarkers,) if analysis.biomarkers else ()
+    wanted = (analysis.segmenter, *measuring, *analysis.systems, *analysis.ct_systems, *analysis.indicators)
     cards = {card.system: card for card in registry.cards()}
     missing = [system for system in wanted if system not in cards]
     if missing:
@@ -296,6 +297,7 @@ def _warm_up(registry: Registry, effective: Settings) -> None:
     """Load every system before the first study; one that cannot be loaded says so in each result instead."""
     analysis = effective.analysis
     loads: list[tuple[Callable[[str, str], object], str]] = [(registry.load_segmenter, analysis.segmenter)]
+    loads += [(registry.load_segmenter, system) for system in (analysis.biomarkers,) if system]
     loads += [(registry.load_film_system, system) for system in analysis.systems]
     loads += [(registry.load_ct_system, system) for system in analysis.ct_systems]
     loads += [(registry.load_indicator_system, system) for system in analysis.indicators]

@@ -101,6 +101,10 @@ class BiTCT:
             ),
         )
 
+    def predict_slices(self, pictures: U8) -> NDArray[np.float64]:
+        """(n, row, column) 8 bit, cropped and windowed already -> (n, class): for judging single slices."""
+        return self._probabilities(np.stack([resize_u8(one, self._side, self._side) for one in pictures]))
+
     def _probabilities(self, pictures: U8) -> NDArray[np.float64]:
         """(slice, class), in batches of at most 32 of nearly the same size, so that no slice is left to go alone."""
         parts = np.array_split(pictures, -(-len(pictures) // BATCH))

@@ -69,7 +69,7 @@ def ranked(picture: U8, field: Mask) -> U8:
     """Each grey value as the share of the field that is darker, 0..255."""
     counts = np.bincount(picture[field], minlength=256)
     table = np.rint(255.0 * (np.cumsum(counts) - counts) / max(1, counts.sum())).astype(np.uint8)
-    return table[picture]
+    return np.asarray(table[picture])
 
 
 def lungs_of(image: ImageInput, lungs: LungField | None, side: int, name: str) -> Harmonised:

@@ -24,7 +24,7 @@ from models.training.distillation import Films, Run, SoftTargets, distil_loss, t
 from models.training.fit import Plan, choose_device, fit
 
 NEEDS = ("cxr/labels.csv", "cxr_seg/jsrt")
-SIDE, EPOCHS, TEACHER_EPOCHS, BATCH, RATE = 128, 16, 6, 32, 0.01
+SIDE, EPOCHS, TEACHER_EPOCHS, BATCH, RATE = 128, 14, 4, 32, 0.01
 CLASSES = ("normal", "covid19")
 
 

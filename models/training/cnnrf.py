@@ -13,7 +13,7 @@ not trained on; a patient has several, so intervals are drawn over patients.
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.api import ImageInput, LungField, RefusedInput
+from models.api import ImageInput, Lesion, LungField, RefusedInput
 from models.evaluation import bootstrap
 from models.evaluation.metrics import Figure
 from models.images.intensity import U8
@@ -92,6 +92,22 @@ def told_errors(found: dict[str, Figure]) -> dict[str, float]:
     """What the system tells with each result: its mean absolute error, and that of always saying the median."""
     told = {f"error_{name}": found[f"mae_{name}"].value for name in INDICATORS}
     return told | {f"median_error_{name}": found[f"median_mae_{name}"].value for name in INDICATORS}
+
+
+def held_out(folder: Path) -> list[tuple[ImageInput, tuple[Lesion, ...], Mapping[str, float]]]:
+    """Test films, the lesions that the installed systems mark on them, and the measured values that there are."""
+    registry = Registry(INSTALLED)
+    segmenter, classifier = registry.load_segmenter("unet-lung"), registry.load_film_system("cxnet")
+    found = []
+    for case in [case for case in indicator_cases(folder) if case.split == "test"]:
+        image = ImageInput(data.read_film(case.path).astype(np.float32), case.path.stem)
+        try:
+            lesions = classifier.predict(image, segmenter.segment(image)).lesions
+        except RefusedInput:
+            lesions = ()
+        measured = {name: v for name, v in zip(INDICATORS, case.values, strict=True) if not np.isnan(v)}
+        found.append((image, lesions, measured))
+    return found
 
 
 def indicator_cases(folder: Path) -> list[IndicatorCase]:

@@ -56,6 +56,7 @@ class Completeness:
 @dataclass(frozen=True)
 class Analysis:
     segmenter: str
+    biomarkers: str
     systems: tuple[str, ...]
     ct_systems: tuple[str, ...]
     indicators: tuple[str, ...]

@@ -45,12 +45,11 @@ class Children:
         instance = self._taken(outcome.image.uid)
         if outcome.lungs is not None:
             rows.add_model(self.session, self.analysis_id, outcome.lungs.model)
-            self._quantities(instance, outcome.lungs.model.system, outcome.lungs.quantities)
         self._refusals(outcome.refusals)
         for prediction in outcome.predictions:
             rows.add_model(self.session, self.analysis_id, prediction.model)
             self._prediction(instance, prediction, outcome.image.spacing_mm)
-        for measured in outcome.indicators:
+        for measured in (*outcome.biomarkers, *outcome.indicators):
             self._measured(instance, measured)
 
     def _series(self, outcome: SeriesOutcome) -> None:

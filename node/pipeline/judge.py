@@ -69,6 +69,9 @@ class Judge:
                 raise RefusedInput(objection)
         with stages.timed("segment"):
             lungs, refusals = self._lungs(image)
+        with stages.timed("biomarkers"):
+            biomarkers, unseen = self._biomarkers(image, lungs)
+        refusals += unseen
         predictions, refused = self._predictions(
             self.settings.systems, lambda system: self._film_system(system, image, lungs), stages
         )
@@ -78,7 +81,13 @@ class Judge:
         indicators, unmeasured = self._indicators(image, predictions, stages)
         mean, no_mean = self._mean(predictions)
         return ImageOutcome(
-            header, image, lungs, (*predictions, *mean), (*refusals, *no_mean, *unmeasured), tuple(indicators)
+            header,
+            image,
+            lungs,
+            (*predictions, *mean),
+            (*refusals, *no_mean, *unmeasured),
+            tuple(indicators),
+            tuple(biomarkers),
         )
 
     def series(self, taken: TakenSeries, stages: Stages) -> tuple[SeriesOutcome, tuple[Slice, ...]]:
@@ -111,6 +120,18 @@ class Judge:
             return self.registry.load_segmenter(system, self.settings.device).segment(image), []
         except (RefusedInput, WeightsMismatch) as error:
             return None, [SystemRefusal(system, str(error))]
+
+    def _biomarkers(self, image: ImageInput, lungs: LungField | None) -> tuple[list[Measured], list[SystemRefusal]]:
+        """Numbers of heart and lungs, of the segmenter itself or of another one that measures them."""
+        system = self.settings.biomarkers
+        if not system:
+            return [], []
+        field = lungs if lungs is not None and lungs.model.system == system else None
+        try:
+            field = field or self.registry.load_segmenter(system, self.settings.device).segment(image)
+        except (RefusedInput, WeightsMismatch) as error:
+            return [], [SystemRefusal(system, str(error), self._model(system))]
+        return [Measured(field.model, field.quantities, field.notes)], []
 
     def _predictions(
         self, systems: Sequence[str], predict: Callable[[str], Prediction], stages: Stages

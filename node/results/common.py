@@ -137,7 +137,7 @@ def _zone(text: str) -> timezone:
 def identity(record: AnalysisRecord) -> tuple[str, ...]:
     """Everything besides pixels that decides the bytes: the parts of every derived UID."""
     speakers = [p.model for p in record.predictions]
-    speakers += [measured.model for image in record.images for measured in image.indicators]
+    speakers += [m.model for image in record.images for m in (*image.biomarkers, *image.indicators)]
     models = sorted(
         {f"{model.system} {model.version} {model.weights_sha256}" for model in speakers}
         | {f"{i.lungs.model.system} {i.lungs.model.weights_sha256}" for i in record.images if i.lungs}

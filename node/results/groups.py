@@ -97,8 +97,9 @@ def _class_group(prediction: Prediction, score: ClassScore, subject: _Subject) -
 
 def _number_groups(image: ImageOutcome, subject: _Subject) -> Iterator[Group]:
     """Biomarkers measured in the lung field, and values that systems predicted from the foci."""
-    if image.lungs is not None and image.lungs.quantities:
-        yield _number_group(subject, image.lungs.model, codes.BIOMARKERS, image.lungs.quantities)
+    for measured in image.biomarkers:
+        if measured.quantities:
+            yield _number_group(subject, measured.model, codes.BIOMARKERS, measured.quantities)
     for measured in image.indicators:
         if measured.quantities:
             yield _number_group(subject, measured.model, codes.PREDICTED, measured.quantities)

@@ -32,6 +32,7 @@ class ImageOutcome:
     """One image that was analysed. ``header``: the source data set as received, without pixel data.
 
     indicators: numbers that systems predicted from the foci, one entry for each system.
+    biomarkers: numbers measured on heart and lungs, likewise.
     """
 
     header: Dataset
@@ -40,6 +41,7 @@ class ImageOutcome:
     predictions: tuple[Prediction, ...]
     refusals: tuple[SystemRefusal, ...] = ()
     indicators: tuple[Measured, ...] = ()
+    biomarkers: tuple[Measured, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,8 @@ def _left_out_sentences(left_out: Iterable[LeftOut]) -> list[str]:
 def _remarks(record: AnalysisRecord) -> Iterable[str]:
     for image in record.images:
         yield from image.lungs.notes if image.lungs else ()
+        for measured in image.biomarkers:
+            yield from (f"{measured.model.system}: {note}" for note in measured.notes)
         for measured in image.indicators:
             yield f"{measured.model.system}: {PREDICTED_ONLY}"
             yield from (f"{measured.model.system}: {note}" for note in measured.notes)

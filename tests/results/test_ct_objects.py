@@ -35,9 +35,9 @@ def with_numbers() -> AnalysisRecord:
     assert mean is not None
     film = outcome(source, *pair, mean)
     assert film.lungs is not None
-    lungs = dataclasses.replace(film.lungs, quantities=(Quantity(CTR, 0.48),))
+    seen = Measured(film.lungs.model, (Quantity(CTR, 0.48),))
     measured = Measured(BLOOD, (Quantity(CRP, np.float32(12.5)),), ("Judged on few cases.",))
-    return record(source, images=(dataclasses.replace(film, lungs=lungs, indicators=(measured,)),))
+    return record(source, images=(dataclasses.replace(film, indicators=(measured,), biomarkers=(seen,)),))
 
 
 def report(made: AnalysisRecord) -> Dataset:
