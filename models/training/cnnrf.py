@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -98,13 +99,12 @@ def held_out(folder: Path) -> list[tuple[ImageInput, tuple[Lesion, ...], Mapping
     """Test films, the lesions that the installed systems mark on them, and the measured values that there are."""
     registry = Registry(INSTALLED)
     segmenter, classifier = registry.load_segmenter("unet-lung"), registry.load_film_system("cxnet")
-    found = []
+    found: list[tuple[ImageInput, tuple[Lesion, ...], Mapping[str, float]]] = []
     for case in [case for case in indicator_cases(folder) if case.split == "test"]:
         image = ImageInput(data.read_film(case.path).astype(np.float32), case.path.stem)
-        try:
+        lesions: tuple[Lesion, ...] = ()
+        with suppress(RefusedInput):  # then it is judged without lesions, and the system's own refusal is counted
             lesions = classifier.predict(image, segmenter.segment(image)).lesions
-        except RefusedInput:
-            lesions = ()
         measured = {name: v for name, v in zip(INDICATORS, case.values, strict=True) if not np.isnan(v)}
         found.append((image, lesions, measured))
     return found

@@ -27,7 +27,7 @@ from tests.pipeline.fakes import NO_WEIGHTS, Fake, FakeRegistry, identities
 from tests.pipeline.slices import Scan, scan, stored
 from tests.pipeline.waiting import Room
 
-WANTED = Analysis("lungs", ("one", "second"), ("slices", "wholes"), ("blood",), True, "cpu", 3)
+WANTED = Analysis("lungs", "lungs", ("one", "second"), ("slices", "wholes"), ("blood",), True, "cpu", 3)
 ABSENT = NO_WEIGHTS.format("blood")
 
 
