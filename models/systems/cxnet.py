@@ -1,21 +1,26 @@
 """COVID-CXNet, three classes (paper 004): masked lungs, BEASF + CLAHE + original, DenseNet-121, Grad-CAM.
 
 The decided class is the most probable one. Heat is shown for the decided class when it is abnormal, else for COVID-19;
-lesion centres are given only for an abnormal decision.
+lesion centres are given only for an abnormal decision. ``superpixels`` explains the same class by LIME on request: it
+asks the network about as many pictures as samples are wanted, which is too slow for every film.
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from models.api import Card, FloatImage, ImageInput, LungField, Prediction
-from models.explain import gradcam
-from models.images.geometry import in_film
+from models.explain import gradcam, lime
+from models.explain.lime import Superpixels
+from models.images.geometry import Box, in_film
+from models.images.intensity import U8
 from models.nets.cxnet import CXNet
 from models.systems import preparation
 from models.systems.loading import load_state, ready
-from models.systems.verdict import predict_with_heat
+from models.systems.verdict import FIRST_SUSPECT, NORMAL, predict_with_heat
 
 
 class CXNetSystem:
@@ -32,11 +37,34 @@ class CXNetSystem:
         seen = preparation.lungs_of(image, lungs, self._side, "COVID-CXNet")
         x = torch.from_numpy(preparation.as_tensor_array(preparation.cxnet_input(seen)))[None]
         x = x.to(self._device, memory_format=torch.channels_last)
-        with torch.inference_mode():
-            p = (self._net(x)[0].double() / self._temperature).softmax(0).cpu().numpy()
+        p = self._probabilities(x)[0]
 
         def heat(class_index: int) -> FloatImage:
             return in_film(gradcam.heat(self._view, "net.last_map", x, class_index), seen.box, image.shape)
 
         decided = int(np.argmax(p))
         return predict_with_heat(self.card, p, decided, "the class with the highest probability", heat, lungs)
+
+    def superpixels(
+        self, image: ImageInput, lungs: LungField | None, samples: int = lime.SAMPLES
+    ) -> tuple[Superpixels, Box]:
+        """Which superpixels carry the decided class, or COVID-19 when normal is decided (7.8).
+
+        The superpixels lie in the network's picture (side, side), which is the box of the film stretched to a square.
+        RefusedInput as of ``predict``.
+        """
+        seen = preparation.lungs_of(image, lungs, self._side, "COVID-CXNet")
+        picture = preparation.cxnet_input(seen)
+        decided = self.card.classes[int(np.argmax(self._of_pictures(picture[None])[0]))]
+        asked = self.card.classes.index(decided if decided != NORMAL else FIRST_SUSPECT)
+        return lime.explain(picture, lambda batch: self._of_pictures(batch)[:, asked], samples=samples), seen.box
+
+    def _of_pictures(self, pictures: U8) -> NDArray[np.float64]:
+        """(n, side, side, 3) 8 bit -> (n, class)."""
+        x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
+        return self._probabilities(x.to(self._device, memory_format=torch.channels_last))
+
+    def _probabilities(self, x: Tensor) -> NDArray[np.float64]:
+        """(N, 3, side, side) in 0..1 -> (N, class)."""
+        with torch.inference_mode():
+            return np.asarray((self._net(x).double() / self._temperature).softmax(1).cpu().numpy())

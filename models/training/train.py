@@ -15,15 +15,17 @@ RECIPES = {
     "unet-lung": "lungs",
     "fcdensenet": "fcdensenet",
     "cxnet": "cxnet",
+    "cxnet-binary": "cxnet_binary:dense",
+    "cxnet-base": "cxnet_binary:base",
     "cnncf-xr": "cnncf",
     "patch-vote": "patches",
     "two-step": "twostep",
     "cnnrf": "cnnrf",
     "bit-ct": "bit",
     "cnncf-ct": "cnncf_ct",
-}  # system -> module, which has ``train`` and ``NEEDS``: the files of the data folder without which it cannot begin
+}  # system -> module[:function], ``train`` unless named; the module has ``NEEDS``: what the data folder must hold
 
-CLASSIFIERS = ("cxnet", "cnncf-xr", "patch-vote", "two-step")
+CLASSIFIERS = ("cxnet", "cxnet-binary", "cxnet-base", "cnncf-xr", "patch-vote", "two-step")
 
 
 def main(
@@ -44,7 +46,8 @@ def main(
     if system not in RECIPES:
         sys.stderr.write(f"there is no recipe for {system}; there are {', '.join(RECIPES)}\n")
         return 2
-    recipe = importlib.import_module(f"models.training.{RECIPES[system]}")
+    module, _, function = RECIPES[system].partition(":")
+    recipe = importlib.import_module(f"models.training.{module}")
     if missing := [name for name in recipe.NEEDS if not (data / name).exists()]:
         sys.stderr.write(f"{data} is not the training data of {system}: {' and '.join(missing)} expected there\n")
         return 2
@@ -54,5 +57,5 @@ def main(
             sys.stderr.write(f"{system} cannot leave out a source; {', '.join(CLASSIFIERS)} can\n")
             return 2
         given["without"] = without
-    recipe.train(data, out, **given)
+    getattr(recipe, function or "train")(data, out, **given)
     return 0

@@ -25,7 +25,7 @@ from tests.films import drawn
 WEIGHTS = Path(__file__).parents[2] / "models" / "weights"
 CARDS = {card.system: card for card in Registry(WEIGHTS).cards()}
 FILM_SYSTEMS = [card.system for card in CARDS.values() if card.kind == "film" and card.weights_sha256]
-UNTRAINED = {"cnncf-ct"}  # no volumes of both classes were to be had
+UNTRAINED = {"cnncf-ct", "cxnet-binary"}  # no volumes of both classes to be had; no room within 130 MB
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +59,10 @@ def real_films(data: Path, label: str, split: str, count: int) -> list[ImageInpu
     ]
 
 
-def test_every_system_but_one_ships_with_its_weights(registry: Registry) -> None:
+def test_every_system_but_two_ships_with_its_weights(registry: Registry) -> None:
     assert set(CARDS) == {
-        "unet-lung", "fcdensenet", "cxnet", "cnncf-xr", "patch-vote", "two-step", "cnnrf", "bit-ct", "cnncf-ct"
+        "unet-lung", "fcdensenet", "cxnet", "cxnet-binary", "cxnet-base", "cnncf-xr", "patch-vote", "two-step", "cnnrf",
+        "bit-ct", "cnncf-ct",
     }  # fmt: skip
     problems = {system: problem for system, problem in registry.verify().items() if problem}
     assert set(problems) == UNTRAINED
