@@ -66,7 +66,8 @@ def fit(
                 loss.backward()
                 optimiser.step()
                 total += loss.item()
-                progress.update(bar, advance=1, description=f"epoch {epoch + 1} loss {total / (number + 1):.4f}")
+                said = f"epoch {epoch + 1} loss {total / (number + 1):.4f} rate {optimiser.param_groups[0]['lr']:.1e}"
+                progress.update(bar, advance=1, description=said)
             losses.append(total / per_epoch)
             model.eval()
             line = after_epoch(epoch)
