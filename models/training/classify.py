@@ -117,7 +117,8 @@ def figures(
     if len(names) == 3:
         ill = list(names).index("pneumonia")
         same = np.array([c.source == "nih-cxr14" for c in cases]) & ~positive
-        found["auroc_pneumonia_against_normal"] = _auroc_of(truth[same] == ill, 1 - p[same, 0])
+        if same.any():
+            found["auroc_pneumonia_against_normal"] = _auroc_of(truth[same] == ill, 1 - p[same, 0])
     for source in sorted({case.source for case, y in zip(cases, truth, strict=True) if y == covid}):
         here = np.array([y != covid or case.source == source for case, y in zip(cases, truth, strict=True)])
         found[f"auroc_covid19_{source}"] = _auroc_of(positive[here], p[here, covid])
