@@ -151,7 +151,7 @@ def indicators(system: IndicatorSystem, folder: Path, limit: int | None, track: 
 
     The recipe offers ``held_out(folder)``: a list of (ImageInput, lesions, {quantity name: measured value}).
     """
-    recipe = importlib.import_module(f"models.training.{train.RECIPES[system.card.system]}")
+    recipe = importlib.import_module(f"models.training.{train.RECIPES[system.card.system].partition(':')[0]}")
     if not hasattr(recipe, "held_out"):
         needs = " and ".join(recipe.NEEDS)
         return {"cannot": f"The recipe of {system.card.system} offers no held-out films; it was trained on {needs}."}

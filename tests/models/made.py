@@ -66,7 +66,7 @@ def nothing_to_judge() -> list[ImageInput]:
 
 
 def film_folder(folder: Path, each: int = 3) -> Path:
-    """``cxr/labels.csv`` with ``each`` drawn films of every class and split."""
+    """``cxr/labels.csv`` with ``each`` drawn films of every class and split, and as many of JSRT for both of its."""
     (folder / "cxr").mkdir(parents=True)
     rows = []
     for split in ("train", "val", "test"):
@@ -79,4 +79,17 @@ def film_folder(folder: Path, each: int = 3) -> Path:
         table = csv.DictWriter(file, ["file", "label", "source", "patient", "split"])
         table.writeheader()
         table.writerows(rows)
+    _jsrt_films(folder / "cxr_seg" / "jsrt", each)
     return folder
+
+
+def _jsrt_films(folder: Path, each: int) -> None:
+    (folder / "images").mkdir(parents=True)
+    (folder / "masks").mkdir()
+    mask = Image.fromarray(two_lungs((192, 192)).astype(np.uint8))
+    rows = [(f"JPCLN{n:03}", "train" if n < each else "val") for n in range(2 * each)]
+    for number, (name, _) in enumerate(rows):
+        Image.fromarray(to_u8(drawn(100 + number, 192))).save(folder / "images" / f"{name}.png")
+        mask.save(folder / "masks" / f"{name}.png")
+    with (folder / "split.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("id", "split"), *rows])

@@ -5,7 +5,6 @@ Weights are drawn by a seed or trained for one epoch on drawn films, so nothing 
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import tomllib
 from collections.abc import Callable, Iterator
@@ -15,14 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
 from models.api import Card, ImageInput, LungField, RefusedInput, WeightsMismatch
 from models.explain import gradcam, lime
 from models.images.geometry import lung_box
-from models.images.intensity import to_u8
 from models.nets.basemodel import BaseModel, two_classes
 from models.nets.cxnet import CXNet
 from models.systems import preparation
@@ -33,7 +30,6 @@ from models.training import train as door
 from models.training.cxnet_binary import Form, smoothed
 from models.training.data import FilmCase
 from models.training.train import RECIPES, main
-from tests.films import drawn
 from tests.models import made
 
 SETTINGS = {"side": 64.0, "temperature": 2.0}
@@ -187,19 +183,7 @@ def test_hidden_units_are_awake_at_the_start(build: Callable[[], nn.Module]) -> 
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``made.film_folder`` with JSRT films beside it, three of each split."""
-    folder = made.film_folder(tmp_path_factory.mktemp("films"))
-    jsrt = folder / "cxr_seg" / "jsrt"
-    (jsrt / "images").mkdir(parents=True)
-    (jsrt / "masks").mkdir()
-    mask = Image.fromarray(made.two_lungs((192, 192)).astype(np.uint8))
-    rows = [(f"JPCLN{n:03}", "train" if n < 3 else "val") for n in range(6)]
-    for number, (name, _) in enumerate(rows):
-        Image.fromarray(to_u8(drawn(100 + number, 192))).save(jsrt / "images" / f"{name}.png")
-        mask.save(jsrt / "masks" / f"{name}.png")
-    with (jsrt / "split.csv").open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("id", "split"), *rows])
-    return folder
+    return made.film_folder(tmp_path_factory.mktemp("films"))
 
 
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
