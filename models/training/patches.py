@@ -34,7 +34,7 @@ from models.training.lungs import warm_cosine
 
 NEEDS = ("cxr/labels.csv", "cxr_seg/jsrt")
 SIDE, SIZE, COUNT = 512, 112, 100  # of the film, of a patch; patches a film in the system
-EPOCHS, BATCH, RATE, L1, DECAY = 12, 16, 5e-4, 1e-5, 1e-4
+EPOCHS, BATCH, RATE, L1, DECAY = 8, 16, 5e-4, 1e-5, 1e-4
 VALIDATION, CALIBRATION, TEST = 4, 16, 32  # patches a film
 
 
