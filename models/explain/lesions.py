@@ -1,7 +1,8 @@
 """Lesion centres: DBSCAN over hot points of a heat map, with principal axes (paper 000; specification 3.7).
 
 The heat is resampled to a 64 x 64 grid; points of at least half the maximum are clustered with eps 3 and 5 points;
-noise is dropped. Where a lung field is known only heat inside it is clustered. Coordinates as in ``models.api``.
+noise is dropped. Where a lung field is known only heat inside it is clustered, unless asked otherwise: the lungs of a
+CT slice are found by their air, which a solid lesion lacks. Coordinates as in ``models.api``.
 """
 
 from __future__ import annotations
@@ -47,12 +48,15 @@ def clusters(heat: NDArray[np.float32]) -> list[Cluster]:
     return sorted(found, key=lambda cluster: (-cluster.peak, -len(cluster.points), cluster.centre))
 
 
-def find_lesions(heat: FloatImage, lungs: LungField | None) -> tuple[Lesion, ...]:
-    """Lesions of a heat map over the source matrix (row, column), numbered from the hottest."""
+def find_lesions(heat: FloatImage, lungs: Mask | None, inside_alone: bool = True) -> tuple[Lesion, ...]:
+    """Lesions of a heat map over the source matrix (row, column), numbered from the hottest.
+
+    ``lungs``: the lung field in the same matrix; with ``inside_alone`` heat outside it is not clustered.
+    """
     rows, columns = heat.shape
     grid = resize_float(heat, GRID, GRID)
-    field = _grid_mask(lungs.mask) if lungs is not None else np.ones((GRID, GRID), bool)
-    found = clusters(np.where(field, grid, 0).astype(np.float32))
+    field = _grid_mask(lungs) if lungs is not None else np.ones((GRID, GRID), bool)
+    found = clusters(np.where(field | (not inside_alone), grid, 0).astype(np.float32))
     return tuple(_lesion(number, cluster, field, rows, columns) for number, cluster in enumerate(found, start=1))
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 
-from models.api import FloatImage, RefusedInput, VolumeInput
+from models.api import FloatImage, Mask, RefusedInput, VolumeInput
 from models.images.geometry import Box, largest_parts, resize_float
 from models.images.intensity import U8
 
@@ -89,6 +89,16 @@ def lung_share(hu: FloatImage) -> float:
     area = int(body.sum())
     lung = body & (small >= LUNG_FROM) & (small < LUNG_BELOW)
     return int(lung.sum()) / area if area else 0.0
+
+
+def lung_mask(hu: FloatImage) -> Mask:
+    """(row, column): aerated lung of one slice with the gaps that vessels and small solid lesions leave closed."""
+    body = largest_parts(np.asarray(hu > BODY_ABOVE), 1)
+    air = body & (hu >= LUNG_FROM) & (hu < LUNG_BELOW)
+    step = max(1, min(hu.shape) // SEARCH_SIDE)
+    closed = ndimage.binary_closing(air[::step, ::step], np.ones((3, 3), bool), iterations=3)
+    whole = np.repeat(np.repeat(ndimage.binary_fill_holes(closed), step, 0), step, 1)
+    return np.asarray((whole[: hu.shape[0], : hu.shape[1]] | air) & body)
 
 
 def lung_slices(volume: VolumeInput) -> Numbers:

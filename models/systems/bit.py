@@ -20,7 +20,7 @@ from models.explain import gradcam
 from models.explain.lesions import find_lesions
 from models.images.geometry import Box, resize_float, resize_u8
 from models.images.intensity import U8
-from models.images.volume import Numbers, body_box, lung_slices, window_u8
+from models.images.volume import Numbers, body_box, lung_mask, lung_slices, window_u8
 from models.nets.bit import BiTResNet50
 from models.systems.loading import load_state, ready
 
@@ -75,7 +75,7 @@ class BiTCT:
     def predict(self, volume: VolumeInput) -> Prediction:
         """Heat on the key slices: of the decided class, or of the positive class that came nearest.
 
-        Lesions only for a positive decision; they know no lung field.
+        Lesions only for a positive decision; they may reach out of the aerated lung, and say how much of them is in it.
         """
         numbers = lung_slices(volume)
         shown = [slice_picture(volume.voxels[n], self._side) for n in numbers]
@@ -134,7 +134,8 @@ class BiTCT:
     def _finding(
         self, volume: VolumeInput, number: int, p: NDArray[np.float64], heat: FloatImage | None, positive: bool
     ) -> SliceFinding:
-        lesions = find_lesions(heat, None) if heat is not None and positive else ()
+        lungs = lung_mask(volume.voxels[number])
+        lesions = find_lesions(heat, lungs, inside_alone=False) if heat is not None and positive else ()
         probabilities = tuple(float(np.clip(value, 0, 1)) for value in p)
         return SliceFinding(number, volume.slice_uids[number], probabilities, heat, lesions)
 

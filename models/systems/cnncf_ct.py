@@ -16,7 +16,7 @@ from models.explain import gradcam
 from models.explain.lesions import find_lesions
 from models.images.geometry import resize_float
 from models.images.intensity import U8
-from models.images.volume import DEPTH, lung_slices, study_u8
+from models.images.volume import DEPTH, lung_mask, lung_slices, study_u8
 from models.nets.cnncf import CNNCF, CTReduce, StageLogits
 from models.systems.loading import load_state, ready
 
@@ -98,7 +98,8 @@ class CNNCFCT:
         number = middle_slice(self._strongest_group(x, class_index), len(volume.voxels))
         small = gradcam.heat(self._view, self._layer, x, class_index)
         heat = np.clip(resize_float(small, *volume.voxels.shape[1:]), 0, 1)
-        lesions = find_lesions(heat, None) if positive else ()
+        lungs = lung_mask(volume.voxels[number])
+        lesions = find_lesions(heat, lungs, inside_alone=False) if positive else ()
         return SliceFinding(number, volume.slice_uids[number], tuple(p), heat, lesions)
 
     def _strongest_group(self, x: Tensor, class_index: int) -> int:

@@ -42,7 +42,7 @@ def predict_with_heat(
         heat=warm,
         heat_class=shown,
         heat_in_lung=share,
-        lesions=find_lesions(warm, lungs) if name != NORMAL else (),
+        lesions=find_lesions(warm, None if lungs is None else lungs.mask) if name != NORMAL else (),
         details=dict(details or {}),
         notes=tuple(remarks),
     )

@@ -120,6 +120,14 @@ def test_slices_with_lung_are_found_and_airways_alone_are_none() -> None:
     assert ct.lung_share(np.full((80, 80), -1000, np.float32)) == 0
 
 
+def test_the_lung_of_a_slice_is_whole_but_for_its_wall() -> None:
+    study = chest()
+    lung = ct.lung_mask(study.voxels[10])
+    drawn = ellipse(128, 42, 58, 15, 22) | ellipse(128, 86, 58, 15, 22)
+    assert (lung & drawn).sum() / (lung | drawn).sum() > 0.9
+    assert not ct.lung_mask(study.voxels[0]).any() or ct.lung_mask(study.voxels[0]).mean() < 0.01
+
+
 def test_slices_with_lung_of_a_real_study(data_folder: Path) -> None:
     """50 slices from the shoulders to the stomach, here from 8-bit values of the window -600/1500."""
     files = sorted((data_folder / "ct_volume_covid").glob("*.jpg"))

@@ -106,10 +106,18 @@ def test_axes_of_a_long_cluster() -> None:
 def test_only_heat_in_the_lung_field_makes_lesions() -> None:
     mask = np.zeros((64, 64), bool)
     mask[:, :32] = True
-    found = find_lesions(toy_heat(), field(mask))
+    found = find_lesions(toy_heat(), mask)
     assert [lesion.dbscan_size for lesion in found] == [25]
     assert found[0].inside_lung and found[0].lung_share == 1
-    assert find_lesions(np.zeros((64, 64), np.float32), field(mask)) == ()
+    assert find_lesions(np.zeros((64, 64), np.float32), mask) == ()
+
+
+def test_lesions_may_reach_out_of_the_lung_and_say_so() -> None:
+    mask = np.zeros((64, 64), bool)
+    mask[:, :22] = True
+    inside, outside = find_lesions(toy_heat(), mask, inside_alone=False)
+    assert 0 < inside.lung_share < 1
+    assert outside.lung_share == 0 and not outside.inside_lung
 
 
 def test_share_of_heat_in_the_lung_field() -> None:
