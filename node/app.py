@@ -32,7 +32,7 @@ from node.core import log
 from node.core import settings as configuration
 from node.core.errors import Misconfigured
 from node.core.job import Job, JobKind
-from node.core.settings import Destination, Settings
+from node.core.settings import Analysis, Destination, Settings
 from node.core.study import StudyState
 from node.db import intake as study_rows
 from node.db import jobs, schema, story
@@ -66,14 +66,27 @@ def open_registry() -> Registry:
 def pipeline_key(effective: Settings, registry: Registry) -> str:
     """Digest of what, besides the images, decides a result: settings of the analysis and the models' digests."""
     analysis = effective.analysis
-    measuring = (analysis.biomarkers,) if analysis.biomarkers else ()
-    wanted = (analysis.segmenter, *measuring, *analysis.systems, *analysis.ct_systems, *analysis.indicators)
+    wanted = _systems(analysis)
     cards = {card.system: card for card in registry.cards()}
-    missing = [system for system in wanted if system not in cards]
+    missing = [system for system, _ in wanted if system not in cards]
     if missing:
         raise Misconfigured(f"no model {', '.join(missing)} is installed; there are {', '.join(sorted(cards))}")
-    parts = [f"{cards[system].system} {cards[system].version} {cards[system].weights_sha256}" for system in wanted]
+    for system, kind in wanted:
+        if cards[system].kind != kind:
+            raise Misconfigured(f"{system} is a model for {cards[system].kind}, not for {kind}")
+    parts = [f"{cards[system].system} {cards[system].version} {cards[system].weights_sha256}" for system, _ in wanted]
     return hashlib.sha256("\n".join((*parts, str(analysis.ensemble), analysis.device)).encode()).hexdigest()
+
+
+def _systems(analysis: Analysis) -> list[tuple[str, str]]:
+    """(system, the kind its card must have), in the order of the settings."""
+    return [
+        (analysis.segmenter, "lungs"),
+        *((system, "lungs") for system in (analysis.biomarkers,) if system),
+        *((system, "film") for system in analysis.systems),
+        *((system, "ct") for system in analysis.ct_systems),
+        *((system, "indicators") for system in analysis.indicators),
+    ]
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ def models(action: str, system: str | None) -> int:
     registry = open_registry()
     cards = registry.cards()
     if action == "card":
+        if system is None:
+            raise Misconfigured(f"card needs the name of a model: {', '.join(card.system for card in cards)}")
         found = [card for card in cards if card.system == system]
         if not found:
             raise Misconfigured(f"there is no model {system}; there are {', '.join(card.system for card in cards)}")

@@ -189,8 +189,8 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("system", metavar="SYSTEM")
     train.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder with the training data")
     train.add_argument("--out", type=Path, default=Path("trained"), metavar="DIR")
-    train.add_argument("--device", default="auto")
-    train.add_argument("--epochs", type=int)
+    train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    train.add_argument("--epochs", type=_count, metavar="N")
     train.add_argument("--seed", type=int, default=666)
     train.add_argument("--resume", action="store_true")
     train.add_argument("--without", nargs="+", default=(), metavar="SOURCE", help="sources of films never to be seen")
@@ -221,13 +221,13 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     evaluate.add_argument("--against", metavar="SYSTEM", help="a second film classifier, compared film by film")
     evaluate.add_argument("--segmenter", default="unet-lung", metavar="SYSTEM", help="finds the lung field (unet-lung)")
     evaluate.add_argument("--limit", type=_count, metavar="N", help="so many films at most, for a trial")
-    evaluate.add_argument("--device", default="auto")
+    evaluate.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     evaluate.set_defaults(run=_evaluate)
 
 
 def _count(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of films")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
     return int(text)
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models.api import Card, FilmSystem, Registry, Segmenter, WeightsMismatch
+from models.cards import weights_problem
 from models.evaluation import classifier, curves, films, metrics, others, pictures, probing, report
 from models.evaluation.classifier import Judged
 from models.evaluation.films import Cache
@@ -77,7 +78,13 @@ def main(
     if against and {card.kind, cards[against].kind} != {"film"}:
         sys.stderr.write("only two film classifiers can be compared\n")
         return 2
+    if out.exists() and not out.is_dir():
+        sys.stderr.write(f"{out} is not a folder\n")
+        return 2
     wanted = Wanted(card, known, data, out, against, segmenter, limit, device)
+    if not card.weights_sha256:  # before the figures of an earlier run are removed
+        sys.stderr.write(f"{weights_problem(card)}\n")
+        return 1
     for old in wanted.figures.glob("*.png"):
         old.unlink()
     try:

@@ -24,6 +24,7 @@ DEPTH = 300  # slices that paper 000's system reads: three groups of 100
 FEWEST_SLICES, SMALLEST_SIDE = 3, 64
 BODY_ABOVE, LUNG_FROM, LUNG_BELOW = -500.0, -950.0, -500.0  # HU; below -950 lies mostly free air: airways, bowel gas
 LEAST_LUNG = 0.05  # share of the body
+LEAST_SMOOTHNESS = 0.6  # correlation of neighbours in a slice: real ones have above 0.9, noise about 0
 SEARCH_SIDE = 256  # the body is looked for on every n-th pixel: a share needs no more
 
 
@@ -115,6 +116,9 @@ def lung_slices(volume: VolumeInput) -> Numbers:
         )
     if not np.isfinite(volume.voxels).all():
         raise RefusedInput("The series holds values that are not finite numbers.")
+    middle = volume.voxels[count // 2]
+    if middle.std() > 0 and np.corrcoef(middle[:, 1:].ravel(), middle[:, :-1].ravel())[0, 1] < LEAST_SMOOTHNESS:
+        raise RefusedInput("The slices are noise rather than a CT.")
     found = np.flatnonzero([lung_share(one) >= LEAST_LUNG for one in volume.voxels])
     if not found.size:
         raise RefusedInput("No slice of the series shows lung; there is nothing to judge.")

@@ -38,7 +38,7 @@ class CNNRFSystem:
             scaled = self._net(x.to(self._device, memory_format=torch.channels_last)).float().mean(0)
             values = self._net.values(scaled).cpu().tolist()
         pairs = zip(self.card.quantities, values, strict=True)
-        quantities = tuple(Quantity(kind, float(value)) for kind, value in pairs)
+        quantities = tuple(Quantity(kind, max(0.0, float(value))) for kind, value in pairs)
         return Measured(self.card.identity, quantities, self._notes(len(crops), scaled.cpu().tolist()))
 
     def _notes(self, crops: int, scaled: Sequence[float]) -> tuple[str, ...]:

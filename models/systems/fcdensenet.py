@@ -22,6 +22,8 @@ from models.systems.unet_lung import SMALLEST_SHARE, contours
 
 BACKGROUND, HEART, LEFT, RIGHT = range(4)  # the network's classes; left is the patient's, at the film's right
 ONE_LUNG = "Only one lung was found; the diameters and the cardiothoracic ratio are not given."
+SMALLEST_HEART, PLAUSIBLE_RATIO = 0.12, (0.3, 0.9)  # share of the lung field, cardiothoracic ratio
+POOR_HEART = "The heart was found only in part; its diameter and the cardiothoracic ratio are not given."
 NO_HEART = "No heart was found; the cardiothoracic ratio is not given."
 
 
@@ -80,5 +82,17 @@ class FCDenseNetSegmenter:
         if not (found.left.any() and found.right.any()):
             values = {name: value for name, value in values.items() if name.startswith("lung_")}
             notes = (ONE_LUNG,)
+        elif _is_poor(values, found):
+            values = {n: v for n, v in values.items() if not n.startswith(("cardiac_", "cardiothoracic_"))}
+            notes = (POOR_HEART,)
         kinds = self.card.quantities
         return tuple(Quantity(kind, values[kind.name]) for kind in kinds if kind.name in values), notes
+
+
+def _is_poor(values: dict[str, float], found: Regions) -> bool:
+    """Whether the heart is a scrap: on films with consolidated lungs the network often misses most of it."""
+    ratio = values.get("cardiothoracic_ratio")
+    if ratio is None:
+        return False
+    low, high = PLAUSIBLE_RATIO
+    return bool(found.heart.sum() < SMALLEST_HEART * found.lungs.sum()) or not low <= ratio <= high

@@ -25,7 +25,6 @@ from models.systems import preparation
 from models.systems.loading import load_state, ready
 from models.systems.verdict import predict_with_heat
 
-SMALLEST_SHARE = 0.01
 BATCH = 50  # patches at once
 
 
@@ -108,8 +107,8 @@ class PatchVote:
         film = preparation.film_u8(image)
         if min(rows, columns) < self._size:
             raise RefusedInput(f"The film is {columns} x {rows} pixels, smaller than a patch of {self._size}.")
-        if lungs is None or lungs.share < SMALLEST_SHARE:
-            raise RefusedInput("The patch classifier judges the lungs, and no lung field of at least 1 % was found.")
+        preparation.check_lungs(film, lungs, "The patch classifier")
+        assert lungs is not None
         masked = picture(film, lungs.mask, self._side)
         if not masked.any():
             raise RefusedInput("The lung field is too thin to take patches from.")

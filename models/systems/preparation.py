@@ -18,6 +18,7 @@ from models.images import geometry, intensity
 from models.images.intensity import U8
 
 MIDDLE_GREY = 128
+SMALLEST_FIELD = 0.01  # of the film (paper 003)
 RANK_RADIUS, RANK_SIDE = 40, 320  # paper 004: local equalisation with radius 40 in a 320 x 320 film
 
 
@@ -75,9 +76,24 @@ def ranked(picture: U8, field: Mask) -> U8:
 def lungs_of(image: ImageInput, lungs: LungField | None, side: int, name: str) -> Harmonised:
     """What a classifier of the lungs sees of a film; RefusedInput for a bad film or without a lung field."""
     film = film_u8(image)
-    if lungs is None or not lungs.mask.any():
+    check_lungs(film, lungs, name)
+    assert lungs is not None
+    try:
+        seen = harmonised(film, lungs.mask, side)
+    except ValueError:
+        seen = None
+    if seen is None or not seen.field.any():
+        raise RefusedInput("The lung field is too thin to judge.")
+    return seen
+
+
+def check_lungs(film: U8, lungs: LungField | None, name: str) -> None:
+    """RefusedInput where there is next to no lung field, or nothing to see in it."""
+    if lungs is None or lungs.share < SMALLEST_FIELD:
         raise RefusedInput(f"{name} judges the lungs alone, and no lung field was found.")
-    return harmonised(film, lungs.mask, side)
+    counts = np.bincount(film[lungs.mask], minlength=256)
+    if counts.max() > 0.5 * counts.sum():
+        raise RefusedInput("Most of the lung field has one and the same grey value; there is nothing to judge.")
 
 
 def cxnet_input(lungs: Harmonised) -> U8:

@@ -31,6 +31,11 @@ def split_of(cases: Sequence[FilmCase]) -> dict[str, list[int]]:
     return {name: [n for n, c in enumerate(cases) if c.split == name] for name in ("train", "val", "test", "left-out")}
 
 
+def names(cases: Sequence[FilmCase], numbers: Sequence[int]) -> tuple[str, ...]:
+    """What tells the training films of one run from those of another."""
+    return tuple(f"{cases[n].source} {cases[n].path.name}" for n in numbers)
+
+
 def as_batch(pictures: U8, numbers: Tensor | Sequence[int]) -> Tensor:
     """(n, row, column, channel) 8 bit -> (n, channel, row, column) float 0..1."""
     chosen = torch.from_numpy(pictures[np.asarray(numbers)]).permute(0, 3, 1, 2)

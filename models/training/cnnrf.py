@@ -53,7 +53,6 @@ class IndicatorCase:
 
 
 def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int, resume: bool) -> None:
-    torch.manual_seed(seed)
     where = choose_device(device)
     cases = indicator_cases(folder)
     registry = Registry(INSTALLED)
@@ -61,6 +60,7 @@ def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int
     crops, film_of = arrays["crops"], arrays["film_of"]
     truth = np.array([case.values for case in cases])
     split = {name: [n for n, c in enumerate(cases) if c.split == name] for name in ("train", "val", "test")}
+    torch.manual_seed(seed)  # here: preparing pictures may have drawn random numbers
     net = place(build(truth[split["train"]]), where)
     target = net.scaled(torch.tensor(truth, dtype=torch.float32, device=where))
     chosen = torch.from_numpy(np.flatnonzero(np.isin(film_of, split["train"])))

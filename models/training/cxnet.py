@@ -37,13 +37,14 @@ def train(
     resume: bool,
     without: Sequence[str] = (),
 ) -> None:
-    torch.manual_seed(seed)
     where = choose_device(device)
     cases = data.classifier_cases(folder, without)
     pictures = harmonised.pictures(cases, out, SIDE, "cxnet", lambda film, lungs: preparation.cxnet_input(lungs))
     truth = torch.tensor([data.CLASSES.index(case.label) for case in cases])
     split = classify.split_of(cases)
     chosen = torch.tensor(split["train"])
+    named = classify.names(cases, split["train"])
+    torch.manual_seed(seed)  # here: preparing pictures may have drawn random numbers
     net = CXNet(3)
     _wake_hidden_layer(net)
     place(net, where)
@@ -64,7 +65,7 @@ def train(
             return abnormal_first(net(x).float(), truth[numbers].to(where))
 
         checkpoint = out / f"cxnet-{side}.checkpoint"
-        plan = Plan(epochs or most, BATCH, len(chosen), seed, checkpoint, resume, warm_cosine, sampling, where)
+        plan = Plan(epochs or most, BATCH, len(chosen), seed, checkpoint, resume, warm_cosine, sampling, where, named)
         fit(plan, net, torch.optim.Adam(classify.parameters(net, 1e-5), rate), step, validate)
     temperature, found = classify.judge(net, pictures, cases, data.CLASSES, where)
     weights.write(net, out / "cxnet.safetensors", found, {"side": SIDE, "temperature": temperature})

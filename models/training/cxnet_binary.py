@@ -55,7 +55,6 @@ def train(
     resume: bool,
     without: Sequence[str] = (),
 ) -> None:
-    torch.manual_seed(seed)
     where = choose_device(device)
     # Pictures of all films, since those of ``cxnet`` are the same and the cache goes by their number.
     every = data.classifier_cases(folder, without)
@@ -65,6 +64,8 @@ def train(
     truth = torch.tensor([CLASSES.index(case.label) for case in cases])
     split = classify.split_of(cases)
     chosen = torch.tensor(split["train"])
+    named = classify.names(cases, split["train"])
+    torch.manual_seed(seed)  # here: preparing pictures may have drawn random numbers
     net = place(_ready_to_learn(form.build()), where)
     sampling = classify.sampling_weights([cases[n] for n in split["train"]])
 
@@ -82,7 +83,18 @@ def train(
         return f"val loss {functional.cross_entropy(found, y):.3f} AUROC {auroc(y == 1, found[:, 1]):.3f}"
 
     checkpoint = out / f"{form.system}.checkpoint"
-    plan = Plan(epochs or form.epochs, form.batch, len(chosen), seed, checkpoint, resume, warm_cosine, sampling, where)
+    plan = Plan(
+        epochs or form.epochs,
+        form.batch,
+        len(chosen),
+        seed,
+        checkpoint,
+        resume,
+        warm_cosine,
+        sampling,
+        where,
+        named,
+    )
     fit(plan, net, torch.optim.Adam(classify.parameters(net, 1e-5), RATE), step, validate)
     temperature, found = classify.judge(logits, pictures, cases, CLASSES, where)
     found |= unknown_illness(lambda numbers: classify.predict(logits, stored, numbers, where)[:, 1], every)

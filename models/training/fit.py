@@ -6,6 +6,7 @@ seeded by (seed, epoch).
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,6 +19,10 @@ from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 Step = Callable[[Tensor, torch.Generator], Tensor]  # (case numbers, random) -> loss
+
+
+class BadRun(Exception):
+    """The run cannot be begun or gone on with; one sentence why."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,7 @@ class Plan:
     rate: Callable[[float], float] = lambda progress: 1.0
     weights: Tensor | None = None  # sampling weight of each case; None draws each once per epoch
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    films: tuple[str, ...] = ()  # identifiers of the training cases: a checkpoint of others is not gone on with
 
 
 def choose_device(name: str) -> torch.device:
@@ -45,9 +51,11 @@ def fit(
     plan: Plan, model: nn.Module, optimiser: torch.optim.Optimizer, step: Step, after_epoch: Callable[[int], str]
 ) -> list[float]:
     """Train; returns the mean loss of every epoch. ``after_epoch(epoch)`` validates and gives a line to show."""
+    per_epoch = plan.cases // plan.batch
+    if not per_epoch:
+        raise BadRun(f"{plan.cases} training cases are fewer than one batch of {plan.batch}")
     begun, losses = _load(plan, model, optimiser) if plan.resume and plan.checkpoint.exists() else (0, [])
     base_rates = [group.setdefault("initial_lr", group["lr"]) for group in optimiser.param_groups]
-    per_epoch = plan.cases // plan.batch
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("training", total=plan.epochs * per_epoch, completed=begun * per_epoch)
@@ -76,6 +84,11 @@ def fit(
     return losses
 
 
+def _mark(plan: Plan) -> str:
+    """What a run must share with a checkpoint; not the number of epochs, which may be raised."""
+    return hashlib.sha256(repr((plan.seed, plan.batch, plan.cases, plan.films)).encode()).hexdigest()
+
+
 def _batches(plan: Plan, random: torch.Generator) -> list[Tensor]:
     if plan.weights is not None:
         order = torch.multinomial(plan.weights, plan.cases, replacement=True, generator=random)
@@ -87,13 +100,21 @@ def _batches(plan: Plan, random: torch.Generator) -> list[Tensor]:
 def _save(plan: Plan, model: nn.Module, optimiser: torch.optim.Optimizer, epoch: int, losses: list[float]) -> None:
     plan.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     temporary = plan.checkpoint.with_suffix(".part")
-    content = {"epoch": epoch, "losses": losses, "model": model.state_dict(), "optimiser": optimiser.state_dict()}
+    content = {
+        "run": _mark(plan),
+        "epoch": epoch,
+        "losses": losses,
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+    }
     torch.save(content, temporary)
     temporary.replace(plan.checkpoint)
 
 
 def _load(plan: Plan, model: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[int, list[float]]:
     state = torch.load(plan.checkpoint, weights_only=True, map_location=plan.device)
+    if state.get("run") != _mark(plan):
+        raise BadRun("the checkpoint is of another run (other films, seed or batch); use another --out")
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     return int(state["epoch"]), list(state["losses"])

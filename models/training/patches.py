@@ -48,17 +48,18 @@ def train(
     resume: bool,
     without: Sequence[str] = (),
 ) -> None:
-    torch.manual_seed(seed)
     where = choose_device(device)
     cases = data.classifier_cases(folder, without)
     films = data.cached(out / "cache" / f"patch-vote-{SIDE}.npz", lambda: _prepare(cases, out))["films"]
     truth = torch.tensor([data.CLASSES.index(case.label) for case in cases])
     split = classify.split_of(cases)
     chosen = torch.tensor(split["train"])
+    named = classify.names(cases, split["train"])
+    torch.manual_seed(seed)  # here: preparing pictures may have drawn random numbers
     net = place(build(3), where)
     sampling = classify.sampling_weights([cases[n] for n in split["train"]])
     checkpoint = out / "patch-vote.checkpoint"
-    plan = Plan(epochs or EPOCHS, BATCH, len(chosen), seed, checkpoint, resume, warm_cosine, sampling, where)
+    plan = Plan(epochs or EPOCHS, BATCH, len(chosen), seed, checkpoint, resume, warm_cosine, sampling, where, named)
 
     def step(batch: Tensor, random: torch.Generator) -> Tensor:
         numbers = chosen[batch]

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from models.training.data import classifier_cases
+from models.training.fit import BadRun
+
 RECIPES = {
     "unet-lung": "lungs",
     "fcdensenet": "fcdensenet",
@@ -56,6 +59,24 @@ def main(
         if system not in CLASSIFIERS:
             sys.stderr.write(f"{system} cannot leave out a source; {', '.join(CLASSIFIERS)} can\n")
             return 2
+        if problem := _cannot_leave_out(data, without):
+            sys.stderr.write(f"{problem}\n")
+            return 2
         given["without"] = without
-    getattr(recipe, function or "train")(data, out, **given)
+    try:
+        getattr(recipe, function or "train")(data, out, **given)
+    except BadRun as bad:
+        sys.stderr.write(f"{bad}\n")
+        return 2
     return 0
+
+
+def _cannot_leave_out(folder: Path, without: Sequence[str]) -> str:
+    """Empty, or the sentence why the run cannot do without these sources."""
+    known = {case.source for case in classifier_cases(folder)}
+    if wrong := sorted(set(without) - known):
+        return f"no film comes from {', '.join(wrong)}; the sources are {', '.join(sorted(known))}"
+    left = {case.label for case in classifier_cases(folder, without) if case.split == "train"}
+    if not {"normal", "covid19"} <= left:
+        return "without these sources no normal or no COVID-19 film is left to train on"
+    return ""

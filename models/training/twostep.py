@@ -36,18 +36,19 @@ def train(
     resume: bool,
     without: Sequence[str] = (),
 ) -> None:
-    torch.manual_seed(seed)
     where = choose_device(device)
     cases = data.classifier_cases(folder, without)
     pictures = harmonised.pictures(cases, out, SIDE, "grey", lambda film, lungs: lungs.picture)
     truth = torch.tensor([data.CLASSES.index(case.label) for case in cases])
     split = classify.split_of(cases)
     chosen = torch.tensor(split["train"])
+    named = classify.names(cases, split["train"])
+    torch.manual_seed(seed)  # here: preparing pictures may have drawn random numbers
     steps = TwoSteps(second=False)
     net = place(steps.step1, where)
     sampling = classify.sampling_weights([cases[n] for n in split["train"]])
     checkpoint = out / "two-step.checkpoint"
-    plan = Plan(epochs or EPOCHS, BATCH, len(chosen), seed, checkpoint, resume, warm_cosine, sampling, where)
+    plan = Plan(epochs or EPOCHS, BATCH, len(chosen), seed, checkpoint, resume, warm_cosine, sampling, where, named)
 
     def step(batch: Tensor, random: torch.Generator) -> Tensor:
         numbers = chosen[batch]

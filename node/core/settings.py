@@ -245,6 +245,11 @@ def _check(settings: Settings) -> None:
         raise Misconfigured("node.log_level is debug, info, warning or error")
     if receive.max_associations < 1 or receive.max_pdu_bytes < 4096:
         raise Misconfigured("receive.max_associations is at least 1, receive.max_pdu_bytes at least 4096")
+    for name in ("systems", "ct_systems", "indicators"):
+        if len(set(getattr(settings.analysis, name))) < len(getattr(settings.analysis, name)):
+            raise Misconfigured(f"analysis.{name} names a system twice")
+    if settings.analysis.device not in ("cpu", "cuda", "auto"):
+        raise Misconfigured("analysis.device is cpu, cuda or auto")
     if settings.analysis.max_attempts < 1:
         raise Misconfigured("analysis.max_attempts is at least 1")
     if settings.results.timezone and not re.fullmatch(r"[+-](0\d|1[0-4])[0-5]\d", settings.results.timezone):

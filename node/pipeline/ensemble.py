@@ -3,7 +3,8 @@
 A class takes part when at least two of the systems know it. Its score is the mean of the calibrated probabilities of
 the systems that have it; the scores are then divided by their sum. The decision is the most probable class, the first
 in the order of the systems where two are equal. A class that one system alone knows is left out and a note says so:
-the mean of systems that answer different questions would else depend on which of them asked.
+the mean of systems that answer different questions would else depend on which of them asked. Where such a class is what
+its system decided for, there is no mean: it would name another class against the one system that knows.
 """
 
 from __future__ import annotations
@@ -16,19 +17,22 @@ import numpy as np
 from models.api import ClassScore, ModelIdentity, Prediction
 
 SYSTEM = "ensemble"
-NOTHING_COMMON = "The systems have fewer than two classes in common, so their mean says nothing."
+NOTHING_COMMON = "The systems do not answer the same question, so their mean says nothing."
 RULE = "class with the highest mean probability"
 
 
 def mean_of(predictions: Sequence[Prediction], version: str) -> Prediction | None:
-    """None for fewer than two predictions, or where fewer than two classes are common. ``version``: of the node."""
+    """None for fewer than two predictions, for fewer than two common classes, or where one decided is not common.
+
+    ``version``: of the node.
+    """
     heard: dict[str, list[ClassScore]] = {}
     for prediction in predictions:
         for score in prediction.scores:
             heard.setdefault(score.name, []).append(score)
     common = {name: scores for name, scores in heard.items() if len(scores) > 1}
     means = np.array([np.mean([score.probability for score in scores]) for scores in common.values()])
-    if len(common) < 2 or means.sum() <= 0:
+    if len(common) < 2 or means.sum() <= 0 or any(p.decided_class not in common for p in predictions):
         return None
     p = means / means.sum()
     decided = int(np.argmax(p))

@@ -32,6 +32,7 @@ from node.results.record import ImageOutcome, SeriesOutcome, SystemRefusal
 
 TURNED = "The pixels are those of a negative, though the header does not say so; they were inverted before analysis."
 MEASURED_CLASS = "covid19"  # indicators are predicted from the foci of this class alone
+NOBODY = "No system that judges such images is configured."
 NO_FOCUS = "No classifier marked a focus of COVID-19, so there is nothing to measure."
 
 
@@ -186,7 +187,7 @@ class Judge:
 
 def _check_judged(predictions: Sequence[Prediction], refusals: Sequence[SystemRefusal]) -> None:
     if not predictions:
-        raise RefusedInput(" ".join(dict.fromkeys(refusal.reason for refusal in refusals)))
+        raise RefusedInput(" ".join(dict.fromkeys(refusal.reason for refusal in refusals)) or NOBODY)
 
 
 def _upright(image: ImageInput) -> tuple[ImageInput, tuple[str, ...]]:

@@ -19,7 +19,8 @@ YOUNGEST_YEARS = 16  # every shipped model was trained on adults
 CHEST = re.compile(r"chest|thorax|thora|lung|pulm|torax|brust|poumon", re.IGNORECASE)
 OTHER_PARTS = re.compile(
     r"knee|knie|hand|wrist|foot|ankle|elbow|shoulder|hip|pelvis|becken|abdom|spine|skull|finger|femur|tibia|humerus|"
-    r"clavicle|rib\b|ribs\b|cervical|lumbar|genou|rodilla|breast|mamm",
+    r"clavicle|rib\b|ribs\b|cervical|lumbar|genou|rodilla|breast|mamm|\bhead\b|brain|\bneck\b|sinus|orbit|kopf|"
+    r"sch(?:ä|ae)del|cerebr|cran(?:ial|io)",
     re.IGNORECASE,
 )
 

@@ -6,6 +6,8 @@ judged by series: at least three images of one matrix, one frame of reference an
 lies within 30 degrees of the patient's long axis (Image Orientation (Patient), PS3.3 C.7.6.2.1.1). A header silent on
 the part of the body passes: whether lungs are seen is for the systems to check.
 
+Two reconstructions under one Series Instance UID (other kernel or pixel spacing) count as two series.
+
 One series of a study is analysed, so that a scan reconstructed five times is not five findings: the one that names the
 chest, of those the one with the most images, then one whose kernel or description names the lung, then the lowest
 Series Number.
@@ -48,9 +50,11 @@ Run = Sequence[Candidate]
 
 def choose(candidates: Run) -> tuple[list[tuple[Run, str]], list[tuple[Candidate, str]]]:
     """(the series to analyse, none or one, with its reason; every other image with its)."""
-    runs: dict[str, list[Candidate]] = {}
+    runs: dict[tuple[str, str, str], list[Candidate]] = {}
     for candidate in candidates:
-        runs.setdefault(candidate.instance.series_instance_uid, []).append(candidate)
+        header = candidate.header
+        key = (text_of(header, "ConvolutionKernel"), text_of(header, "PixelSpacing"))  # of one reconstruction
+        runs.setdefault((candidate.instance.series_instance_uid, *key), []).append(candidate)
     refused: list[tuple[Candidate, str]] = []
     sound: list[Run] = []
     for run in runs.values():

@@ -25,6 +25,7 @@ from node.pipeline.header import text_of
 AIR = -1024.0  # HU; the least value of 12 bits with the usual intercept
 FEWEST_SLICES = 3
 SAME_PLACE_MM = 0.01
+LARGEST_SPACING_MM = 100.0  # as for films: more is a mistake
 UNEVEN = 1.5  # a gap larger than this many medians is worth a sentence
 LARGEST_VOXELS = 2**29  # 2 GiB as float32
 
@@ -160,7 +161,7 @@ def _is_padding(header: Dataset, stored: NDArray[np.generic]) -> NDArray[np.bool
 def _spacing(header: Dataset, places: NDArray[np.float64]) -> tuple[float, float, float] | None:
     """(between slices: the median, between rows, between columns) in mm; None where Pixel Spacing is missing."""
     plane = numbers(header, "PixelSpacing", 2)
-    if plane is None or (plane <= 0).any():
+    if plane is None or (plane <= 0).any() or (plane >= LARGEST_SPACING_MM).any():
         return None
     return float(np.median(np.diff(places))), float(plane[0]), float(plane[1])
 
