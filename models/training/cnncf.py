@@ -3,8 +3,8 @@
 The teachers are trained first, each without one fold of the training films, and their softened probabilities teach
 Stage II beside the labels. Phase 1 trains stem, Stage I and predictor until the gate opens (sensitivity on the
 validation films reaches ``TH_SENS`` three epochs in a row); phase 2 latches it and trains Stage II and head while
-Stage I is tuned on. Normal against COVID-19. Not as published: masked and harmonised lungs at a smaller side instead of the whole
-film, stronger augmentation, sampling balanced by class and source instead of the weights 1:5, fewer epochs.
+Stage I is tuned on. Normal against COVID-19. Not as published: masked and harmonised lungs at a smaller side instead of
+the whole film, stronger augmentation, sampling balanced by class and source instead of the weights 1:5, fewer epochs.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ taken as missing, and missing values have no part in the loss (mean squared erro
 ``cxnet`` and ``unet-lung`` mark; a film without any gives, in training alone, a crop at the middle of each lung. All
 five indicators are skewed, so log(1 + value) is what is scaled by the training range.
 
-Not as published: other indicators (those that exist for these films), 30 epochs for 200, films drawn so that one counts
+Not as published: other indicators (those that exist for these films), 20 epochs for 200, films drawn so that one counts
 as much as another whatever its crops, and a patient by the square root of the films. Figures are of films of patients
 not trained on; a patient has several, so intervals are drawn over patients.
 """
@@ -37,7 +37,7 @@ from models.training.fit import Plan, choose_device, fit
 NEEDS = ("cxr/labels.csv", "clinical/hannover.csv")
 INDICATORS = {"crp": "crp", "lymphocytes": "lymphocytes", "neutrophils": "neutrophils", "ldh": "ldh",
               "d_dimer": "d-dimer"}  # name in the card, in the order of the outputs -> column of the table  # fmt: skip
-WINDOW_DAYS, EPOCHS, BATCH, RATE = 2, 30, 20, 0.01
+WINDOW_DAYS, EPOCHS, BATCH, RATE = 2, 20, 20, 0.01
 INSTALLED = Path(__file__).parents[1] / "weights"
 Float = NDArray[np.float64]
 
