@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from node import app
 from node.core import settings
 from node.core.errors import Misconfigured
 
@@ -57,6 +58,26 @@ def test_a_wrong_file_refuses_with_a_sentence(tmp_path: Path, text: str, word: s
     file.write_text(text)
     with pytest.raises(Misconfigured, match=word):
         settings.load(file)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [("systems", ["cxnet", "cxnet"], "twice"), ("ct_systems", ["a", "a"], "twice"), ("device", "tpu", "device is")],
+)
+def test_settings_that_would_fail_on_every_study_refuse(key: str, value: object, word: str) -> None:
+    with pytest.raises(Misconfigured, match=word):
+        settings.load(flags={("analysis", key): value})
+
+
+def test_models_of_the_wrong_kind_refuse_at_start() -> None:
+    for key, value in (
+        ("segmenter", "cxnet"),
+        ("biomarkers", "cxnet"),
+        ("systems", ["cnnrf"]),
+        ("indicators", ["cxnet"]),
+    ):
+        with pytest.raises(Misconfigured, match="is a model for"):
+            app.pipeline_key(settings.load(flags={("analysis", key): value}), app.open_registry())
 
 
 def test_a_missing_file_and_a_mistyped_variable_refuse(tmp_path: Path) -> None:

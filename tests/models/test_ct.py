@@ -120,6 +120,12 @@ def test_slices_with_lung_are_found_and_airways_alone_are_none() -> None:
     assert ct.lung_share(np.full((80, 80), -1000, np.float32)) == 0
 
 
+def test_noise_is_no_ct() -> None:
+    voxels = np.random.default_rng(0).uniform(-1000, 500, (6, 128, 128)).astype(np.float32)
+    with pytest.raises(RefusedInput, match="noise"):
+        ct.lung_slices(VolumeInput(voxels, tuple("abcdef"), "1"))
+
+
 def test_the_lung_of_a_slice_is_whole_but_for_its_wall() -> None:
     study = chest()
     lung = ct.lung_mask(study.voxels[10])

@@ -210,6 +210,11 @@ def test_without_heart_or_with_one_lung_no_ratio_is_given(system: FCDenseNetSegm
     names = {quantity.kind.name for quantity in heartless.quantities}
     assert heartless.heart is None and heartless.notes == (fcdensenet.NO_HEART,)
     assert "thoracic_diameter_px" in names and "cardiothoracic_ratio" not in names
+    first = np.cumsum(labels == HEART).reshape(labels.shape) <= 40  # forty pixels of heart are left
+    scrap = np.where((labels == HEART) & ~first, BACKGROUND, labels)
+    partly = saying(system, scrap).segment(made.film())
+    assert partly.notes == (fcdensenet.POOR_HEART,)
+    assert not {q.kind.name for q in partly.quantities} & {"cardiothoracic_ratio", "cardiac_diameter_px"}
     one_lung = saying(system, np.where(labels == LEFT, BACKGROUND, labels)).segment(made.film())
     assert one_lung.notes == (fcdensenet.ONE_LUNG,)
     assert {quantity.kind.name for quantity in one_lung.quantities} == {"lung_mean", "lung_sd", "lung_share"}

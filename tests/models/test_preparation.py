@@ -86,6 +86,21 @@ def test_an_empty_field_is_an_error_and_a_refusal() -> None:
             preparation.lungs_of(image, lungs, SIDE, "The system")
 
 
+def test_lungs_without_a_picture_are_refused() -> None:
+    """Saturated lungs, and fields too small or too thin to judge, must not become a finding."""
+    lungs = np.asarray(two_lungs((96, 96)))
+    model = ModelIdentity("x", "x", "1", "")
+    flat = np.where(lungs, 0, film(1)).astype(np.float32)
+    with pytest.raises(RefusedInput, match="one and the same grey value"):
+        preparation.lungs_of(ImageInput(flat, "1"), LungField(lungs, (), model), SIDE, "The system")
+    speck = np.zeros((96, 96), bool)
+    speck[40, 40] = True
+    with pytest.raises(RefusedInput, match="no lung field was found"):
+        preparation.lungs_of(
+            ImageInput(film(1).astype(np.float32), "1"), LungField(speck, (), model), SIDE, "The system"
+        )
+
+
 def test_channels_stay_middle_grey_outside() -> None:
     lungs = preparation.harmonised(film(2), np.asarray(two_lungs((96, 96))), SIDE)
     channels = preparation.cxnet_input(lungs)

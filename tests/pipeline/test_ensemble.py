@@ -53,6 +53,11 @@ def test_a_class_of_one_system_alone_is_left_out_and_named() -> None:
     assert found.notes == ("Known to one system alone and not part of the mean: pneumonia.",)
 
 
+def test_there_is_no_mean_against_the_one_system_that_knows() -> None:
+    pneumonia = said("one", pneumonia=0.98, normal=0.01, covid19=0.01)
+    assert mean_of([pneumonia, said("two", normal=0.55, covid19=0.45)], "0.1.0") is None
+
+
 def test_the_decision_is_the_most_probable_class() -> None:
     found = mean_of([said("one", normal=0.4, covid19=0.6), said("two", normal=0.3, covid19=0.7)], "1")
     assert found is not None and found.decided_class == "covid19"
