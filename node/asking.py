@@ -74,7 +74,7 @@ def migrate(data: Path) -> int:
 
 
 def models(action: str, system: str | None) -> int:
-    """list: one line a model; verify: digests, 1 when one is wrong; card: one model's card as written."""
+    """list: one line a model; verify: digests, 1 when one is wrong or missing, not for a card without weights; card: one model's card as written."""
     registry = open_registry()
     cards = registry.cards()
     if action == "card":
@@ -90,4 +90,4 @@ def models(action: str, system: str | None) -> int:
         verdict = f"  {verdicts[card.system] or 'digest matches'}" if verdicts else ""
         classes = ",".join(card.classes) or "-"
         _say(f"{card.system}  {card.version}  {card.kind}  {classes}  {card.weights_sha256[:12]}  {card.name}{verdict}")
-    return 1 if any(verdicts.values()) else 0
+    return 1 if any(verdicts.get(card.system) and card.weights_sha256 for card in cards) else 0

@@ -147,6 +147,7 @@ def test_models_list_and_verify() -> None:
         assert system in listed.out
     verified = lungnode("models", "verify")
     assert verified.code == 0, verified.text
+    assert "cnncf-ct" in verified.out and "No weights of cnncf-ct ship" in verified.out
 
 
 def test_the_models_named_by_results_are_the_models_that_ship(node: LungnodeProcess, film: Film) -> None:
