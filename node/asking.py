@@ -74,7 +74,10 @@ def migrate(data: Path) -> int:
 
 
 def models(action: str, system: str | None) -> int:
-    """list: one line a model; verify: digests, 1 when one is wrong or missing, not for a card without weights; card: one model's card as written."""
+    """list: one line a model; verify: digests, 1 when one is wrong or missing; card: one model's card as written.
+
+    A card that names no weights is no fault.
+    """
     registry = open_registry()
     cards = registry.cards()
     if action == "card":

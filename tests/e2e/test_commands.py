@@ -153,6 +153,8 @@ def test_models_list_and_verify() -> None:
 def test_the_models_named_by_results_are_the_models_that_ship(node: LungnodeProcess, film: Film) -> None:
     listed = lungnode("models", "list").out
     for record in node.query("--study", film.study_uid):
+        if record["system"] == "ensemble":  # its digest is of those of its members
+            continue
         assert str(record["weights_sha256"])[:12] in listed
 
 
