@@ -28,7 +28,7 @@ from tests.models.chests import chest
 
 RUNS, SIDE, SLICES = 5, 2048, 120
 ONE_BY_ONE = {"patch-vote": patches, "bit-ct": bit}
-PIPELINE = ("unet-lung", "cxnet", "cnncf-xr", "patch-vote", "two-step", "cnnrf")
+PIPELINE = ("unet-lung", "fcdensenet", "cxnet", "cnncf-xr", "patch-vote", "two-step", "cnnrf")
 
 
 def main() -> int:
