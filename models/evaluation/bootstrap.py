@@ -44,3 +44,8 @@ def interval(statistic: Statistic, cases: int, seed: int = 0, resamples: int = R
 def figure(statistic: Statistic, cases: int, seed: int = 0) -> Figure:
     """The value on all cases with its interval."""
     return resampled(statistic, cases, seed).figure
+
+
+def mean_of(values: NDArray[np.float64]) -> Statistic:
+    """The mean of one value for each case, as a statistic."""
+    return lambda chosen: float(values[chosen].mean())

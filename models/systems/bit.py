@@ -18,7 +18,7 @@ from torch import Tensor
 from models.api import Card, ClassScore, FloatImage, Prediction, SliceFinding, VolumeInput
 from models.explain import gradcam
 from models.explain.lesions import find_lesions
-from models.images.geometry import Box, resize_float, resize_u8
+from models.images.geometry import Box, in_film, resize_u8
 from models.images.intensity import U8
 from models.images.volume import Numbers, body_box, lung_mask, lung_slices, window_u8
 from models.nets.bit import BiTResNet50
@@ -117,11 +117,8 @@ class BiTCT:
 
     def _heat(self, picture: U8, box: Box, shape: tuple[int, ...], class_index: int) -> FloatImage:
         """Grad-CAM at the last block, put back into the slice (row, column); outside the crop it is 0."""
-        top, left, bottom, right = box
         small = gradcam.heat(self._view, LAYER, self._input(picture[None]), class_index)
-        whole = np.zeros(shape, np.float32)
-        whole[top:bottom, left:right] = np.clip(resize_float(small, bottom - top, right - left), 0, 1)
-        return whole
+        return in_film(small, box, (shape[0], shape[1]))
 
     def _scores(self, study: Study) -> tuple[ClassScore, ...]:
         return tuple(

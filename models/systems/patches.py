@@ -47,12 +47,6 @@ def patches(masked: U8, uid: str, count: int, size: int) -> tuple[U8, NDArray[np
     return patching.cut(masked, centres, size), centres - size // 2
 
 
-def as_batch(cut: U8) -> Tensor:
-    """(n, size, size) 8 bit -> (n, 3, size, size) in 0..1, channels last."""
-    x = torch.from_numpy(cut).float()[:, None] / 255
-    return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-
-
 @dataclass(frozen=True)
 class Vote:
     """counts: votes of each class. mean: mean probability of each class over the patches."""
@@ -118,7 +112,8 @@ class PatchVote:
     def _pass(self, cut: U8) -> tuple[Tensor, Tensor]:
         """Logits (n, K) and last maps (n, 512, h, w) of all patches."""
         parts = [
-            patch_saliency.maps_of(self._net, self._net.layer4, x.to(self._device)) for x in as_batch(cut).split(BATCH)
+            patch_saliency.maps_of(self._net, self._net.layer4, x.to(self._device))
+            for x in preparation.grey_batch(cut).split(BATCH)
         ]
         return torch.cat([logits for logits, _ in parts]), torch.cat([maps for _, maps in parts])
 

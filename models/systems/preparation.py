@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.filters import rank
 from skimage.morphology import disk
+from torch import Tensor
 
 from models.api import ImageInput, LungField, Mask, RefusedInput
 from models.images import geometry, intensity
@@ -106,6 +108,12 @@ def cxnet_input(lungs: Harmonised) -> U8:
 def cnncf_input(lungs: Harmonised) -> U8:
     """(side, side, 3) in pseudo-colour (paper 000)."""
     return intensity.jet(lungs.picture)
+
+
+def grey_batch(pictures: U8) -> Tensor:
+    """(n, side, side) 8 bit -> (n, 3, side, side) in 0..1, grey on all three channels, channels last."""
+    x = torch.from_numpy(pictures).float()[:, None] / 255
+    return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
 def as_tensor_array(picture: U8) -> NDArray[np.float32]:

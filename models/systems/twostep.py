@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from models.api import Card, FloatImage, ImageInput, LungField, Prediction, WeightsMismatch
 from models.explain import gradcam
 from models.images.geometry import in_film
-from models.images.intensity import U8
 from models.nets.twostep import TwoStepNet
 from models.systems import preparation
 from models.systems.loading import load_state, ready
@@ -71,12 +70,6 @@ def decide(one: Probabilities, second: Callable[[], Probabilities] | None) -> An
     return Answer(joint, {NON_VIRAL: 1, COVID: 2, OTHER: 3}[kind], one, two, kind == NON_VIRAL)
 
 
-def as_batch(pictures: U8) -> Tensor:
-    """(n, side, side) 8 bit -> (n, 3, side, side) in 0..1, channels last."""
-    x = torch.from_numpy(pictures).float()[:, None] / 255
-    return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
-
-
 class TwoStepSystem:
     def __init__(self, card: Card, device: str) -> None:
         self.card = card
@@ -92,7 +85,7 @@ class TwoStepSystem:
     def predict(self, image: ImageInput, lungs: LungField | None) -> Prediction:
         """RefusedInput without a lung field: the system judges the lungs alone."""
         seen = preparation.lungs_of(image, lungs, self._side, "The two-step network")
-        x = as_batch(seen.picture[None]).to(self._device)
+        x = preparation.grey_batch(seen.picture[None]).to(self._device)
         trained = self._net.step2 is not None
         answer = decide(self._probabilities(0, x), (lambda: self._probabilities(1, x)) if trained else None)
 

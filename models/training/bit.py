@@ -31,8 +31,7 @@ from models.nets.bit_import import load_bit
 from models.nets.layout import place
 from models.systems.bit import slice_tensor
 from models.training import augment, classify, data, mixup, weights
-from models.training.fit import Plan, choose_device, fit
-from models.training.lungs import warm_cosine
+from models.training.fit import Plan, choose_device, fit, warm_cosine
 
 NEEDS = ("ct_slices/labels.csv",)
 START = "bit/BiT-M-R50x1.npz"

@@ -8,6 +8,7 @@ films of another, and say what can be hoped for elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,6 +25,33 @@ from models.training.harmonised import plain
 
 Logits = Callable[[Tensor], Tensor]
 NORMAL, COVID = "normal", "covid19"
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a recipe learns from: all cases, and of those in the split ``train`` their numbers, names and weights.
+
+    truth: (case) index of its class, -1 for a label that is none of the classes.
+    """
+
+    cases: Sequence[FilmCase]
+    truth: Tensor
+    split: dict[str, list[int]]
+    chosen: Tensor
+    named: tuple[str, ...]
+    sampling: Tensor
+
+
+def lesson(cases: Sequence[FilmCase], classes: Sequence[str]) -> Lesson:
+    split = split_of(cases)
+    return Lesson(
+        cases=cases,
+        truth=torch.tensor([classes.index(case.label) if case.label in classes else -1 for case in cases]),
+        split=split,
+        chosen=torch.tensor(split["train"]),
+        named=names(cases, split["train"]),
+        sampling=sampling_weights([cases[n] for n in split["train"]]),
+    )
 
 
 def split_of(cases: Sequence[FilmCase]) -> dict[str, list[int]]:

@@ -58,11 +58,9 @@ def train(
     where = choose_device(device)
     cases = [case for case in data.classifier_cases(folder, without) if case.label in CLASSES]
     pictures = harmonised.pictures(cases, out, SIDE, "cnncf", lambda film, lungs: lungs.picture)
-    truth = torch.tensor([CLASSES.index(case.label) for case in cases])
-    split = classify.split_of(cases)
-    chosen = torch.tensor(split["train"])
-    named = classify.names(cases, split["train"])
-    sampling = classify.sampling_weights([cases[n] for n in split["train"]])
+    lesson = classify.lesson(cases, CLASSES)
+    truth, split, chosen = lesson.truth, lesson.split, lesson.chosen
+    sampling, named = lesson.sampling, lesson.named
     patients = [cases[n].patient for n in split["train"]]
     films = Films(pictures, truth, chosen, patients, coloured, coloured, sampling)
     soft = train_teachers(films, Run(out, min(epochs or TEACHER_EPOCHS, TEACHER_EPOCHS), seed, where, resume, rate))

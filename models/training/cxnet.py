@@ -18,9 +18,8 @@ from models.nets.cxnet import CXNet
 from models.nets.layout import place
 from models.systems import preparation
 from models.training import classify, data, harmonised, weights
-from models.training.fit import Plan, choose_device, fit
+from models.training.fit import Plan, choose_device, fit, warm_cosine
 from models.training.losses import abnormal_first
-from models.training.lungs import warm_cosine
 
 NEEDS = ("cxr/labels.csv", "cxr_seg/jsrt")
 SIDE, BATCH = 160, 16
@@ -40,15 +39,13 @@ def train(
     where = choose_device(device)
     cases = data.classifier_cases(folder, without)
     pictures = harmonised.pictures(cases, out, SIDE, "cxnet", lambda film, lungs: preparation.cxnet_input(lungs))
-    truth = torch.tensor([data.CLASSES.index(case.label) for case in cases])
-    split = classify.split_of(cases)
-    chosen = torch.tensor(split["train"])
-    named = classify.names(cases, split["train"])
+    lesson = classify.lesson(cases, data.CLASSES)
+    truth, split, chosen = lesson.truth, lesson.split, lesson.chosen
+    sampling, named = lesson.sampling, lesson.named
     torch.manual_seed(seed)  # here: preparing pictures may have drawn random numbers
     net = CXNet(3)
     _wake_hidden_layer(net)
     place(net, where)
-    sampling = classify.sampling_weights([cases[n] for n in split["train"]])
 
     def validate(epoch: int) -> str:
         found = classify.predict(net, pictures, split["val"], where)
@@ -65,7 +62,18 @@ def train(
             return abnormal_first(net(x).float(), truth[numbers].to(where))
 
         checkpoint = out / f"cxnet-{side}.checkpoint"
-        plan = Plan(epochs or most, BATCH, len(chosen), seed, checkpoint, resume, warm_cosine, sampling, where, named)
+        plan = Plan(
+            epochs or most,
+            BATCH,
+            len(chosen),
+            seed,
+            checkpoint,
+            resume,
+            warm_cosine,
+            sampling,
+            where,
+            named,
+        )
         fit(plan, net, torch.optim.Adam(classify.parameters(net, 1e-5), rate), step, validate)
     temperature, found = classify.judge(net, pictures, cases, data.CLASSES, where)
     weights.write(net, out / "cxnet.safetensors", found, {"side": SIDE, "temperature": temperature})

@@ -28,8 +28,7 @@ from models.nets.layout import place
 from models.systems import preparation
 from models.training import classify, data, harmonised, weights
 from models.training.data import FilmCase
-from models.training.fit import Plan, choose_device, fit
-from models.training.lungs import warm_cosine
+from models.training.fit import Plan, choose_device, fit, warm_cosine
 
 NEEDS = ("cxr/labels.csv", "cxr_seg/jsrt")
 SIDE, RATE, SMOOTHING = 160, 1e-3, 0.1
@@ -61,13 +60,11 @@ def train(
     stored = harmonised.pictures(every, out, SIDE, "cxnet", lambda film, lungs: preparation.cxnet_input(lungs))
     kept = [number for number, case in enumerate(every) if case.label in CLASSES]
     cases, pictures = [every[number] for number in kept], stored[kept]
-    truth = torch.tensor([CLASSES.index(case.label) for case in cases])
-    split = classify.split_of(cases)
-    chosen = torch.tensor(split["train"])
-    named = classify.names(cases, split["train"])
+    lesson = classify.lesson(cases, CLASSES)
+    truth, split, chosen = lesson.truth, lesson.split, lesson.chosen
+    sampling, named = lesson.sampling, lesson.named
     torch.manual_seed(seed)  # here: preparing pictures may have drawn random numbers
     net = place(_ready_to_learn(form.build()), where)
-    sampling = classify.sampling_weights([cases[n] for n in split["train"]])
 
     def logits(x: Tensor) -> Tensor:
         return two_classes(net(x))

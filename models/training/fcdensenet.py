@@ -1,12 +1,14 @@
 """Recipe of ``fcdensenet`` (paper 003, 6.2): heart and both lungs of JSRT, and the lungs alone of covid_lungs.
 
 Cross-entropy weighted 0.5 for the background and 1 for the rest; a film of which only the lung field is known is judged
-by the sum of both lungs' probabilities. Not as published: FC-DenseNet56 at 128 x 128 instead of FC-DenseNet103 at 256,
-Adam 1e-3 with warm-up and cosine decay, batch 4, augmentation. No film is mirrored: left and right are classes.
+by the sum of both lungs' probabilities. Not as published: FC-DenseNet56 at 128 x 128 and then 192 x 192 instead of
+FC-DenseNet103 at 256, Adam with warm-up and cosine decay in each stage, batch 4, augmentation. No film is mirrored:
+left and right are classes.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +23,11 @@ from models.nets.fcdensenet import PROFILES
 from models.nets.layout import place
 from models.systems.fcdensenet import BACKGROUND, HEART, LEFT, RIGHT, picture, regions
 from models.training import augment, data, weights
-from models.training.fit import Plan, choose_device, fit
-from models.training.lungs import warm_cosine
+from models.training.fit import Plan, Stage, choose_device, fit, warm_cosine
 
 NEEDS = ("cxr_seg/jsrt", "cxr_seg/covid_lungs")
-LAYERS, SIDE, EPOCHS, BATCH, RATE = 56, 128, 20, 4, 1e-3
+LAYERS, BATCH = 56, 4
+STAGES = (Stage(128, 20, 1e-3), Stage(192, 20, 5e-4))
 CLASS_WEIGHTS = (0.5, 1.0, 1.0, 1.0)
 CLASS_OF_LEVEL = np.array((BACKGROUND, RIGHT, LEFT, HEART), np.uint8)  # the grey levels of JSRT's label maps
 
@@ -35,32 +37,38 @@ def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int
     torch.manual_seed(seed)
     where = choose_device(device)
     cases = data.lung_cases(folder, seed=seed)
-    arrays = data.cached(out / "cache" / f"fcdensenet-{SIDE}.npz", lambda: _prepare(cases))
+    net = place(PROFILES[LAYERS](), where)
+    count = sum(case.split == "train" for case in cases)
+    for stage in STAGES:
+        arrays = data.cached(out / "cache" / f"fcdensenet-{stage.side}.npz", partial(_prepare, cases, stage.side))
+        checkpoint = out / f"fcdensenet-{stage.side}.checkpoint"
+        plan = Plan(epochs or stage.epochs, BATCH, count, seed, checkpoint, resume, warm_cosine, None, where)
+        _learn(net, plan, stage, cases, arrays)
+    figures = {
+        f"jaccard_{name}": bootstrap.figure(bootstrap.mean_of(values), len(values))
+        for name, values in jaccards(net, cases, arrays).items()
+    }
+    weights.write(net, out / "fcdensenet.safetensors", figures, {"layers": LAYERS, "side": STAGES[-1].side})
+
+
+def _learn(net: nn.Module, plan: Plan, stage: Stage, cases: list[data.LungCase], arrays: data.Arrays) -> None:
     films = torch.from_numpy(arrays["films"])[:, None]
     labels = torch.from_numpy(arrays["labels"])
     whole = torch.tensor([case.origin == "jsrt" for case in cases])
     chosen = torch.tensor([number for number, case in enumerate(cases) if case.split == "train"])
-    net = place(PROFILES[LAYERS](), where)
-    total = epochs or EPOCHS
-    plan = Plan(total, BATCH, len(chosen), seed, out / "fcdensenet.checkpoint", resume, warm_cosine, None, where)
 
     def step(batch: Tensor, random: torch.Generator) -> Tensor:
         numbers = chosen[batch]
         x, y = _augmented(films[numbers].float() / 255, labels[numbers], random)
-        logits = net(x.to(where, memory_format=torch.channels_last)).float()
-        return segmentation_loss(logits, y.to(where), whole[numbers].to(where))
+        logits = net(x.to(plan.device, memory_format=torch.channels_last)).float()
+        return segmentation_loss(logits, y.to(plan.device), whole[numbers].to(plan.device))
 
     def measure(epoch: int) -> str:
-        if epoch % 5 != 4 and epoch != total - 1:
+        if epoch % 5 != 4 and epoch != plan.epochs - 1:
             return ""
         return " ".join(f"{name} {np.mean(values):.3f}" for name, values in jaccards(net, cases, arrays).items())
 
-    fit(plan, net, torch.optim.Adam(net.parameters(), RATE), step, measure)
-    figures = {
-        f"jaccard_{name}": bootstrap.figure(_mean_of(values), len(values))
-        for name, values in jaccards(net, cases, arrays).items()
-    }
-    weights.write(net, out / "fcdensenet.safetensors", figures, {"layers": LAYERS, "side": SIDE})
+    fit(plan, net, torch.optim.Adam(net.parameters(), stage.rate), step, measure)
 
 
 def segmentation_loss(logits: Tensor, labels: Tensor, whole: Tensor) -> Tensor:
@@ -85,21 +93,21 @@ def _augmented(x: Tensor, labels: Tensor, random: torch.Generator) -> tuple[Tens
     return augment.brightness_contrast(both[:, :1], random, 0.3, 0.15), both[:, 1:].argmax(1)
 
 
-def _prepare(cases: list[data.LungCase]) -> data.Arrays:
+def _prepare(cases: list[data.LungCase], side: int) -> data.Arrays:
     return {
-        "films": np.stack([picture(data.read_film(case.film), SIDE) for case in cases]),
-        "labels": np.stack([_labels(case) for case in cases]),
+        "films": np.stack([picture(data.read_film(case.film), side) for case in cases]),
+        "labels": np.stack([_labels(case, side) for case in cases]),
     }
 
 
-def _labels(case: data.LungCase) -> NDArray[np.uint8]:
-    """(SIDE, SIDE) classes; of a film with a lung mask alone LEFT and BACKGROUND."""
+def _labels(case: data.LungCase, side: int) -> NDArray[np.uint8]:
+    """(side, side) classes; of a film with a lung mask alone LEFT and BACKGROUND."""
     if case.origin == "jsrt":
         found = CLASS_OF_LEVEL[data.read_levels(case)]
     else:
         found = np.where(data.read_mask(case), np.uint8(LEFT), np.uint8(BACKGROUND))
     shares = [
-        geometry.resize_u8(np.asarray(found == number, dtype=np.uint8) * 255, SIDE, SIDE, cubic=False)
+        geometry.resize_u8(np.asarray(found == number, dtype=np.uint8) * 255, side, side, cubic=False)
         for number in range(4)
     ]
     return np.asarray(np.stack(shares).argmax(0), dtype=np.uint8)
@@ -121,7 +129,3 @@ def jaccards(net: nn.Module, cases: list[data.LungCase], arrays: data.Arrays) ->
             heart = CLASS_OF_LEVEL[data.read_levels(case)] == HEART
             found.setdefault("jsrt_heart", []).append(metrics.jaccard(said.heart, heart))
     return {name: np.array(values) for name, values in found.items()}
-
-
-def _mean_of(values: NDArray[np.float64]) -> bootstrap.Statistic:
-    return lambda chosen: float(values[chosen].mean())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,20 @@ class Plan:
     weights: Tensor | None = None  # sampling weight of each case; None draws each once per epoch
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     films: tuple[str, ...] = ()  # identifiers of the training cases: a checkpoint of others is not gone on with
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Part of a run of growing input size: side of the square input, epochs, highest learning rate."""
+
+    side: int
+    epochs: int
+    rate: float
+
+
+def warm_cosine(progress: float) -> float:
+    """Linear warm-up over the first twentieth, then a cosine to one hundredth."""
+    return progress / 0.05 if progress < 0.05 else 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def choose_device(name: str) -> torch.device:

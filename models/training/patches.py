@@ -25,12 +25,12 @@ from models.images import patching
 from models.images.geometry import resize_u8
 from models.images.intensity import U8
 from models.nets.layout import place
-from models.systems.patches import as_batch, build, patches, picture, vote
+from models.systems.patches import build, patches, picture, vote
+from models.systems.preparation import grey_batch
 from models.training import augment, classify, data, weights
 from models.training.fields import lung_fields
-from models.training.fit import Plan, choose_device, fit
+from models.training.fit import Plan, choose_device, fit, warm_cosine
 from models.training.losses import abnormal_first
-from models.training.lungs import warm_cosine
 
 NEEDS = ("cxr/labels.csv", "cxr_seg/jsrt")
 SIDE, SIZE, COUNT = 512, 112, 100  # of the film, of a patch; patches a film in the system
@@ -51,19 +51,28 @@ def train(
     where = choose_device(device)
     cases = data.classifier_cases(folder, without)
     films = data.cached(out / "cache" / f"patch-vote-{SIDE}.npz", lambda: _prepare(cases, out))["films"]
-    truth = torch.tensor([data.CLASSES.index(case.label) for case in cases])
-    split = classify.split_of(cases)
-    chosen = torch.tensor(split["train"])
-    named = classify.names(cases, split["train"])
+    lesson = classify.lesson(cases, data.CLASSES)
+    truth, split, chosen = lesson.truth, lesson.split, lesson.chosen
+    sampling, named = lesson.sampling, lesson.named
     torch.manual_seed(seed)  # here: preparing pictures may have drawn random numbers
     net = place(build(3), where)
-    sampling = classify.sampling_weights([cases[n] for n in split["train"]])
     checkpoint = out / "patch-vote.checkpoint"
-    plan = Plan(epochs or EPOCHS, BATCH, len(chosen), seed, checkpoint, resume, warm_cosine, sampling, where, named)
+    plan = Plan(
+        epochs or EPOCHS,
+        BATCH,
+        len(chosen),
+        seed,
+        checkpoint,
+        resume,
+        warm_cosine,
+        sampling,
+        where,
+        named,
+    )
 
     def step(batch: Tensor, random: torch.Generator) -> Tensor:
         numbers = chosen[batch]
-        x = _augmented(as_batch(draw(films, numbers, random)), random)
+        x = _augmented(grey_batch(draw(films, numbers, random)), random)
         logits = net(x.to(where, memory_format=torch.channels_last)).float()
         loss = abnormal_first(logits, truth[numbers].to(where))
         return loss + L1 * sum(w.abs().sum() for w in net.parameters() if w.ndim > 1)
@@ -111,7 +120,7 @@ def film_logits(net: nn.Module, films: U8, uids: Sequence[str], numbers: Sequenc
     with torch.inference_mode():
         for uid, n in zip(uids, numbers, strict=True):
             cut, _ = patches(films[n], uid, count, SIZE)
-            parts.append(net(as_batch(cut).to(device)).float().cpu())
+            parts.append(net(grey_batch(cut).to(device)).float().cpu())
     return torch.stack(parts)
 
 

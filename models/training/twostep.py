@@ -18,9 +18,8 @@ from torch.nn import functional
 from models.nets.layout import place
 from models.systems.twostep import TwoSteps
 from models.training import classify, data, harmonised, weights
-from models.training.fit import Plan, choose_device, fit
+from models.training.fit import Plan, choose_device, fit, warm_cosine
 from models.training.losses import abnormal_first
-from models.training.lungs import warm_cosine
 
 NEEDS = ("cxr/labels.csv", "cxr_seg/jsrt")
 SIDE, EPOCHS, BATCH, RATE = 64, 40, 32, 1e-3
@@ -39,16 +38,25 @@ def train(
     where = choose_device(device)
     cases = data.classifier_cases(folder, without)
     pictures = harmonised.pictures(cases, out, SIDE, "grey", lambda film, lungs: lungs.picture)
-    truth = torch.tensor([data.CLASSES.index(case.label) for case in cases])
-    split = classify.split_of(cases)
-    chosen = torch.tensor(split["train"])
-    named = classify.names(cases, split["train"])
+    lesson = classify.lesson(cases, data.CLASSES)
+    truth, split, chosen = lesson.truth, lesson.split, lesson.chosen
+    sampling, named = lesson.sampling, lesson.named
     torch.manual_seed(seed)  # here: preparing pictures may have drawn random numbers
     steps = TwoSteps(second=False)
     net = place(steps.step1, where)
-    sampling = classify.sampling_weights([cases[n] for n in split["train"]])
     checkpoint = out / "two-step.checkpoint"
-    plan = Plan(epochs or EPOCHS, BATCH, len(chosen), seed, checkpoint, resume, warm_cosine, sampling, where, named)
+    plan = Plan(
+        epochs or EPOCHS,
+        BATCH,
+        len(chosen),
+        seed,
+        checkpoint,
+        resume,
+        warm_cosine,
+        sampling,
+        where,
+        named,
+    )
 
     def step(batch: Tensor, random: torch.Generator) -> Tensor:
         numbers = chosen[batch]

@@ -22,9 +22,8 @@ from models.images.geometry import resize_u8
 from models.images.intensity import U8, to_u8
 from models.systems.preparation import Harmonised
 from models.training import classify, data, harmonised
-from models.training.fit import Plan, fit
+from models.training.fit import Plan, fit, warm_cosine
 from models.training.losses import abnormal_first
-from models.training.lungs import warm_cosine
 
 SIDE, EPOCHS, PER_EPOCH, BATCH, SEED = 96, 8, 1024, 32, 666
 LEFT_OUT = (("hannover", "jsrt"), ("covid-cxnet", "ieee8023", "jsrt"), ("nih-cxr14",))

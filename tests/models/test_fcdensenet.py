@@ -23,6 +23,7 @@ from models.systems import fcdensenet
 from models.systems.fcdensenet import BACKGROUND, HEART, LEFT, RIGHT, FCDenseNetSegmenter, regions
 from models.training import data
 from models.training import fcdensenet as recipe
+from models.training.fit import Stage
 from models.training.train import main
 from tests.films import drawn
 from tests.models import made
@@ -279,12 +280,12 @@ def segmentation_folder(folder: Path) -> Path:
 
 
 def test_the_recipe_makes_weights_that_the_system_runs_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "SIDE", 32)
+    monkeypatch.setattr(recipe, "STAGES", (Stage(32, 1, 1e-3), Stage(64, 1, 1e-3)))
     monkeypatch.setattr(recipe, "BATCH", 2)
     given = segmentation_folder(tmp_path / "data")
     assert main("fcdensenet", given, tmp_path / "run", device="cpu", epochs=1) == 0
     told = made.installed_from("fcdensenet", tmp_path / "run", tmp_path)
-    assert told.settings == {"layers": 56, "side": 32}
+    assert told.settings == {"layers": 56, "side": 64}
     for name in ("jaccard_jsrt_lung", "jaccard_jsrt_heart", "jaccard_covid_lungs_lung"):
         assert name in told.text
     assert FCDenseNetSegmenter(told, "cpu").card.quantities[0].name == "cardiothoracic_ratio"
@@ -294,7 +295,7 @@ def test_labels_of_jsrt_are_the_patients_sides(data_folder: Path) -> None:
     """The patient's right lung is at the film's left, and the heart leans to the patient's left."""
     cases = [case for case in data.lung_cases(data_folder) if case.origin == "jsrt"][:5]
     for case in cases:
-        labels = recipe._labels(case)
+        labels = recipe._labels(case, 128)
         right, heart, left = (np.nonzero(labels == number)[1].mean() for number in (RIGHT, HEART, LEFT))
         assert right < labels.shape[1] / 2 < heart < left
         assert np.isin(labels, (LEFT, RIGHT)).mean() == pytest.approx(data.read_mask(case).mean(), abs=0.01)

@@ -16,7 +16,8 @@ from models.explain import gradcam
 from models.explain.patch_saliency import grad_cams, maps_of, saliency
 from models.images import intensity, patching
 from models.systems import patches
-from models.systems.patches import PatchVote, as_batch, build, vote
+from models.systems.patches import PatchVote, build, vote
+from models.systems.preparation import grey_batch
 from models.training import patches as recipe
 from models.training.train import main
 from tests.models import made
@@ -145,7 +146,7 @@ def test_what_sticks_out_of_the_film_is_left_out() -> None:
 
 def test_grad_cam_of_a_patch_is_that_of_the_patch_alone() -> None:
     net = network()
-    x = as_batch(np.random.default_rng(0).integers(0, 256, (3, 96, 96), dtype=np.uint8))
+    x = grey_batch(np.random.default_rng(0).integers(0, 256, (3, 96, 96), dtype=np.uint8))
     with torch.inference_mode():
         _, maps = maps_of(net, net.layer4, x)
     assert not net.layer4._forward_hooks
@@ -214,7 +215,7 @@ def test_no_weights_no_system(tmp_path: Path) -> None:
 
 def test_patches_at_once_are_as_each_alone() -> None:  # N38
     net = network()
-    x = as_batch(np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8))
+    x = grey_batch(np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8))
     with torch.inference_mode():
         torch.testing.assert_close(torch.cat([net(x[:1]), net(x[1:])]), net(x), rtol=1e-4, atol=1e-4)
 

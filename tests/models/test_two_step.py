@@ -16,7 +16,8 @@ from models.api import Card, ImageInput, LungField, RefusedInput, WeightsMismatc
 from models.images.geometry import lung_box
 from models.nets.twostep import TwoStepNet
 from models.systems import twostep
-from models.systems.twostep import Probabilities, TwoSteps, TwoStepSystem, as_batch, decide
+from models.systems.preparation import grey_batch
+from models.systems.twostep import Probabilities, TwoSteps, TwoStepSystem, decide
 from models.training import twostep as recipe
 from models.training.train import main
 from tests.models import made
@@ -206,7 +207,7 @@ def test_refusals_are_sentences(system: TwoStepSystem) -> None:
 
 def test_two_films_at_once_are_as_each_alone() -> None:  # N38
     net = network().step1
-    x = as_batch(np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8))
+    x = grey_batch(np.random.default_rng(0).integers(0, 256, (2, 64, 64), dtype=np.uint8))
     with torch.inference_mode():
         torch.testing.assert_close(torch.cat([net(x[:1]), net(x[1:])]), net(x), rtol=1e-4, atol=1e-4)
 

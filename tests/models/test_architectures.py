@@ -1,4 +1,4 @@
-"""Architectures of the systems that are not wired yet: parameter counts and shapes (N11 to N13)."""
+"""Architectures of the later systems: parameter counts and shapes (N11 to N13)."""
 
 from __future__ import annotations
 
