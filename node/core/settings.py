@@ -75,12 +75,34 @@ class Results:
 
 
 @dataclass(frozen=True)
+class Objects:
+    """What a destination is sent and how it is written."""
+
+    kinds: tuple[str, ...]
+    character_set: str
+    whole_image_regions: bool
+    jpeg: bool
+    fall_back: bool
+    identity_check: str
+
+
+KINDS = (
+    "summary", "regions", "heat-maps", "heat-stacks", "page", "segmentations", "film-segmentations",
+    "presentation-states", "key-images", "parametric-maps",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Destination:
-    """One peer that takes results, written ``AET@HOST:PORT``; that text is its name in ledger and logs."""
+    """One peer that takes results, written ``AET@HOST:PORT``; that text is its name in ledger and logs.
+
+    objects: None where it is not known what the peer is sent.
+    """
 
     aet: str
     host: str
     port: int
+    objects: Objects | None = None
 
     @property
     def name(self) -> str:
@@ -102,10 +124,6 @@ class Delivery:
     acse_timeout_seconds: float
     dimse_timeout_seconds: float
 
-    @property
-    def peers(self) -> tuple[Destination, ...]:
-        return tuple(Destination.parse(text) for text in self.destinations)
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -115,9 +133,21 @@ class Settings:
     analysis: Analysis
     results: Results
     delivery: Delivery
+    objects: Objects
+    destinations: Mapping[str, Objects]
+
+    @property
+    def peers(self) -> tuple[Destination, ...]:
+        """Every destination with what it is sent: those of the list, then those that only have a table."""
+        names = dict.fromkeys((*self.delivery.destinations, *self.destinations))
+        return tuple(
+            dataclasses.replace(Destination.parse(name), objects=self.destinations.get(name, self.objects))
+            for name in names
+        )
 
 
 Tree = dict[str, dict[str, Any]]
+TABLES = "destinations"  # the section that holds tables of [objects], one for each peer that differs
 
 
 def load(
@@ -167,14 +197,14 @@ def _merge(tree: Tree, other: Tree, where: str) -> None:
         if not isinstance(values, dict):
             raise Misconfigured(f"{where}: {section} is a section, not a value")
         for key, value in values.items():
-            if key not in tree[section]:
+            if key not in tree[section] and section != TABLES:
                 raise Misconfigured(f"{where}: unknown key {key!r} in [{section}]")
             tree[section][key] = value
 
 
 def _from_environment(environment: Mapping[str, str], tree: Tree) -> dict[tuple[str, str], Any]:
     """LUNGNODE_SECTION_KEY; a list is written with commas. Any other LUNGNODE_ name is refused as a typing error."""
-    known = {f"LUNGNODE_{s}_{k}".upper(): (s, k) for s, values in tree.items() for k in values}
+    known = {f"LUNGNODE_{s}_{k}".upper(): (s, k) for s, values in tree.items() for k in values if s != TABLES}
     found: dict[tuple[str, str], Any] = {}
     for name, text in environment.items():
         if not name.startswith("LUNGNODE_"):
@@ -204,10 +234,23 @@ def _parse(text: str, like: object, name: str) -> object:
 
 
 def _build(tree: Tree) -> Settings:
-    sections = typing.get_type_hints(Settings)
-    settings = Settings(**{name: _section(name, kind, tree[name]) for name, kind in sections.items()})
+    sections = {name: kind for name, kind in typing.get_type_hints(Settings).items() if name != TABLES}
+    found = {name: _section(name, kind, tree[name]) for name, kind in sections.items()}
+    tables = {name: _table(name, values, tree["objects"]) for name, values in tree[TABLES].items()}
+    settings = Settings(**found, destinations=tables)
     _check(settings)
     return settings
+
+
+def _table(peer: str, values: object, usual: Mapping[str, Any]) -> Objects:
+    """The table of one destination: what it does not name is as in [objects]."""
+    where = f'{TABLES}."{peer}"'
+    if not isinstance(values, dict):
+        raise Misconfigured(f"{where} is a table of the keys of [objects]")
+    if unknown := set(values) - set(usual):
+        raise Misconfigured(f"{where} knows no {', '.join(sorted(unknown))}; known: {', '.join(usual)}")
+    found: Objects = _section(where, Objects, {**usual, **values})
+    return found
 
 
 def _section(name: str, kind: type, values: dict[str, Any]) -> Any:
@@ -258,6 +301,18 @@ def _check(settings: Settings) -> None:
         raise Misconfigured("delivery.backoff_seconds needs at least one number, none negative")
     if not 1 <= settings.results.series_number_base <= 2**31 - 100:
         raise Misconfigured("results.series_number_base is a positive IS value")
-    names = [peer.name for peer in settings.delivery.peers]
+    names = [Destination.parse(text).name for text in settings.delivery.destinations]
     if len(names) != len(set(names)):
         raise Misconfigured("delivery.destinations names a peer twice")
+    _check_objects("everyone", settings.objects)
+    for name, wanted in settings.destinations.items():
+        _check_objects(Destination.parse(name).name, wanted)
+
+
+def _check_objects(peer: str, wanted: Objects) -> None:
+    if unknown := [kind for kind in wanted.kinds if kind not in KINDS]:
+        raise Misconfigured(f"objects.kinds for {peer} names {unknown[0]!r}; known: {', '.join(KINDS)}")
+    if wanted.character_set not in ("utf-8", "source"):
+        raise Misconfigured("objects.character_set is utf-8 or source")
+    if wanted.identity_check not in ("", "c-find") and not re.match(r"https?://\S+$", wanted.identity_check):
+        raise Misconfigured('objects.identity_check is empty, "c-find", or the base URL of a QIDO-RS service')

@@ -22,7 +22,7 @@ from node.archive import Archive
 from node.core import log
 from node.core.errors import InternalError, Refused
 from node.core.job import Job
-from node.core.settings import Settings
+from node.core.settings import Objects, Settings
 from node.core.study import StoredInstance, StudyState
 from node.db import intake as study_rows
 from node.db import jobs
@@ -82,9 +82,9 @@ class Analyse:
             self._look(work, stages)
         record = self._record(job, work)
         with stages.timed("build"):
-            objects = build(record)
+            objects = self._build(record)
         with stages.timed("write"):
-            outputs = [self._write(item) for item in objects]
+            outputs = [(self._write(item), destinations) for item, destinations in objects]
         if not self.still_ours():
             raise ClaimLost("the supervisor is gone")
         self._commit(job, work, record, outputs, stages)
@@ -149,8 +149,22 @@ class Analyse:
             config_digest=self._config_digest(),
             software_version=self.software_version,
             settings=self.settings.results,
+            wanted=self.settings.objects,
             series=tuple(work.series),
         )
+
+    def _build(self, record: AnalysisRecord) -> list[tuple[BuiltObject, tuple[str, ...]]]:
+        """Every object once, with the names of the destinations that want it; the usual ones where there is none."""
+        found: dict[str, BuiltObject] = {}
+        wanted_by: dict[str, list[str]] = {}
+        forms: dict[Objects, list[str]] = {}
+        for peer in self.settings.peers:
+            forms.setdefault(peer.objects or self.settings.objects, []).append(peer.name)
+        for form, names in (forms or {self.settings.objects: []}).items():
+            for item in build(dataclasses.replace(record, wanted=form)):
+                found.setdefault(item.sop_instance_uid, item)
+                wanted_by.setdefault(item.sop_instance_uid, []).extend(names)
+        return [(item, tuple(wanted_by[uid])) for uid, item in found.items()]
 
     def _reference(self, work: _Work) -> Dataset:
         """The header that carries patient and study: of the first film or slice analysed, else of what arrived first.
@@ -179,7 +193,12 @@ class Analyse:
         )
 
     def _commit(
-        self, job: Job, work: _Work, record: AnalysisRecord, outputs: list[rows.NewOutput], stages: Stages
+        self,
+        job: Job,
+        work: _Work,
+        record: AnalysisRecord,
+        outputs: list[tuple[rows.NewOutput, tuple[str, ...]]],
+        stages: Stages,
     ) -> None:
         now = self.clock()
         with self.database.write() as session:
@@ -190,9 +209,8 @@ class Analyse:
             analysis_id = rows.add_analysis(session, self._analysis(job, work, record, reopened, now, stages))
             instances = {instance.sop_instance_uid: instance for instance in work.instances}
             Children(session, analysis_id, work.study_uid, instances, work.reasons).write(record)
-            destinations = () if reopened else self.settings.delivery.destinations
-            for output in outputs:
-                rows.add_output(session, analysis_id, output, destinations, now)
+            for output, destinations in outputs:
+                rows.add_output(session, analysis_id, output, () if reopened else destinations, now)
             if reopened:
                 sentence = "Analysed, but more had arrived meanwhile: the result is kept and not delivered."
             else:

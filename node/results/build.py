@@ -1,31 +1,40 @@
-"""All objects of one analysis, in the order in which they are delivered: the report, then the heat maps."""
+"""All objects of one analysis that a destination wants, in the order in which they are delivered."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from node.results import sc, sr
 from node.results.record import AnalysisRecord, BuiltObject
 
+Maker = Callable[[AnalysisRecord], Iterable[BuiltObject]]
+
 
 def build(record: AnalysisRecord) -> tuple[BuiltObject, ...]:
-    """Always a report; a heat map for each system that explained itself. The same record gives the same bytes."""
+    """What ``record.wanted`` names. The same record gives the same bytes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks quote values
-        return (sr.report(record), *_of_films(record), *_of_slices(record))
+        return tuple(item for kind, make in MAKERS.items() if kind in record.wanted.kinds for item in make(record))
 
 
-def _of_films(record: AnalysisRecord) -> Iterator[BuiltObject]:
+def _summary(record: AnalysisRecord) -> Iterator[BuiltObject]:
+    yield sr.report(record)
+
+
+def _heat_maps(record: AnalysisRecord) -> Iterator[BuiltObject]:
     for number, outcome in enumerate(record.images, start=1):
         for prediction in outcome.predictions:
             if prediction.heat is not None:
                 yield sc.heat_map(record, outcome, prediction, number)
-
-
-def _of_slices(record: AnalysisRecord) -> Iterator[BuiltObject]:
-    for outcome in record.series:
-        for prediction in outcome.predictions:
+    for series in record.series:
+        for prediction in series.predictions:
             explained = [found for found in prediction.slices if found.heat is not None]
             for number, found in enumerate(explained, start=1):
-                yield sc.slice_heat_map(record, outcome, prediction, found, number)
+                yield sc.slice_heat_map(record, series, prediction, found, number)
+
+
+MAKERS: Mapping[str, Maker] = {  # names as in ``objects.kinds`` of the settings
+    "summary": _summary,
+    "heat-maps": _heat_maps,
+}

@@ -22,7 +22,7 @@ from models.api import RESEARCH_USE_ONLY, Prediction
 from node.core.uids import PRODUCT_UID, derive
 from node.results.record import AnalysisRecord, BuiltObject
 
-OUTPUT_SCHEMA = "2"  # any change of what is written for the same input raises it, and with it every UID
+OUTPUT_SCHEMA = "3"  # any change of what is written for the same input raises it, and with it every UID
 PATIENT = (
     "PatientName", "PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "TypeOfPatientID",
     "PatientBirthDate", "PatientBirthTime", "PatientSex", "OtherPatientIDsSequence", "OtherPatientNames",
@@ -145,6 +145,14 @@ def identity(record: AnalysisRecord) -> tuple[str, ...]:
     settings = "|".join(str(value) for value in vars(record.settings).values())
     facts = (record.instance_set_digest, record.config_digest, record.software_version, OUTPUT_SCHEMA, settings)
     return (text_of(record.reference, "StudyInstanceUID"), *facts, record.started_at.isoformat(), *models)
+
+
+OFFSETS = {"sr": 0, "regions": 40, "page": 41, "seg": 42, "pr": 43, "ko": 44, "pm": 45, "stack": 46}
+
+
+def series_number(record: AnalysisRecord, kind: str) -> int:
+    """Series Number (0020,0011) of a kind of object; heat maps take 1 to 39 by system."""
+    return record.settings.series_number_base + OFFSETS[kind]
 
 
 def series_uid(record: AnalysisRecord, kind: str) -> str:

@@ -11,7 +11,7 @@ from datetime import datetime
 from pydicom import Dataset
 
 from models.api import ImageInput, LungField, Measured, ModelIdentity, Prediction, SliceFinding, VolumeInput
-from node.core.settings import Results
+from node.core.settings import Objects, Results
 
 
 @dataclass(frozen=True)
@@ -84,12 +84,23 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class Predecessor:
+    """A report of an earlier analysis of the study, which this one takes the place of. ``kind`` as in BuiltObject."""
+
+    kind: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True)
 class AnalysisRecord:
     """One analysis of one study.
 
     reference: header of any one source instance; carries patient and study for all objects.
     reason: empty when something was analysed; otherwise one sentence why nothing was.
     started_at: the persisted creation time of the job, aware; every date and time written comes from it.
+    wanted: which objects are built, and how they are written.
     """
 
     reference: Dataset
@@ -101,7 +112,9 @@ class AnalysisRecord:
     config_digest: str
     software_version: str
     settings: Results
+    wanted: Objects
     series: tuple[SeriesOutcome, ...] = ()
+    predecessors: tuple[Predecessor, ...] = ()
 
     @property
     def predictions(self) -> tuple[Prediction, ...]:
@@ -121,7 +134,7 @@ class AnalysisRecord:
 
 @dataclass(frozen=True)
 class BuiltObject:
-    """A finished DICOM file. ``kind``: "sr" or "sc"."""
+    """A finished DICOM file. ``kind``: sr (summary), regions, sc (heat map), page, seg, pr, ko, pm."""
 
     kind: str
     sop_instance_uid: str

@@ -40,7 +40,7 @@ def report(record: AnalysisRecord) -> BuiltObject:
         evidence=_evidence(record) or [source],
         content=content[0],
         series_instance_uid=common.series_uid(record, "sr"),
-        series_number=record.settings.series_number_base,
+        series_number=common.series_number(record, "sr"),
         sop_instance_uid=uid,
         instance_number=1,
         manufacturer=record.settings.manufacturer,

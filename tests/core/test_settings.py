@@ -29,8 +29,9 @@ def test_lists_come_from_the_environment_with_commas() -> None:
         "LUNGNODE_DELIVERY_DESTINATIONS": "A@one:104, B@[::1]:11113",
         "LUNGNODE_DELIVERY_BACKOFF_SECONDS": "1,2",
     }
-    delivery = settings.load(environment=environment).delivery
-    assert [(peer.aet, peer.host, peer.port) for peer in delivery.peers] == [("A", "one", 104), ("B", "::1", 11113)]
+    effective = settings.load(environment=environment)
+    delivery = effective.delivery
+    assert [(peer.aet, peer.host, peer.port) for peer in effective.peers] == [("A", "one", 104), ("B", "::1", 11113)]
     assert delivery.backoff_seconds == (1.0, 2.0)
 
 
@@ -87,3 +88,36 @@ def test_a_missing_file_and_a_mistyped_variable_refuse(tmp_path: Path) -> None:
         settings.load(environment={"LUNGNODE_NODE_AETT": "X"})
     with pytest.raises(Misconfigured, match="LUNGNODE_NODE_WORKERS"):
         settings.load(environment={"LUNGNODE_NODE_WORKERS": "many"})
+
+
+def test_a_destination_may_have_a_table_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "node.toml"
+    file.write_text(
+        '[delivery]\ndestinations = ["A@one:104", "B@two:104"]\n[objects]\njpeg = true\n'
+        '[destinations."B@two:104"]\nkinds = ["page"]\n[destinations."C@three:104"]\ncharacter_set = "source"\n'
+    )
+    effective = settings.load(file)
+    assert [peer.name for peer in effective.peers] == ["A@one:104", "B@two:104", "C@three:104"]
+    usual, own, third = (peer.objects for peer in effective.peers)
+    assert usual == effective.objects and usual is not None and usual.jpeg
+    assert own is not None and own.kinds == ("page",) and own.jpeg
+    assert third is not None and third.character_set == "source" and third.kinds == usual.kinds
+    assert settings.from_tree(settings.as_tree(effective)) == effective
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[objects]\nkinds = ["everything"]',
+        '[destinations."A@one:104"]\nkind = ["page"]',
+        '[destinations."A@one:104"]\nkinds = "page"',
+        '[destinations."nobody"]\njpeg = true',
+        "[destinations]\njpeg = true",
+        '[objects]\ncharacter_set = "latin1"',
+        '[objects]\nidentity_check = "mwl"',
+    ],
+)
+def test_wrong_objects_refuse_to_start(text: str, tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text(text)
+    with pytest.raises(Misconfigured):
+        settings.load(tmp_path / "node.toml")

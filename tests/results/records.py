@@ -76,6 +76,7 @@ def record(source: Dataset | None = None, **changes: object) -> AnalysisRecord:
         config_digest="d" * 64,
         software_version="0.1.0",
         settings=settings.load().results,
+        wanted=settings.load().objects,
     )
     return dataclasses.replace(found, **changes)  # type: ignore[arg-type]
 
