@@ -1,10 +1,10 @@
 #!/bin/sh
-# The real peers that the tests talk to: DCMTK, dicom3tools and Orthanc, as Debian 12 packages.
+# The real peers that the tests talk to: DCMTK, dicom3tools, Orthanc and Chromium, as Debian 12 packages.
 # As root the missing ones are installed; otherwise they are named and the tests that need them skip and say so.
 # Always ends 0: a missing peer is for the test report, not for this script.
 set -u
 
-packages="dcmtk dicom3tools orthanc orthanc-dicomweb"
+packages="dcmtk dicom3tools orthanc orthanc-dicomweb chromium"
 missing=""
 for package in $packages; do
     state=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) || state=""
