@@ -190,7 +190,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder with the training data")
     train.add_argument("--out", type=Path, default=Path("trained"), metavar="DIR")
     train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    train.add_argument("--epochs", type=_count, metavar="N")
+    length = train.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=_count, metavar="N", help="instead of the recipe's own, in each of its stages")
+    length.add_argument("--steps", type=_count, metavar="N", help="of the optimiser, rounded up to whole epochs")
     train.add_argument("--seed", type=int, default=666)
     train.add_argument("--resume", action="store_true")
     train.add_argument("--without", nargs="+", default=(), metavar="SOURCE", help="sources of films never to be seen")
@@ -206,6 +208,7 @@ def _train(parsed: argparse.Namespace) -> int:
             parsed.out,
             device=parsed.device,
             epochs=parsed.epochs,
+            steps=parsed.steps,
             seed=parsed.seed,
             resume=parsed.resume,
             without=parsed.without,

@@ -31,7 +31,7 @@ from models.nets.bit_import import load_bit
 from models.nets.layout import place
 from models.systems.bit import slice_tensor
 from models.training import augment, classify, data, mixup, weights
-from models.training.fit import Plan, choose_device, fit, warm_cosine
+from models.training.fit import Order, choose_device, fit, warm_cosine
 
 NEEDS = ("ct_slices/labels.csv",)
 START = "bit/BiT-M-R50x1.npz"
@@ -99,9 +99,9 @@ def augmented(x: torch.Tensor, random: torch.Generator) -> torch.Tensor:
     return augment.noise(unit, random) * 2 - 1
 
 
-def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int, resume: bool) -> None:
-    torch.manual_seed(seed)
-    where = choose_device(device)
+def train(folder: Path, out: Path, order: Order) -> None:
+    torch.manual_seed(order.seed)
+    where = choose_device(order.device)
     cases = slice_cases(folder)
     arrays = data.cached(out / "cache" / f"bit-{SIDE}.npz", lambda: _prepare(cases))
     truth = torch.tensor([CLASSES.index(case.label) for case in cases])
@@ -130,7 +130,7 @@ def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int
 
     checkpoint, published = out / "bit-ct.checkpoint", torch.optim.SGD(net.parameters(), RATE, momentum=0.9)
     course, optimiser = (rate, published) if imported else (warm_cosine, torch.optim.AdamW(net.parameters(), SCRATCH))
-    plan = Plan(epochs or EPOCHS, BATCH, len(chosen), seed, checkpoint, resume, course, None, where)
+    plan = order.plan(EPOCHS, BATCH, len(chosen), checkpoint, course, where, None)
     fit(plan, net, optimiser, step, validate)
     temperature = classify.fit_temperature(logits("val"), truth[split["val"]])
     p = (logits("test").double() / temperature).softmax(1).numpy()

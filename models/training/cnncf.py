@@ -9,7 +9,6 @@ the whole film, stronger augmentation, sampling balanced by class and source ins
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from models.nets.cnncf import CNNCF
 from models.nets.layout import place
 from models.training import classify, data, harmonised, weights
 from models.training.distillation import Films, Run, SoftTargets, distil_loss, train_teachers
-from models.training.fit import Plan, choose_device, fit
+from models.training.fit import Order, choose_device, fit
 
 NEEDS = ("cxr/labels.csv", "cxr_seg/jsrt")
 SIDE, EPOCHS, TEACHER_EPOCHS, BATCH, RATE = 128, 14, 4, 32, 0.01
@@ -48,38 +47,23 @@ def coloured(batch: Tensor, random: torch.Generator | None = None) -> Tensor:
 def train(
     folder: Path,
     out: Path,
-    *,
-    device: str,
-    epochs: int | None,
-    seed: int,
-    resume: bool,
-    without: Sequence[str] = (),
+    order: Order,
 ) -> None:
-    where = choose_device(device)
-    cases = [case for case in data.classifier_cases(folder, without) if case.label in CLASSES]
+    where = choose_device(order.device)
+    cases = [case for case in data.classifier_cases(folder, order.without) if case.label in CLASSES]
     pictures = harmonised.pictures(cases, out, SIDE, "cnncf", lambda film, lungs: lungs.picture)
     lesson = classify.lesson(cases, CLASSES)
     truth, split, chosen = lesson.truth, lesson.split, lesson.chosen
     sampling, named = lesson.sampling, lesson.named
     patients = [cases[n].patient for n in split["train"]]
     films = Films(pictures, truth, chosen, patients, coloured, coloured, sampling)
-    soft = train_teachers(films, Run(out, min(epochs or TEACHER_EPOCHS, TEACHER_EPOCHS), seed, where, resume, rate))
-    torch.manual_seed(seed)
+    length = min(order.length(TEACHER_EPOCHS, BATCH, len(chosen)), TEACHER_EPOCHS)
+    soft = train_teachers(films, Run(out, length, order.seed, where, order.resume, rate))
+    torch.manual_seed(order.seed)
     net = place(CNNCF(2, SIDE), where)
     net.gate.th_sens = TH_SENS
     optimiser = torch.optim.SGD(classify.parameters(net, 1e-4), RATE, momentum=0.9)
-    plan = Plan(
-        epochs or EPOCHS,
-        BATCH,
-        len(chosen),
-        seed,
-        out / "cnncf-xr.checkpoint",
-        resume,
-        rate,
-        sampling,
-        where,
-        named,
-    )
+    plan = order.plan(EPOCHS, BATCH, len(chosen), out / "cnncf-xr.checkpoint", rate, where, sampling, named)
 
     def step(batch: Tensor, random: torch.Generator) -> Tensor:
         numbers = chosen[batch]

@@ -21,7 +21,7 @@ from models.nets.layout import place
 from models.systems.cnncf_ct import StudyNet, study_tensor
 from models.training import classify, data, weights
 from models.training.bit import figures
-from models.training.fit import Plan, choose_device, fit
+from models.training.fit import Order, choose_device, fit
 
 NEEDS = ("ct_volumes/labels.csv",)
 CLASSES = ("normal", "covid19")
@@ -60,9 +60,9 @@ def volume_cases(folder: Path) -> list[VolumeCase]:
     return cases
 
 
-def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int, resume: bool) -> None:
-    torch.manual_seed(seed)
-    where = choose_device(device)
+def train(folder: Path, out: Path, order: Order) -> None:
+    torch.manual_seed(order.seed)
+    where = choose_device(order.device)
     cases = volume_cases(folder)
     studies = data.cached(out / "cache" / f"cnncf-ct-{SIDE}.npz", lambda: _prepare(cases))["studies"]
     truth = torch.tensor([CLASSES.index(case.label) for case in cases])
@@ -94,7 +94,7 @@ def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int
         return f"stage I sensitivity {value:.3f}, gate {'open' if gate.observe(value) else 'closed'}"
 
     batch = min(BATCH, len(chosen))
-    plan = Plan(epochs or EPOCHS, batch, len(chosen), seed, out / "cnncf-ct.checkpoint", resume, rate, None, where)
+    plan = order.plan(EPOCHS, batch, len(chosen), out / "cnncf-ct.checkpoint", rate, where, None)
     fit(plan, net, torch.optim.SGD(classify.parameters(net, 1e-4), RATE, momentum=0.9), step, sensitivity)
     stage = 1 if gate.is_open else 0
     temperature = classify.fit_temperature(logits("val", stage), truth[split["val"]])

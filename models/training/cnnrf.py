@@ -32,7 +32,7 @@ from models.nets.layout import place
 from models.registry import Registry
 from models.systems.cnnrf import FRAME, LARGEST, crop_all, extent
 from models.training import augment, classify, data, weights
-from models.training.fit import Plan, choose_device, fit
+from models.training.fit import Order, choose_device, fit
 
 NEEDS = ("cxr/labels.csv", "clinical/hannover.csv")
 INDICATORS = {"crp": "crp", "lymphocytes": "lymphocytes", "neutrophils": "neutrophils", "ldh": "ldh",
@@ -52,22 +52,22 @@ class IndicatorCase:
     values: tuple[float, ...]
 
 
-def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int, resume: bool) -> None:
-    where = choose_device(device)
+def train(folder: Path, out: Path, order: Order) -> None:
+    where = choose_device(order.device)
     cases = indicator_cases(folder)
     registry = Registry(INSTALLED)
     arrays = data.cached(cache_file(out, registry), lambda: _prepare(cases, registry))
     crops, film_of = arrays["crops"], arrays["film_of"]
     truth = np.array([case.values for case in cases])
     split = {name: [n for n, c in enumerate(cases) if c.split == name] for name in ("train", "val", "test")}
-    torch.manual_seed(seed)  # here: preparing pictures may have drawn random numbers
+    torch.manual_seed(order.seed)  # here: preparing pictures may have drawn random numbers
     net = place(build(truth[split["train"]]), where)
     target = net.scaled(torch.tensor(truth, dtype=torch.float32, device=where))
     chosen = torch.from_numpy(np.flatnonzero(np.isin(film_of, split["train"])))
     film = torch.from_numpy(film_of)
     sampling = crop_weights([cases[n].patient for n in film_of[chosen]], film_of[chosen.numpy()])
-    total = epochs or EPOCHS
-    plan = Plan(total, BATCH, len(chosen), seed, out / "cnnrf.checkpoint", resume, rate(total), sampling, where)
+    course = rate(order.length(EPOCHS, BATCH, len(chosen)))
+    plan = order.plan(EPOCHS, BATCH, len(chosen), out / "cnnrf.checkpoint", course, where, sampling)
     optimiser = torch.optim.SGD(classify.parameters(net, 1e-4), RATE, momentum=0.9)
 
     def step(batch: Tensor, random: torch.Generator) -> Tensor:

@@ -7,7 +7,6 @@ and reached in two phases, training is from scratch, and sampling is balanced by
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,31 +17,26 @@ from models.nets.cxnet import CXNet
 from models.nets.layout import place
 from models.systems import preparation
 from models.training import classify, data, harmonised, weights
-from models.training.fit import Plan, choose_device, fit, warm_cosine
+from models.training.fit import Order, Stage, choose_device, fit, warm_cosine
 from models.training.losses import abnormal_first
 
 NEEDS = ("cxr/labels.csv", "cxr_seg/jsrt")
 SIDE, BATCH = 160, 16
-PHASES = ((112, 12, 1e-3), (SIDE, 4, 3e-4))  # side, epochs, learning rate: most is learnt on small films
+STAGES = (Stage(112, 12, 1e-3), Stage(SIDE, 4, 3e-4))  # most is learnt on small films
 
 
 def train(
     folder: Path,
     out: Path,
-    *,
-    device: str,
-    epochs: int | None,
-    seed: int,
-    resume: bool,
-    without: Sequence[str] = (),
+    order: Order,
 ) -> None:
-    where = choose_device(device)
-    cases = data.classifier_cases(folder, without)
+    where = choose_device(order.device)
+    cases = data.classifier_cases(folder, order.without)
     pictures = harmonised.pictures(cases, out, SIDE, "cxnet", lambda film, lungs: preparation.cxnet_input(lungs))
     lesson = classify.lesson(cases, data.CLASSES)
     truth, split, chosen = lesson.truth, lesson.split, lesson.chosen
     sampling, named = lesson.sampling, lesson.named
-    torch.manual_seed(seed)  # here: preparing pictures may have drawn random numbers
+    torch.manual_seed(order.seed)  # here: preparing pictures may have drawn random numbers
     net = CXNet(3)
     _wake_hidden_layer(net)
     place(net, where)
@@ -52,29 +46,18 @@ def train(
         y = truth[split["val"]]
         return f"val loss {functional.cross_entropy(found, y):.3f} accuracy {(found.argmax(1) == y).float().mean():.3f}"
 
-    for side, most, rate in PHASES:
+    for stage in STAGES:
 
-        def step(batch: torch.Tensor, random: torch.Generator, side: int = side) -> torch.Tensor:
+        def step(batch: torch.Tensor, random: torch.Generator, side: int = stage.side) -> torch.Tensor:
             numbers = chosen[batch]
             x = classify.as_batch(pictures, numbers)
             x = functional.interpolate(x, size=(side, side), mode="bilinear", antialias=True)
             x = harmonised.augmented(x, random).to(where, memory_format=torch.channels_last)
             return abnormal_first(net(x).float(), truth[numbers].to(where))
 
-        checkpoint = out / f"cxnet-{side}.checkpoint"
-        plan = Plan(
-            epochs or most,
-            BATCH,
-            len(chosen),
-            seed,
-            checkpoint,
-            resume,
-            warm_cosine,
-            sampling,
-            where,
-            named,
-        )
-        fit(plan, net, torch.optim.Adam(classify.parameters(net, 1e-5), rate), step, validate)
+        checkpoint = out / f"cxnet-{stage.side}.checkpoint"
+        plan = order.plan(stage.epochs, BATCH, len(chosen), checkpoint, warm_cosine, where, sampling, named)
+        fit(plan, net, torch.optim.Adam(classify.parameters(net, 1e-5), stage.rate), step, validate)
     temperature, found = classify.judge(net, pictures, cases, data.CLASSES, where)
     weights.write(net, out / "cxnet.safetensors", found, {"side": SIDE, "temperature": temperature})
 

@@ -28,7 +28,7 @@ from models.nets.layout import place
 from models.systems import preparation
 from models.training import classify, data, harmonised, weights
 from models.training.data import FilmCase
-from models.training.fit import Plan, choose_device, fit, warm_cosine
+from models.training.fit import Order, choose_device, fit, warm_cosine
 
 NEEDS = ("cxr/labels.csv", "cxr_seg/jsrt")
 SIDE, RATE, SMOOTHING = 160, 1e-3, 0.1
@@ -47,23 +47,18 @@ def train(
     form: Form,
     folder: Path,
     out: Path,
-    *,
-    device: str,
-    epochs: int | None,
-    seed: int,
-    resume: bool,
-    without: Sequence[str] = (),
+    order: Order,
 ) -> None:
-    where = choose_device(device)
+    where = choose_device(order.device)
     # Pictures of all films, since those of ``cxnet`` are the same and the cache goes by their number.
-    every = data.classifier_cases(folder, without)
+    every = data.classifier_cases(folder, order.without)
     stored = harmonised.pictures(every, out, SIDE, "cxnet", lambda film, lungs: preparation.cxnet_input(lungs))
     kept = [number for number, case in enumerate(every) if case.label in CLASSES]
     cases, pictures = [every[number] for number in kept], stored[kept]
     lesson = classify.lesson(cases, CLASSES)
     truth, split, chosen = lesson.truth, lesson.split, lesson.chosen
     sampling, named = lesson.sampling, lesson.named
-    torch.manual_seed(seed)  # here: preparing pictures may have drawn random numbers
+    torch.manual_seed(order.seed)  # here: preparing pictures may have drawn random numbers
     net = place(_ready_to_learn(form.build()), where)
 
     def logits(x: Tensor) -> Tensor:
@@ -80,18 +75,7 @@ def train(
         return f"val loss {functional.cross_entropy(found, y):.3f} AUROC {auroc(y == 1, found[:, 1]):.3f}"
 
     checkpoint = out / f"{form.system}.checkpoint"
-    plan = Plan(
-        epochs or form.epochs,
-        form.batch,
-        len(chosen),
-        seed,
-        checkpoint,
-        resume,
-        warm_cosine,
-        sampling,
-        where,
-        named,
-    )
+    plan = order.plan(form.epochs, form.batch, len(chosen), checkpoint, warm_cosine, where, sampling, named)
     fit(plan, net, torch.optim.Adam(classify.parameters(net, 1e-5), RATE), step, validate)
     temperature, found = classify.judge(logits, pictures, cases, CLASSES, where)
     found |= unknown_illness(lambda numbers: classify.predict(logits, stored, numbers, where)[:, 1], every)

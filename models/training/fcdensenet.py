@@ -23,7 +23,7 @@ from models.nets.fcdensenet import PROFILES
 from models.nets.layout import place
 from models.systems.fcdensenet import BACKGROUND, HEART, LEFT, RIGHT, picture, regions
 from models.training import augment, data, weights
-from models.training.fit import Plan, Stage, choose_device, fit, warm_cosine
+from models.training.fit import Order, Plan, Stage, choose_device, fit, warm_cosine
 
 NEEDS = ("cxr_seg/jsrt", "cxr_seg/covid_lungs")
 LAYERS, BATCH = 56, 4
@@ -32,17 +32,17 @@ CLASS_WEIGHTS = (0.5, 1.0, 1.0, 1.0)
 CLASS_OF_LEVEL = np.array((BACKGROUND, RIGHT, LEFT, HEART), np.uint8)  # the grey levels of JSRT's label maps
 
 
-def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int, resume: bool) -> None:
+def train(folder: Path, out: Path, order: Order) -> None:
     """Train, measure on both held-out sets, write weights and figures into ``out``."""
-    torch.manual_seed(seed)
-    where = choose_device(device)
-    cases = data.lung_cases(folder, seed=seed)
+    torch.manual_seed(order.seed)
+    where = choose_device(order.device)
+    cases = data.lung_cases(folder, seed=order.seed)
     net = place(PROFILES[LAYERS](), where)
     count = sum(case.split == "train" for case in cases)
     for stage in STAGES:
         arrays = data.cached(out / "cache" / f"fcdensenet-{stage.side}.npz", partial(_prepare, cases, stage.side))
         checkpoint = out / f"fcdensenet-{stage.side}.checkpoint"
-        plan = Plan(epochs or stage.epochs, BATCH, count, seed, checkpoint, resume, warm_cosine, None, where)
+        plan = order.plan(stage.epochs, BATCH, count, checkpoint, warm_cosine, where)
         _learn(net, plan, stage, cases, arrays)
     figures = {
         f"jaccard_{name}": bootstrap.figure(bootstrap.mean_of(values), len(values))

@@ -51,6 +51,39 @@ class Stage:
     rate: float
 
 
+@dataclass(frozen=True)
+class Order:
+    """What the caller of a recipe asks for. epochs, steps: instead of the recipe's own length, in each of its stages;
+    steps (of the optimiser) are rounded up to whole epochs. without: sources of films never to be seen."""
+
+    device: str = "auto"
+    epochs: int | None = None
+    steps: int | None = None
+    seed: int = 666
+    resume: bool = False
+    without: tuple[str, ...] = ()
+
+    def length(self, usual: int, batch: int, cases: int) -> int:
+        """Epochs to train."""
+        if self.steps is not None:
+            return -(-self.steps // max(1, cases // batch))
+        return self.epochs or usual
+
+    def plan(
+        self,
+        usual: int,
+        batch: int,
+        cases: int,
+        checkpoint: Path,
+        rate: Callable[[float], float],
+        device: torch.device,
+        sampling: Tensor | None = None,
+        films: tuple[str, ...] = (),
+    ) -> Plan:
+        epochs = self.length(usual, batch, cases)
+        return Plan(epochs, batch, cases, self.seed, checkpoint, self.resume, rate, sampling, device, films)
+
+
 def warm_cosine(progress: float) -> float:
     """Linear warm-up over the first twentieth, then a cosine to one hundredth."""
     return progress / 0.05 if progress < 0.05 else 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))

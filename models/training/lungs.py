@@ -19,23 +19,23 @@ from models.nets.layout import place
 from models.nets.unet import LungUNet
 from models.systems import preparation
 from models.training import augment, data, losses, weights
-from models.training.fit import Plan, Stage, choose_device, fit, warm_cosine
+from models.training.fit import Order, Plan, Stage, choose_device, fit, warm_cosine
 
 NEEDS = ("cxr_seg/jsrt", "cxr_seg/covid_lungs")
 STAGES, BATCH = (Stage(192, 32, 5e-4), Stage(256, 16, 3e-4)), 8
 
 
-def train(folder: Path, out: Path, *, device: str, epochs: int | None, seed: int, resume: bool) -> None:
+def train(folder: Path, out: Path, order: Order) -> None:
     """Train, measure on both held-out sets, write weights and card into ``out``."""
-    torch.manual_seed(seed)
-    where = choose_device(device)
-    cases = data.lung_cases(folder, seed=seed)
+    torch.manual_seed(order.seed)
+    where = choose_device(order.device)
+    cases = data.lung_cases(folder, seed=order.seed)
     net = place(build(), where)
     count = sum(case.split == "train" for case in cases)
     for stage in STAGES:
         arrays = data.cached(out / "cache" / f"lungs-{stage.side}.npz", partial(_prepare, cases, stage.side))
         checkpoint = out / f"unet-lung-{stage.side}.checkpoint"
-        plan = Plan(epochs or stage.epochs, BATCH, count, seed, checkpoint, resume, warm_cosine, None, where)
+        plan = order.plan(stage.epochs, BATCH, count, checkpoint, warm_cosine, where)
         _learn(net, plan, stage, cases, arrays)
     figures = {}
     for name, values in _jaccards(net, cases, arrays).items():

@@ -29,7 +29,7 @@ from models.systems.patches import build, patches, picture, vote
 from models.systems.preparation import grey_batch
 from models.training import augment, classify, data, weights
 from models.training.fields import lung_fields
-from models.training.fit import Plan, choose_device, fit, warm_cosine
+from models.training.fit import Order, choose_device, fit, warm_cosine
 from models.training.losses import abnormal_first
 
 NEEDS = ("cxr/labels.csv", "cxr_seg/jsrt")
@@ -41,34 +41,18 @@ VALIDATION, CALIBRATION, TEST = 4, 16, 32  # patches a film
 def train(
     folder: Path,
     out: Path,
-    *,
-    device: str,
-    epochs: int | None,
-    seed: int,
-    resume: bool,
-    without: Sequence[str] = (),
+    order: Order,
 ) -> None:
-    where = choose_device(device)
-    cases = data.classifier_cases(folder, without)
+    where = choose_device(order.device)
+    cases = data.classifier_cases(folder, order.without)
     films = data.cached(out / "cache" / f"patch-vote-{SIDE}.npz", lambda: _prepare(cases, out))["films"]
     lesson = classify.lesson(cases, data.CLASSES)
     truth, split, chosen = lesson.truth, lesson.split, lesson.chosen
     sampling, named = lesson.sampling, lesson.named
-    torch.manual_seed(seed)  # here: preparing pictures may have drawn random numbers
+    torch.manual_seed(order.seed)  # here: preparing pictures may have drawn random numbers
     net = place(build(3), where)
     checkpoint = out / "patch-vote.checkpoint"
-    plan = Plan(
-        epochs or EPOCHS,
-        BATCH,
-        len(chosen),
-        seed,
-        checkpoint,
-        resume,
-        warm_cosine,
-        sampling,
-        where,
-        named,
-    )
+    plan = order.plan(EPOCHS, BATCH, len(chosen), checkpoint, warm_cosine, where, sampling, named)
 
     def step(batch: Tensor, random: torch.Generator) -> Tensor:
         numbers = chosen[batch]

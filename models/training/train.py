@@ -9,10 +9,9 @@ import importlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from models.training.data import classifier_cases
-from models.training.fit import BadRun
+from models.training.fit import BadRun, Order
 
 RECIPES = {
     "unet-lung": "lungs",
@@ -38,6 +37,7 @@ def main(
     *,
     device: str = "auto",
     epochs: int | None = None,
+    steps: int | None = None,
     seed: int = 666,
     resume: bool = False,
     without: Sequence[str] = (),
@@ -54,7 +54,6 @@ def main(
     if missing := [name for name in recipe.NEEDS if not (data / name).exists()]:
         sys.stderr.write(f"{data} is not the training data of {system}: {' and '.join(missing)} expected there\n")
         return 2
-    given: dict[str, Any] = {"device": device, "epochs": epochs, "seed": seed, "resume": resume}
     if without:
         if system not in CLASSIFIERS:
             sys.stderr.write(f"{system} cannot leave out a source; {', '.join(CLASSIFIERS)} can\n")
@@ -62,9 +61,8 @@ def main(
         if problem := _cannot_leave_out(data, without):
             sys.stderr.write(f"{problem}\n")
             return 2
-        given["without"] = without
     try:
-        getattr(recipe, function or "train")(data, out, **given)
+        getattr(recipe, function or "train")(data, out, Order(device, epochs, steps, seed, resume, tuple(without)))
     except BadRun as bad:
         sys.stderr.write(f"{bad}\n")
         return 2

@@ -8,7 +8,6 @@ normal, a fixed number of epochs with cosine decay, sampling balanced by class a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -18,7 +17,7 @@ from torch.nn import functional
 from models.nets.layout import place
 from models.systems.twostep import TwoSteps
 from models.training import classify, data, harmonised, weights
-from models.training.fit import Plan, choose_device, fit, warm_cosine
+from models.training.fit import Order, choose_device, fit, warm_cosine
 from models.training.losses import abnormal_first
 
 NEEDS = ("cxr/labels.csv", "cxr_seg/jsrt")
@@ -28,35 +27,19 @@ SIDE, EPOCHS, BATCH, RATE = 64, 40, 32, 1e-3
 def train(
     folder: Path,
     out: Path,
-    *,
-    device: str,
-    epochs: int | None,
-    seed: int,
-    resume: bool,
-    without: Sequence[str] = (),
+    order: Order,
 ) -> None:
-    where = choose_device(device)
-    cases = data.classifier_cases(folder, without)
+    where = choose_device(order.device)
+    cases = data.classifier_cases(folder, order.without)
     pictures = harmonised.pictures(cases, out, SIDE, "grey", lambda film, lungs: lungs.picture)
     lesson = classify.lesson(cases, data.CLASSES)
     truth, split, chosen = lesson.truth, lesson.split, lesson.chosen
     sampling, named = lesson.sampling, lesson.named
-    torch.manual_seed(seed)  # here: preparing pictures may have drawn random numbers
+    torch.manual_seed(order.seed)  # here: preparing pictures may have drawn random numbers
     steps = TwoSteps(second=False)
     net = place(steps.step1, where)
     checkpoint = out / "two-step.checkpoint"
-    plan = Plan(
-        epochs or EPOCHS,
-        BATCH,
-        len(chosen),
-        seed,
-        checkpoint,
-        resume,
-        warm_cosine,
-        sampling,
-        where,
-        named,
-    )
+    plan = order.plan(EPOCHS, BATCH, len(chosen), checkpoint, warm_cosine, where, sampling, named)
 
     def step(batch: Tensor, random: torch.Generator) -> Tensor:
         numbers = chosen[batch]

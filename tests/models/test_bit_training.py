@@ -22,6 +22,7 @@ from models.nets.bit import UNITS, BiTResNet50
 from models.nets.bit_import import load_bit
 from models.systems.bit import slice_tensor
 from models.training import bit, cnncf_ct, mixup
+from models.training.fit import Order
 
 
 def test_learning_rate_of_bit() -> None:  # N13
@@ -188,7 +189,7 @@ def test_a_stopped_run_of_bit_goes_on_as_if_it_had_not_been(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
 ) -> None:
     folder = made_up_slices(tmp_path / "data")
-    bit.train(folder, tmp_path / "whole", device="cpu", epochs=2, seed=5, resume=False)
+    bit.train(folder, tmp_path / "whole", Order("cpu", 2, seed=5, resume=False))
     plain, calls = bit.predict, []
 
     def stopping(*given: object) -> torch.Tensor:
@@ -199,9 +200,9 @@ def test_a_stopped_run_of_bit_goes_on_as_if_it_had_not_been(
 
     monkeypatch.setattr(bit, "predict", stopping)
     with pytest.raises(KeyboardInterrupt):
-        bit.train(folder, tmp_path / "part", device="cpu", epochs=2, seed=5, resume=False)
+        bit.train(folder, tmp_path / "part", Order("cpu", 2, seed=5, resume=False))
     monkeypatch.setattr(bit, "predict", plain)
-    bit.train(folder, tmp_path / "part", device="cpu", epochs=2, seed=5, resume=True)
+    bit.train(folder, tmp_path / "part", Order("cpu", 2, seed=5, resume=True))
     told = [(tmp_path / name / "bit-ct.figures.toml").read_text() for name in ("whole", "part")]
     assert told[0] == told[1]
     tree = tomllib.loads(told[0])
@@ -218,7 +219,7 @@ def test_bit_begins_from_published_weights_where_they_lie(
     (folder / "bit").mkdir()
     (folder / bit.START).touch()
     monkeypatch.setattr(bit, "load_bit", lambda net, path: read.append(path))
-    bit.train(folder, tmp_path / "out", device="cpu", epochs=1, seed=5, resume=False)
+    bit.train(folder, tmp_path / "out", Order("cpu", 1, seed=5, resume=False))
     assert read == [folder / bit.START]
     assert tomllib.loads((tmp_path / "out" / "bit-ct.figures.toml").read_text())["imported_start"] == 1
 
@@ -252,7 +253,7 @@ def made_up_volumes(folder: Path, train: int = 8) -> list[tuple[str, ...]]:
 
 def test_the_recipe_of_cnncf_lowers_the_loss(tmp_path: Path, small: None) -> None:
     made_up_volumes(tmp_path)
-    cnncf_ct.train(tmp_path, tmp_path / "out", device="cpu", epochs=8, seed=1, resume=False)
+    cnncf_ct.train(tmp_path, tmp_path / "out", Order("cpu", 8, seed=1, resume=False))
     run = torch.load(tmp_path / "out" / "cnncf-ct.checkpoint", weights_only=True)
     assert min(run["losses"][1:]) < 0.7 * run["losses"][0]
     state = load_file(tmp_path / "out" / "cnncf-ct.safetensors")

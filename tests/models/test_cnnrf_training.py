@@ -23,6 +23,7 @@ from models.registry import Registry
 from models.systems.cnnrf import CNNRFSystem
 from models.training import cards, cnnrf
 from models.training.cnnrf import IndicatorCase, indicator_cases, masked_mse, rate
+from models.training.fit import Order
 from tests.films import drawn
 from tests.models.test_cnnrf import WEIGHTS, film, lesion
 
@@ -143,7 +144,7 @@ def test_a_run_learns_and_its_card_loads(tmp_path: Path, monkeypatch: pytest.Mon
     arrays = {"crops": intensity.jet(grey.astype(np.uint8)), "film_of": np.repeat(np.arange(25), 2)}
     monkeypatch.setattr(cnnrf, "indicator_cases", lambda folder: cases)
     monkeypatch.setattr(cnnrf, "_prepare", lambda given, registry: arrays)
-    cnnrf.train(tmp_path, tmp_path / "out", device="cpu", epochs=6, seed=1, resume=False)
+    cnnrf.train(tmp_path, tmp_path / "out", Order("cpu", 6, seed=1, resume=False))
     found = tomllib.loads((tmp_path / "out" / "cnnrf.figures.toml").read_text())
     assert found["r_crp"]["value"] > 0.5 and found["r_crp"]["cases"] == 5
     assert found["mae_d_dimer"]["cases"] < found["mae_crp"]["cases"]

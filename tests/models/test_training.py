@@ -19,7 +19,7 @@ from models.nets.cnncf import CNNCF
 from models.nets.cxnet import CXNet
 from models.nets.unet import LungUNet
 from models.training import augment, cards, classify, data, weights
-from models.training.fit import BadRun, Plan, fit
+from models.training.fit import BadRun, Order, Plan, fit
 from models.training.train import RECIPES, main
 from tests.models import made
 
@@ -85,6 +85,14 @@ def test_a_resumed_run_equals_one_that_was_never_stopped(tmp_path: Path) -> None
     again, resumed = small_run(tmp_path / "b", 4, resume=True)
     assert resumed == losses
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("order", "epochs"), [(Order(), 9), (Order(epochs=4), 4), (Order(steps=7), 3), (Order(steps=1), 1)]
+)
+def test_the_length_of_a_run_in_epochs_or_in_steps(order: Order, epochs: int, tmp_path: Path) -> None:
+    plan = order.plan(9, 8, 27, tmp_path / "run.checkpoint", lambda progress: 1.0, torch.device("cpu"))
+    assert (plan.epochs, plan.seed, plan.resume) == (epochs, 666, False)
 
 
 def test_the_gate_opens_by_sensitivity_and_is_saved(tmp_path: Path) -> None:
