@@ -144,7 +144,8 @@ def identity(record: AnalysisRecord) -> tuple[str, ...]:
     )
     settings = "|".join(str(value) for value in vars(record.settings).values())
     facts = (record.instance_set_digest, record.config_digest, record.software_version, OUTPUT_SCHEMA, settings)
-    return (text_of(record.reference, "StudyInstanceUID"), *facts, record.started_at.isoformat(), *models)
+    earlier = (predecessor.sop_instance_uid for predecessor in record.predecessors)
+    return (text_of(record.reference, "StudyInstanceUID"), *facts, record.started_at.isoformat(), *models, *earlier)
 
 
 OFFSETS = {"sr": 0, "regions": 40, "page": 41, "seg": 42, "pr": 43, "ko": 44, "pm": 45, "stack": 46}
@@ -162,6 +163,32 @@ def series_uid(record: AnalysisRecord, kind: str) -> str:
 
 def instance_uid(record: AnalysisRecord, kind: str, *index: str) -> str:
     return derive(kind, *identity(record), *index)
+
+
+def predecessors(record: AnalysisRecord, kind: str) -> list[Dataset]:
+    """Items of Predecessor Documents Sequence (0040,A360), PS3.3 Table C.17-2: the reports of this kind that this one
+    takes the place of. Empty for a first report, which must not have the attribute."""
+    found: dict[str, list[Dataset]] = {}
+    for earlier in record.predecessors:
+        if earlier.kind == kind:
+            reference = Dataset()
+            reference.ReferencedSOPClassUID = UID(earlier.sop_class_uid)
+            reference.ReferencedSOPInstanceUID = UID(earlier.sop_instance_uid)
+            found.setdefault(earlier.series_instance_uid, []).append(reference)
+    if not found:
+        return []
+    study = Dataset()
+    study.StudyInstanceUID, study.ReferencedSeriesSequence = text_of(record.reference, "StudyInstanceUID"), []
+    for series, references in found.items():
+        item = Dataset()
+        item.SeriesInstanceUID, item.ReferencedSOPSequence = UID(series), references
+        study.ReferencedSeriesSequence.append(item)
+    return [study]
+
+
+def document_number(record: AnalysisRecord, kind: str) -> int:
+    """Instance Number (0020,0013) of a report: it counts up in the series that all versions share."""
+    return 1 + max((earlier.instance_number for earlier in record.predecessors if earlier.kind == kind), default=0)
 
 
 def tracking_uid(study_uid: str, sop_uid: str, system: str, number: int) -> str:

@@ -91,6 +91,7 @@ class Predecessor:
     sop_class_uid: str
     sop_instance_uid: str
     series_instance_uid: str
+    instance_number: int = 1
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def report(record: AnalysisRecord) -> BuiltObject:
         series_instance_uid=common.series_uid(record, "sr"),
         series_number=common.series_number(record, "sr"),
         sop_instance_uid=uid,
-        instance_number=1,
+        instance_number=common.document_number(record, "sr"),
         manufacturer=record.settings.manufacturer,
         is_complete=True,
         requested_procedures=_requests(record, source) or None,
@@ -50,6 +50,8 @@ def report(record: AnalysisRecord) -> BuiltObject:
     common.finish(ds, record, source, Comprehensive3DSRStorage, uid, common.series_uid(record, "sr"))
     ds.SeriesDescription = "AI summary (not for diagnosis)"
     ds.CodingSchemeIdentificationSequence = [_private_scheme(record)]
+    if earlier := common.predecessors(record, "sr"):
+        ds.PredecessorDocumentsSequence = earlier
     return common.encode(ds, "sr")
 
 
