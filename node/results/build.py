@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from node.results import sc, sr
+from node.results.character_sets import UnencodableText
 from node.results.record import AnalysisRecord, BuiltObject
 
 Maker = Callable[[AnalysisRecord], Iterable[BuiltObject]]
 
 
-def build(record: AnalysisRecord) -> tuple[BuiltObject, ...]:
-    """What ``record.wanted`` names. The same record gives the same bytes."""
+def build(record: AnalysisRecord, say: Callable[[str], None] = lambda sentence: None) -> tuple[BuiltObject, ...]:
+    """What ``record.wanted`` names. The same record gives the same bytes. ``say`` hears where the wish is not met."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks quote values
-        return tuple(item for kind, make in MAKERS.items() if kind in record.wanted.kinds for item in make(record))
+        try:
+            return _made(record)
+        except UnencodableText as error:
+            say(f"Results are written in UTF-8, not in the character set of the study: {error}.")
+            return _made(dataclasses.replace(record, wanted=dataclasses.replace(record.wanted, character_set="utf-8")))
+
+
+def _made(record: AnalysisRecord) -> tuple[BuiltObject, ...]:
+    return tuple(item for kind, make in MAKERS.items() if kind in record.wanted.kinds for item in make(record))
 
 
 def _summary(record: AnalysisRecord) -> Iterator[BuiltObject]:

@@ -1,7 +1,7 @@
 """What every object we write shares: identity from the source, our equipment, times, derived UIDs, encoding.
 
 The source header is normalised on a copy: missing type 2 attributes become empty, illegal enumerations are dropped,
-text is written in UTF-8. Patient and study modules (PS3.3 C.7.1, C.7.2) are copied whole; nothing of the scanner's
+text is decoded. Patient and study modules (PS3.3 C.7.1, C.7.2) are copied whole; nothing of the scanner's
 series or equipment is. Every date and time comes from the analysis, so that a rerun writes the same bytes.
 """
 
@@ -20,6 +20,7 @@ from pydicom.valuerep import validate_value
 
 from models.api import RESEARCH_USE_ONLY, Prediction
 from node.core.uids import PRODUCT_UID, derive
+from node.results import character_sets
 from node.results.record import AnalysisRecord, BuiltObject
 
 OUTPUT_SCHEMA = "3"  # any change of what is written for the same input raises it, and with it every UID
@@ -144,8 +145,9 @@ def identity(record: AnalysisRecord) -> tuple[str, ...]:
     )
     settings = "|".join(str(value) for value in vars(record.settings).values())
     facts = (record.instance_set_digest, record.config_digest, record.software_version, OUTPUT_SCHEMA, settings)
-    earlier = (predecessor.sop_instance_uid for predecessor in record.predecessors)
-    return (text_of(record.reference, "StudyInstanceUID"), *facts, record.started_at.isoformat(), *models, *earlier)
+    rest = [predecessor.sop_instance_uid for predecessor in record.predecessors]
+    rest += ["source character set"] if record.wanted.character_set == "source" else []
+    return (text_of(record.reference, "StudyInstanceUID"), *facts, record.started_at.isoformat(), *models, *rest)
 
 
 OFFSETS = {"sr": 0, "regions": 40, "page": 41, "seg": 42, "pr": 43, "ko": 44, "pm": 45, "stack": 46}
@@ -204,7 +206,7 @@ def device_uid(models: Iterable[Prediction]) -> str:
 def finish(ds: Dataset, record: AnalysisRecord, source: Dataset, sop_class: str, uid: str, series: str) -> None:
     """Set on a data set what all our objects have in common, over whatever a library wrote."""
     day, time = stamp(record, source)
-    ds.SpecificCharacterSet = "ISO_IR 192"
+    character_sets.declare(ds, record)
     for keyword in (*PATIENT, *STUDY):
         if keyword in source:
             ds[keyword] = source[keyword]
@@ -235,11 +237,15 @@ def _algorithms(record: AnalysisRecord, day: str, time: str) -> Dataset:
 
 
 def encode(ds: Dataset, kind: str) -> BuiltObject:
-    """The Part 10 file."""
+    """The Part 10 file. Raises ``UnencodableText`` where the character set of the source lacks some of the text."""
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.file_meta.ImplementationClassUID = UID(PRODUCT_UID)
     buffer = io.BytesIO()
-    ds.save_as(buffer, enforce_file_format=True)
+    try:
+        ds.save_as(buffer, enforce_file_format=True)
+    except (UnicodeError, LookupError) as error:
+        raise character_sets.UnencodableText("some text is not of that character set") from error
+    character_sets.verify(ds, buffer.getvalue())
     return BuiltObject(kind, str(ds.SOPInstanceUID), str(ds.SOPClassUID), str(ds.SeriesInstanceUID), buffer.getvalue())
