@@ -10,17 +10,15 @@ from collections.abc import Iterable
 
 from highdicom import sr
 from pydicom import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, CTImageStorage
 
 from models.api import RESEARCH_USE_ONLY, Prediction, SliceFinding
-from node.core.uids import PRODUCT_UID, derive
-from node.results import codes, common
+from node.core.uids import derive
+from node.results import codes, common, document
 from node.results.groups import Group, groups
 from node.results.record import AnalysisRecord, BuiltObject, LeftOut, SeriesOutcome, judged_slices
 
 LONGEST_TEXT = 1024
 LISTED = 50  # sentences on what was left out
-NOTHING_FOUND = ("normal", "non_covid")  # classes that name no disease
 TOP_SLICES = 5  # slices of a series that the text names
 PREDICTED_ONLY = "These values are predicted from the image by a model; no laboratory measured them."
 
@@ -29,56 +27,20 @@ def report(record: AnalysisRecord) -> BuiltObject:
     """The SR of one analysis."""
     source = common.source_of(record.reference)
     content = sr.MeasurementReport(
-        observation_context=_observer(record),
-        procedure_reported=_procedures(record, source),
+        observation_context=document.observer(record),
+        procedure_reported=document.procedures(record, source),
         imaging_measurements=[_summary(record, source), *groups(record)],
     )
     _say(content[0], record)
-    _separate(content[0])
-    uid = common.instance_uid(record, "sr")
-    ds = sr.Comprehensive3DSR(
-        evidence=_evidence(record) or [source],
-        content=content[0],
-        series_instance_uid=common.series_uid(record, "sr"),
-        series_number=common.series_number(record, "sr"),
-        sop_instance_uid=uid,
-        instance_number=common.document_number(record, "sr"),
-        manufacturer=record.settings.manufacturer,
-        is_complete=True,
-        requested_procedures=_requests(record, source) or None,
-    )
-    common.finish(ds, record, source, Comprehensive3DSRStorage, uid, common.series_uid(record, "sr"))
-    ds.SeriesDescription = "AI summary (not for diagnosis)"
-    ds.CodingSchemeIdentificationSequence = [_private_scheme(record)]
-    if earlier := common.predecessors(record, "sr"):
-        ds.PredecessorDocumentsSequence = earlier
-    return common.encode(ds, "sr")
-
-
-def _procedures(record: AnalysisRecord, source: Dataset) -> list[sr.CodedConcept]:
-    """What was analysed; where nothing was, what the study is by its first image."""
-    if not record.images and not record.series:
-        is_ct = source.get("SOPClassUID") == CTImageStorage
-        return [codes.CHEST_CT if is_ct else codes.CHEST_XRAY]
-    return [*([codes.CHEST_XRAY] if record.images else ()), *([codes.CHEST_CT] if record.series else ())]
+    return document.written(
+        record, "sr", content[0], _evidence(record), description="AI summary (not for diagnosis)"
+    )  # fmt: skip
 
 
 def _evidence(record: AnalysisRecord) -> list[Dataset]:
     """Every film and every slice that was analysed."""
     slices = [header for outcome in record.series for header in outcome.headers]
     return [common.source_of(header) for header in (*(image.header for image in record.images), *slices)]
-
-
-def _observer(record: AnalysisRecord) -> sr.ObservationContext:
-    device = sr.DeviceObserverIdentifyingAttributes(
-        uid=PRODUCT_UID,
-        name=record.settings.model_name,
-        manufacturer_name=record.settings.manufacturer,
-        model_name=f"{record.settings.model_name} {record.software_version}",
-        serial_number=record.settings.device_serial_number,
-    )
-    who = sr.ObserverContext(sr.CodedConcept("121007", "DCM", "Device"), device)
-    return sr.ObservationContext(observer_device_context=who)
 
 
 def _summary(record: AnalysisRecord, source: Dataset) -> Group:
@@ -91,18 +53,8 @@ def _summary(record: AnalysisRecord, source: Dataset) -> Group:
             sr.Measurement(codes.USED, record.instances_used, codes.COUNT),
             sr.Measurement(codes.LEFT_OUT, len(record.left_out), codes.COUNT),
         ],
-        qualitative_evaluations=[sr.QualitativeEvaluation(codes.SUMMARY, _outcome(record))],
+        qualitative_evaluations=[sr.QualitativeEvaluation(codes.SUMMARY, document.outcome(record))],
     )
-
-
-def _outcome(record: AnalysisRecord) -> sr.CodedConcept:
-    if not record.predictions:
-        return codes.NONE_SUCCEEDED
-    failed = any(not refusal.nothing_to_judge for refusal in record.refusals)
-    found = any(p.decided_class not in NOTHING_FOUND for p in record.predictions)
-    if failed:
-        return codes.SOME_FAILED_WITH_FINDINGS if found else codes.SOME_FAILED_WITHOUT_FINDINGS
-    return codes.SUCCEEDED_WITH_FINDINGS if found else codes.SUCCEEDED_WITHOUT_FINDINGS
 
 
 def _say(root: Dataset, record: AnalysisRecord) -> None:
@@ -176,35 +128,3 @@ def _slices_sentence(outcome: SeriesOutcome, prediction: Prediction) -> str:
 def _slice_name(outcome: SeriesOutcome, found: SliceFinding) -> str:
     number = common.text_of(common.source_of(outcome.headers[found.index]), "InstanceNumber")
     return f"slice {found.index + 1}" + (f", image number {number}" if number else "")
-
-
-def _separate(item: Dataset) -> None:
-    """CONTINUOUS containers make readers drop the names of what they contain: a probability without a label."""
-    if item.ValueType == "CONTAINER":
-        item.ContinuityOfContent = "SEPARATE"
-    for child in item.get("ContentSequence", []):
-        _separate(child)
-
-
-def _requests(record: AnalysisRecord, source: Dataset) -> list[Dataset]:
-    """Request Attributes of the source as Referenced Request items (0040,A370)."""
-    found = []
-    for request in source.get("RequestAttributesSequence", []):
-        item = Dataset()
-        item.StudyInstanceUID, item.ReferencedStudySequence = source.StudyInstanceUID, []
-        item.AccessionNumber = request.get("AccessionNumber", "") or source.AccessionNumber
-        item.PlacerOrderNumberImagingServiceRequest = request.get("PlacerOrderNumberImagingServiceRequest", "")
-        item.FillerOrderNumberImagingServiceRequest = request.get("FillerOrderNumberImagingServiceRequest", "")
-        item.RequestedProcedureID = request.get("RequestedProcedureID", "")
-        item.RequestedProcedureDescription = request.get("RequestedProcedureDescription", "")
-        item.RequestedProcedureCodeSequence = request.get("RequestedProcedureCodeSequence", [])
-        found.append(item)
-    return found
-
-
-def _private_scheme(record: AnalysisRecord) -> Dataset:
-    item = Dataset()
-    item.CodingSchemeDesignator = codes.PRIVATE
-    item.CodingSchemeName = "Private concepts of lungnode"
-    item.CodingSchemeResponsibleOrganization = record.settings.manufacturer
-    return item

@@ -1,0 +1,124 @@
+"""What our SR documents share: who observed, what was examined and came of it, the requests, the Comprehensive 3D SR
+around the content (PS3.3 A.35.13, PS3.16 TID 1500). What a document says is for ``sr`` and ``regions``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from highdicom import sr
+from pydicom import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, CTImageStorage
+
+from models.api import ModelIdentity
+from node.core.uids import PRODUCT_UID
+from node.results import codes, common
+from node.results.record import AnalysisRecord, BuiltObject
+
+NOTHING_FOUND = ("normal", "non_covid")  # classes that name no disease
+
+
+def written(
+    record: AnalysisRecord, kind: str, content: Dataset, evidence: Sequence[Dataset], *index: str, description: str
+) -> BuiltObject:
+    """The finished document. content: root container; evidence: normalised headers of every image it speaks of.
+
+    index: what besides the record decides the bytes.
+    """
+    source = common.source_of(record.reference)
+    _separate(content)
+    uid, series = common.instance_uid(record, kind, *index), common.series_uid(record, kind)
+    ds = sr.Comprehensive3DSR(
+        evidence=evidence or [source],
+        content=content,
+        series_instance_uid=series,
+        series_number=common.series_number(record, kind),
+        sop_instance_uid=uid,
+        instance_number=common.document_number(record, kind),
+        manufacturer=record.settings.manufacturer,
+        is_complete=True,
+        requested_procedures=_requests(source) or None,
+    )
+    common.finish(ds, record, source, Comprehensive3DSRStorage, uid, series)
+    ds.SeriesDescription = description
+    ds.CodingSchemeIdentificationSequence = [_private_scheme(record)]
+    if earlier := common.predecessors(record, kind):
+        ds.PredecessorDocumentsSequence = earlier
+    return common.encode(ds, kind)
+
+
+def procedures(record: AnalysisRecord, source: Dataset) -> list[sr.CodedConcept]:
+    """What was analysed; where nothing was, what the study is by its first image."""
+    if not record.images and not record.series:
+        is_ct = source.get("SOPClassUID") == CTImageStorage
+        return [codes.CHEST_CT if is_ct else codes.CHEST_XRAY]
+    return [*([codes.CHEST_XRAY] if record.images else ()), *([codes.CHEST_CT] if record.series else ())]
+
+
+def observer(record: AnalysisRecord) -> sr.ObservationContext:
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=PRODUCT_UID,
+        name=record.settings.model_name,
+        manufacturer_name=record.settings.manufacturer,
+        model_name=f"{record.settings.model_name} {record.software_version}",
+        serial_number=record.settings.device_serial_number,
+    )
+    who = sr.ObserverContext(sr.CodedConcept("121007", "DCM", "Device"), device)
+    return sr.ObservationContext(observer_device_context=who)
+
+
+def algorithm(model: ModelIdentity) -> sr.AlgorithmIdentification:
+    """TID 4019."""
+    return sr.AlgorithmIdentification(
+        name=model.name,
+        version=model.version,
+        parameters=[
+            f"system {model.system}",
+            f"weights sha256 {model.weights_sha256}",
+            *([model.source] if model.source else ()),
+        ],
+        family=codes.ARTIFICIAL_INTELLIGENCE,
+    )
+
+
+def outcome(record: AnalysisRecord) -> sr.CodedConcept:
+    """What came of the analysis as a whole."""
+    if not record.predictions:
+        return codes.NONE_SUCCEEDED
+    failed = any(not refusal.nothing_to_judge for refusal in record.refusals)
+    found = any(p.decided_class not in NOTHING_FOUND for p in record.predictions)
+    if failed:
+        return codes.SOME_FAILED_WITH_FINDINGS if found else codes.SOME_FAILED_WITHOUT_FINDINGS
+    return codes.SUCCEEDED_WITH_FINDINGS if found else codes.SUCCEEDED_WITHOUT_FINDINGS
+
+
+def _separate(item: Dataset) -> None:
+    """CONTINUOUS containers make readers drop the names of what they contain: a probability without a label."""
+    if item.ValueType == "CONTAINER":
+        item.ContinuityOfContent = "SEPARATE"
+    for child in item.get("ContentSequence", []):
+        _separate(child)
+
+
+def _requests(source: Dataset) -> list[Dataset]:
+    """Request Attributes of the source as Referenced Request items (0040,A370)."""
+    found = []
+    for request in source.get("RequestAttributesSequence", []):
+        item = Dataset()
+        item.StudyInstanceUID, item.ReferencedStudySequence = source.StudyInstanceUID, []
+        item.AccessionNumber = request.get("AccessionNumber", "") or source.AccessionNumber
+        item.PlacerOrderNumberImagingServiceRequest = request.get("PlacerOrderNumberImagingServiceRequest", "")
+        item.FillerOrderNumberImagingServiceRequest = request.get("FillerOrderNumberImagingServiceRequest", "")
+        item.RequestedProcedureID = request.get("RequestedProcedureID", "")
+        item.RequestedProcedureDescription = request.get("RequestedProcedureDescription", "")
+        item.RequestedProcedureCodeSequence = request.get("RequestedProcedureCodeSequence", [])
+        found.append(item)
+    return found
+
+
+def _private_scheme(record: AnalysisRecord) -> Dataset:
+    item = Dataset()
+    item.CodingSchemeDesignator = codes.PRIVATE
+    item.CodingSchemeName = "Private concepts of lungnode"
+    item.CodingSchemeResponsibleOrganization = record.settings.manufacturer
+    return item
