@@ -41,12 +41,17 @@ def slice_heat_map(
     return _capture(record, shown, render.slice_heat_map(outcome.volume.voxels[found.index], found, slices, prediction))
 
 
+def uids(record: AnalysisRecord, source: Dataset, system: str) -> tuple[str, str]:
+    """(SOP Instance UID, Series Instance UID) of the picture of a system's heat on an image, for what refers to it."""
+    kind = f"sc-{system}"
+    return common.instance_uid(record, kind, common.text_of(source, "SOPInstanceUID")), common.series_uid(record, kind)
+
+
 def _capture(record: AnalysisRecord, shown: _Shown, picture: render.RGB) -> BuiltObject:
     source, prediction = shown.source, shown.prediction
-    kind = f"sc-{prediction.model.system}"
-    uid = common.instance_uid(record, kind, common.text_of(source, "SOPInstanceUID"))
+    uid, series = uids(record, source, prediction.model.system)
     ds = Dataset()
-    common.finish(ds, record, source, SecondaryCaptureImageStorage, uid, common.series_uid(record, kind))
+    common.finish(ds, record, source, SecondaryCaptureImageStorage, uid, series)
     ds.Modality, ds.ConversionType = "OT", "WSD"  # workstation
     ds.BodyPartExamined = "CHEST"  # an unpaired part: without it Laterality (2C) would be missing
     ds.SeriesNumber = record.settings.series_number_base + 1 + _rank(record, prediction)
