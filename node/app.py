@@ -43,6 +43,7 @@ from node.pipeline.analyse import Analyse
 from node.pipeline.completeness import close_quiet_studies
 from node.pipeline.deliver import Deliver, Outcome
 from node.pipeline.intake import Intake
+from node.pipeline.rules import load as load_rules
 from node.queue.embedded import Duties, Workers
 from node.queue.worker import Loop, bind_to_parent, stop_on_sigterm
 from node.web.server import Vitals, WebServer
@@ -64,7 +65,7 @@ def open_registry() -> Registry:
 
 
 def pipeline_key(effective: Settings, registry: Registry) -> str:
-    """Digest of what, besides the images, decides a result: settings of the analysis and the models' digests."""
+    """Digest of what, besides the images, decides a result: settings of the analysis, rules of selection, models."""
     analysis = effective.analysis
     wanted = _systems(analysis)
     cards = {card.system: card for card in registry.cards()}
@@ -75,7 +76,8 @@ def pipeline_key(effective: Settings, registry: Registry) -> str:
         if cards[system].kind != kind:
             raise Misconfigured(f"{system} is a model for {cards[system].kind}, not for {kind}")
     parts = [f"{cards[system].system} {cards[system].version} {cards[system].weights_sha256}" for system, _ in wanted]
-    return hashlib.sha256("\n".join((*parts, str(analysis.ensemble), analysis.device)).encode()).hexdigest()
+    parts += [str(analysis.ensemble), analysis.device, load_rules(analysis.selection).digest]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _systems(analysis: Analysis) -> list[tuple[str, str]]:
@@ -110,6 +112,19 @@ class Folders:
     @property
     def worker_settings(self) -> Path:
         return self.run / "settings.json"
+
+    def write_worker_settings(self, effective: Settings) -> None:
+        """A site's rules of selection are copied, so that every worker of this run has those that were checked."""
+        tree = configuration.as_tree(effective)
+        if effective.analysis.selection:
+            copy = (self.run / "selection.toml").resolve()
+            copy.write_bytes(Path(effective.analysis.selection).read_bytes())
+            tree["analysis"]["selection"] = str(copy)
+        self.worker_settings.write_text(json.dumps(tree), encoding="utf-8")
+
+    def read_worker_settings(self) -> Settings:
+        """Those of the run that is going on, or of the last one."""
+        return configuration.from_tree(json.loads(self.worker_settings.read_text(encoding="utf-8")))
 
     def make(self) -> None:
         try:
@@ -163,8 +178,7 @@ class Supervisor:
         self._archive.discard_temporaries()
         with self._database.write() as session:
             released = jobs.release(session, None, "the node was stopped")
-        tree = configuration.as_tree(self._settings)
-        self._folders.worker_settings.write_text(json.dumps(tree), encoding="utf-8")
+        self._folders.write_worker_settings(self._settings)
         self._receiver.start()
         self._web.start()
         self._workers.start()
@@ -276,11 +290,12 @@ def run_worker(data: Path, name: str, parent: int) -> int:
     orphaned = bind_to_parent(parent)
     stop = stop_on_sigterm()
     folders = Folders(data)
-    effective = configuration.from_tree(json.loads(folders.worker_settings.read_text(encoding="utf-8")))
+    effective = folders.read_worker_settings()
     log.start(effective.node.log_level)
     database, registry = Database(sqlite_url(data)), open_registry()
+    rules = load_rules(effective.analysis.selection)
     analyse = Analyse(
-        database, _archive(effective, folders), registry, effective, __version__, now, lambda: not orphaned()
+        database, _archive(effective, folders), registry, effective, __version__, now, lambda: not orphaned(), rules
     )
     _warm_up(registry, effective)
     log.event(logger, "worker.ready", worker=name)

@@ -63,6 +63,7 @@ class Analysis:
     ensemble: bool
     device: str
     max_attempts: int
+    selection: str = ""
 
 
 @dataclass(frozen=True)

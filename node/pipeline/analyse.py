@@ -32,6 +32,7 @@ from node.pipeline import film
 from node.pipeline.children import Children
 from node.pipeline.intake import digest_of
 from node.pipeline.judge import Judge, Stages
+from node.pipeline.rules import Rules, load
 from node.pipeline.select import select_images
 from node.results.build import build
 from node.results.record import AnalysisRecord, BuiltObject, ImageOutcome, LeftOut, SeriesOutcome
@@ -60,7 +61,10 @@ class ClaimLost(InternalError):
 
 @dataclass(frozen=True)
 class Analyse:
-    """Call it with a claimed job. ``still_ours`` is asked before the commit: false when the supervisor is gone."""
+    """Call it with a claimed job. ``still_ours`` is asked before the commit: false when the supervisor is gone.
+
+    rules: of selection; the shipped ones where none are given.
+    """
 
     database: Database
     archive: Archive
@@ -69,6 +73,7 @@ class Analyse:
     software_version: str
     clock: Callable[[], datetime]
     still_ours: Callable[[], bool] = lambda: True
+    rules: Rules = field(default_factory=load)
 
     def __call__(self, job: Job) -> None:
         stages = Stages()
@@ -112,12 +117,12 @@ class Analyse:
         """Select, then judge one image or series after the other."""
         stored = [self._stored(work.study_uid, instance) for instance in work.instances]
         with stages.timed("select"):
-            selection = select_images(stored, ct=bool(self.settings.analysis.ct_systems))
+            selection = select_images(stored, bool(self.settings.analysis.ct_systems), self.rules)
         work.left_out = list(selection.left_out)
-        judge = Judge(self.registry, self.settings.analysis, self.software_version)
+        judge = Judge(self.registry, self.settings.analysis, self.software_version, self.rules)
         for taken in selection.taken:
             try:
-                work.images.append(judge.film(taken, stages))
+                work.images.append(judge.film(taken, stages, work.images))
                 work.reasons[taken.instance.sop_instance_uid] = taken.reason
             except (Refused, RefusedInput) as error:
                 work.left_out.append(_left(taken.instance, str(error)))
@@ -179,7 +184,8 @@ class Analyse:
         return film.read_header(self.archive.path(first.path))
 
     def _config_digest(self) -> str:
-        parts = [dataclasses.asdict(self.settings.analysis), dataclasses.asdict(self.settings.results)]
+        analysis, results = dataclasses.asdict(self.settings.analysis), dataclasses.asdict(self.settings.results)
+        parts = [{**analysis, "selection": self.rules.digest}, results]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _write(self, item: BuiltObject) -> rows.NewOutput:

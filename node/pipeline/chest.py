@@ -1,8 +1,8 @@
-"""A look at the pixels: does this image show a frontal chest, and is it perhaps a negative?
+"""Measures of a film's pixels: is it a frontal chest, a negative, well exposed, the copy of another?
 
-One number decides: how much brighter the middle (spine, heart) is than the two lung zones, on grey ranks of a 64 x 64
-picture, so that window and exposure do not matter. It is a sanity check for headers that are silent or wrong, not a
-classifier: a symmetric object with a bright middle passes it.
+``contrast`` tells a chest: how much brighter the middle (spine, heart) is than the two lung zones, on grey ranks of a
+64 x 64 picture, so that window and exposure do not matter. It is a sanity check for headers that are silent or wrong,
+not a classifier: a symmetric object with a bright middle passes it. The limits stand in ``config/selection.toml``.
 
 Rates, by ``python -m tests.film.rates`` over the test split of the film collection, stand in tests/film/test_chest.py.
 """
@@ -18,23 +18,36 @@ from models.api import FloatImage, ImageInput
 
 SIDE = 64
 ROWS, RIGHT_LUNG, LEFT_LUNG, MIDDLE = slice(14, 40), slice(12, 26), slice(38, 52), slice(29, 36)
-LEAST_CONTRAST = 0.03
-LEAST_SMOOTHNESS = 0.6  # correlation of neighbours in the small picture; noise has about 0
 NEGATIVE_CONTRAST, POSITIVE_CONTRAST = 0.10, 0.0
 
 
-def looks_like_frontal_chest(image: ImageInput) -> str:
-    """Empty, or the sentence why not."""
-    small = _small(image.pixels)
-    if _contrast(small) < LEAST_CONTRAST:
-        return "The header does not say what is shown, and the pixels do not look like a frontal chest film."
-    return ""
+def contrast(image: ImageInput) -> float:
+    """How much brighter the middle is than the lung zones, -1..1."""
+    return _contrast(_small(image.pixels))
 
 
-def looks_like_noise(image: ImageInput) -> bool:
-    """Whether neighbours know nothing of each other, as in no radiograph."""
+def smoothness(image: ImageInput) -> float:
+    """Correlation of neighbours in the small picture; noise has about 0, a radiograph nearly 1."""
     small = _small(image.pixels)
-    return bool(np.corrcoef(small[:, 1:].ravel(), small[:, :-1].ravel())[0, 1] < LEAST_SMOOTHNESS)
+    return float(np.corrcoef(small[:, 1:].ravel(), small[:, :-1].ravel())[0, 1])
+
+
+def saturated_share(image: ImageInput, ends: float) -> float:
+    """Share of the middle of the film, where the lungs are, that lies within ``ends`` of the range at one of its ends.
+
+    The greater of the two ends; padding counts at none.
+    """
+    rows, columns = image.shape
+    middle = slice(rows // 5, rows - rows // 5), slice(columns // 6, columns - columns // 6)
+    low, high = float(image.pixels.min()), float(image.pixels.max())
+    inside = image.pixels[middle] if image.padding is None else image.pixels[middle][~image.padding[middle]]
+    near = ends * (high - low)
+    return float(max((inside <= low + near).mean(), (inside >= high - near).mean())) if inside.size else 0.0
+
+
+def likeness(one: ImageInput, other: ImageInput) -> float:
+    """Correlation of the two small pictures, -1..1; 1 for the same exposure in another size, window or processing."""
+    return float(np.corrcoef(_small(one.pixels).ravel(), _small(other.pixels).ravel())[0, 1])
 
 
 def looks_negative(image: ImageInput) -> bool:

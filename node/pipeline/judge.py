@@ -25,12 +25,13 @@ from models.api import (
     WeightsMismatch,
 )
 from node.core.settings import Analysis
-from node.pipeline import chest, ensemble, film
+from node.pipeline import ensemble, picture
+from node.pipeline.objections import first_objection, remarks
+from node.pipeline.rules import Rules, load
 from node.pipeline.select import Taken, TakenSeries
 from node.pipeline.volume import Slice, load_series
 from node.results.record import ImageOutcome, SeriesOutcome, SystemRefusal
 
-TURNED = "The pixels are those of a negative, though the header does not say so; they were inverted before analysis."
 MEASURED_CLASS = "covid19"  # indicators are predicted from the foci of this class alone
 NOBODY = "No system that judges such images is configured."
 NO_FOCUS = "No classifier marked a focus of COVID-19, so there is nothing to measure."
@@ -53,21 +54,22 @@ class Stages:
 
 @dataclass(frozen=True)
 class Judge:
-    """``version``: of the node, which is that of its ensemble."""
+    """``version``: of the node, which is that of its ensemble. ``rules``: the shipped ones where none are given."""
 
     registry: Registry
     settings: Analysis
     version: str
+    rules: Rules = field(default_factory=load)
 
-    def film(self, taken: Taken, stages: Stages) -> ImageOutcome:
-        """Raises Refused or RefusedInput when no classifier can judge the film."""
+    def film(self, taken: Taken, stages: Stages, earlier: Sequence[ImageOutcome] = ()) -> ImageOutcome:
+        """``earlier``: films of the study that were judged before. Raises Refused or RefusedInput when no classifier
+        can judge the film."""
         with stages.timed("load"):
-            header, image = film.load_film(taken.instance.path)
-            if chest.looks_like_noise(image):
-                raise RefusedInput("The pixels are noise rather than a radiograph.")
-            image, notes = _upright(image)
-            if taken.needs_pixel_check and (objection := chest.looks_like_frontal_chest(image)):
-                raise RefusedInput(objection)
+            look = picture.look_at(taken.instance, taken.needs_pixel_check, earlier)
+            header, image = look.header, look.image
+            if objection := first_objection(look, self.rules.picture):
+                raise RefusedInput(objection.sentence)
+            notes = (*look.notes, *taken.notes, *remarks(look, self.rules.picture))
         with stages.timed("segment"):
             lungs, refusals = self._lungs(image)
         with stages.timed("biomarkers"):
@@ -105,7 +107,7 @@ class Judge:
             volume=loaded.volume,
             predictions=(*predictions, *mean),
             refusals=(*refusals, *no_mean),
-            notes=loaded.notes,
+            notes=(*loaded.notes, *taken.notes),
         )
         return outcome, loaded.repeated
 
@@ -188,8 +190,3 @@ class Judge:
 def _check_judged(predictions: Sequence[Prediction], refusals: Sequence[SystemRefusal]) -> None:
     if not predictions:
         raise RefusedInput(" ".join(dict.fromkeys(refusal.reason for refusal in refusals)) or NOBODY)
-
-
-def _upright(image: ImageInput) -> tuple[ImageInput, tuple[str, ...]]:
-    """The image, inverted when only its negative looks like a chest film, and what to say of it."""
-    return (chest.inverted(image), (TURNED,)) if chest.looks_negative(image) else (image, ())

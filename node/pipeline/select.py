@@ -1,28 +1,18 @@
 """Which images of a study are analysed, and in a sentence why each other one is not. Headers only, no pixels.
 
-Frontal chest films are taken: CR, DX for presentation, or a secondary capture (a digitised film, an import) that names
-CR or DX as its modality. The rules stand in order; the first that speaks decides.
-Where the header names neither view nor body part, the pixels are looked at later (``chest``).
-CT images are judged as series, in ``series``; body part, age and the patient's identity have one rule for both.
+Frontal chest films are taken (CR, DX for presentation, or a capture that names a film as its modality) and one axial
+chest CT series, by the rules of ``config/selection.toml`` (``rules``). Three rules stand here and cannot be switched
+off: a result of this node is never analysed, a file that cannot be read is left out, and nothing is analysed of a study
+of two patients. Where the header names neither view nor body part, the pixels are looked at later (``picture``).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydicom import Dataset
-from pydicom.uid import (
-    UID,
-    ComputedRadiographyImageStorage,
-    CTImageStorage,
-    DigitalXRayImageStorageForPresentation,
-    DigitalXRayImageStorageForProcessing,
-    EnhancedCTImageStorage,
-    LegacyConvertedEnhancedCTImageStorage,
-    SecondaryCaptureImageStorage,
-)
+from pydicom.uid import CTImageStorage
 
 from node.core.errors import Refused
 from node.core.study import StoredInstance
@@ -30,35 +20,27 @@ from node.pipeline import series
 from node.pipeline.film import read_header
 from node.pipeline.header import text_of
 from node.pipeline.identity import contradiction
-from node.pipeline.objections import (
-    Rule,
-    age,
-    body_part,
-    description,
-    first_objection,
-    names_the_chest,
-    several_frames,
-    words,
-)
+from node.pipeline.objections import Objection, description, first_objection, names_the_chest, remarks
+from node.pipeline.rules import Rules, load
 from node.results.record import LeftOut
 
-FILMS = (ComputedRadiographyImageStorage, DigitalXRayImageStorageForPresentation)
-LATERAL = re.compile(
-    r"\b(lat|lateral|latl|ll|rl|seitl\w*|profil\w*|perfil|laterale|oblique|obl|lordotic|decub\w*)\b", re.IGNORECASE
+OWN_RESULT = Objection("own-result", "It is a result of this node.")
+TWO_PATIENTS = Objection(
+    "two-patients", "The study carries images of two different patients; nothing of it is analysed."
 )
-FRONTAL = re.compile(r"\b(pa|ap|frontal|antero|postero|a\.?p\.?|p\.?a\.?|dorso|ventro)", re.IGNORECASE)
-FRONTAL_VIEWS = {"PA", "AP", "PAAXIAL", "APAXIAL"}
-FRONTAL_CODES = {"399348003", "399348004", "272479007", "399161006", "422996006", "272460009"}  # CID 4010
-LATERAL_CODES = {"399067008", "399198007", "399173006", "399074001", "399368009", "399162004"}
 
 
 @dataclass(frozen=True)
 class Taken:
-    """An image to analyse; ``needs_pixel_check``: its header does not say that it is a frontal chest film."""
+    """An image to analyse; ``needs_pixel_check``: its header does not say that it is a frontal chest film.
+
+    notes: what the rules have to say of it, one sentence each.
+    """
 
     instance: StoredInstance
     needs_pixel_check: bool
     reason: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,6 +49,7 @@ class TakenSeries:
 
     instances: tuple[StoredInstance, ...]
     reason: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,93 +61,73 @@ class Selection:
     series: tuple[TakenSeries, ...] = ()
 
 
-def select_images(instances: Sequence[StoredInstance], ct: bool = True) -> Selection:
-    """``ct``: some configured system analyses CT."""
+def select_images(instances: Sequence[StoredInstance], ct: bool = True, rules: Rules | None = None) -> Selection:
+    """``ct``: some configured system analyses CT. ``rules``: the shipped ones where there are none."""
+    rules = rules or load()
     headers: dict[str, Dataset] = {}
     taken: list[Taken] = []
     left_out: list[LeftOut] = []
     slices: list[series.Candidate] = []
     for instance in instances:
+        objection: Objection | None
         try:
             headers[instance.sop_instance_uid] = header = read_header(instance.path)
-            rules = series.SLICE_RULES if ct and _is_ct(header) else RULES
-            reason = "It is a result of this node." if instance.is_own_result else first_objection(header, rules)
+            kind = "ct" if ct and _is_ct(header) else "film"
+            objection = OWN_RESULT if instance.is_own_result else first_objection(header, rules.of(kind))
         except Refused as error:
-            reason = str(error)
-        if reason:
-            left_out.append(left_out_as(instance, reason))
-        elif _is_ct(header):
+            objection = Objection("unreadable", str(error))
+        if objection:
+            left_out.append(left_out_as(instance, objection))
+        elif kind == "ct":
             slices.append(series.Candidate(instance, header))
         else:
-            silent, why = _what_the_header_says(header)
-            taken.append(Taken(instance, silent, why))
-    chosen, refused = series.choose(slices)
-    left_out += [left_out_as(item.instance, reason) for item, reason in refused]
-    found = tuple(TakenSeries(tuple(item.instance for item in run), why) for run, why in chosen)
+            taken.append(_taken(instance, header, rules))
+    chosen, refused = series.choose(slices, rules.series, rules.choice)
+    left_out += [left_out_as(item.instance, objection) for item, objection in refused]
+    found = tuple(_taken_series(run, why, rules) for run, why in chosen)
     selection = Selection(tuple(taken), tuple(left_out), found)
     received = [headers[i.sop_instance_uid] for i in instances if not i.is_own_result and i.sop_instance_uid in headers]
     return _nothing(selection) if contradiction(received) else selection
 
 
 def _nothing(selection: Selection) -> Selection:
-    reason = "The study carries images of two different patients; nothing of it is analysed."
     of_series = [instance for taken in selection.series for instance in taken.instances]
     images = [*(taken.instance for taken in selection.taken), *of_series]
-    return Selection((), (*selection.left_out, *(left_out_as(instance, reason) for instance in images)))
+    return Selection((), (*selection.left_out, *(left_out_as(instance, TWO_PATIENTS) for instance in images)))
 
 
-def left_out_as(instance: StoredInstance, reason: str) -> LeftOut:
+def left_out_as(instance: StoredInstance, objection: Objection) -> LeftOut:
     return LeftOut(
-        instance.series_instance_uid, instance.sop_instance_uid, instance.sop_class_uid, instance.modality, reason
+        instance.series_instance_uid,
+        instance.sop_instance_uid,
+        instance.sop_class_uid,
+        instance.modality,
+        objection.sentence,
+        objection.rule,
     )
 
 
 def _is_ct(header: Dataset) -> bool:
-    return str(header.get("SOPClassUID", "")) == CTImageStorage
+    return text_of(header, "SOPClassUID") == CTImageStorage
 
 
-def _kind(header: Dataset) -> str:
-    uid = str(header.get("SOPClassUID", ""))
-    if uid in FILMS or (uid == SecondaryCaptureImageStorage and text_of(header, "Modality") in ("CR", "DX")):
-        return ""
-    if uid == DigitalXRayImageStorageForProcessing:
-        return "It is a digital X-ray for processing; only images for presentation are analysed."
-    if uid in (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage):
-        return "It is a multi-frame CT; CT is read that is stored as one object for each image."
-    if uid == CTImageStorage:
-        is_localizer = "LOCALIZER" in words(header, "ImageType")
-        return "It is a CT localizer." if is_localizer else "It is a CT image; no configured system analyses CT."
-    return f"It is a {UID(uid).name or 'object of unknown kind'} object, not a chest film."
+def _taken(instance: StoredInstance, header: Dataset, rules: Rules) -> Taken:
+    silent, why = _what_the_header_says(header, rules)
+    return Taken(instance, silent, why, remarks(header, rules.of("film")))
 
 
-def _localizer(header: Dataset) -> str:
-    return "It is a localizer, not a chest film." if "LOCALIZER" in words(header, "ImageType") else ""
+def _taken_series(run: series.Run, why: str, rules: Rules) -> TakenSeries:
+    of_images = [said for item in run for said in remarks(item.header, rules.of("ct"))]
+    notes = tuple(dict.fromkeys([*of_images, *remarks(run, rules.series)]))
+    return TakenSeries(tuple(item.instance for item in run), why, notes)
 
 
-def _view(header: Dataset) -> str:
-    view = text_of(header, "ViewPosition").upper().replace(" ", "").replace("_", "")
-    if view and view not in FRONTAL_VIEWS:
-        return f"ViewPosition says {view[:16]}; only frontal films are analysed."
-    codes = {str(item.get("CodeValue", "")) for item in header.get("ViewCodeSequence", None) or []}
-    meanings = " ".join(str(item.get("CodeMeaning", "")) for item in header.get("ViewCodeSequence", None) or [])
-    if codes & LATERAL_CODES or (meanings and LATERAL.search(meanings) and not FRONTAL.search(meanings)):
-        return "Its view code says lateral or oblique; only frontal films are analysed."
-    said = description(header)
-    if not view and not codes and LATERAL.search(said) and not FRONTAL.search(said):
-        return "Its description says lateral or oblique; only frontal films are analysed."
-    orientation = [word.upper() for word in words(header, "PatientOrientation")]
-    if not view and orientation and orientation[0][:1] in ("A", "P"):
-        return "Its patient orientation is that of a lateral film; only frontal films are analysed."
-    return ""
-
-
-RULES: tuple[Rule, ...] = (_kind, _localizer, several_frames, body_part, _view, age)
-
-
-def _what_the_header_says(header: Dataset) -> tuple[bool, str]:
-    chest = names_the_chest(header)
+def _what_the_header_says(header: Dataset, rules: Rules) -> tuple[bool, str]:
+    """(whether the pixels must say the rest, the sentence)."""
+    words, told = rules.words, description(header)
+    chest = names_the_chest(header, words["chest"])
     view = bool(text_of(header, "ViewPosition") or header.get("ViewCodeSequence", None))
-    frontal = view or bool(FRONTAL.search(description(header)))
+    frontal = view or bool(words["frontal"].search(told) and not words["lateral"].search(told))
     if chest and frontal:
         return False, "Frontal chest film by its header."
     missing = " and ".join(name for name, said in (("body part", chest), ("view", frontal)) if not said)

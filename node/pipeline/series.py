@@ -1,40 +1,29 @@
 """Which CT series of a study is analysed, and in a sentence why each other image is not. Headers only, no pixels.
 
-First every image is judged alone: a localizer, a multi-frame object, a reformatted or otherwise secondary image (Image
-Type holds SECONDARY or a word of ``REFORMATTED``), a part of the body other than the chest, a child. What is left is
-judged by series: at least three images of one matrix, one frame of reference and one orientation, whose slice normal
-lies within 30 degrees of the patient's long axis (Image Orientation (Patient), PS3.3 C.7.6.2.1.1). A header silent on
-the part of the body passes: whether lungs are seen is for the systems to check.
+First every image is judged alone (``objections``). What is left is judged by series: enough images, of one matrix, one
+frame of reference and one orientation, whose slice normal lies near the patient's long axis (Image Orientation
+(Patient), PS3.3 C.7.6.2.1.1). A header silent on the part of the body passes: whether lungs are seen is for the systems
+to check. Two reconstructions under one Series Instance UID (other kernel or pixel spacing) count as two series.
 
-Two reconstructions under one Series Instance UID (other kernel or pixel spacing) count as two series.
-
-One series of a study is analysed, so that a scan reconstructed five times is not five findings: the one that names the
-chest, of those the one with the most images, then one whose kernel or description names the lung, then the lowest
-Series Number.
+One series of a study is analysed, so that a scan reconstructed five times is not five findings: the best by the points
+of ``Choice.order``, the first that tells two apart. Rules, limits and order stand in ``config/selection.toml``.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from pydicom import Dataset
 
 from node.core.study import StoredInstance
+from node.pipeline.by_header import WithContrast
 from node.pipeline.header import text_of
-from node.pipeline.objections import age, body_part, names_the_chest, several_frames, words
-from node.pipeline.volume import FEWEST_SLICES, normal, numbers
-
-REFORMATTED = {
-    "MPR", "MIP", "MINIP", "MEAN", "AVERAGE", "REFORMATTED", "PROJECTION IMAGE", "CSA MPR", "CPR", "VRT", "3D", "SSD",
-    "SUBTRACTION", "PERFUSION",
-}  # fmt: skip
-LUNG = re.compile(r"lung|pulm|poumon", re.IGNORECASE)
-STEEPEST_DEGREES = 30.0
-SAME_DIRECTION = 0.02  # of direction cosines, about one degree
+from node.pipeline.objections import Facts, Objection, Rule, Words, first_objection, names_the_chest
+from node.pipeline.volume import normal, numbers
 
 
 @dataclass(frozen=True)
@@ -48,83 +37,181 @@ class Candidate:
 Run = Sequence[Candidate]
 
 
-def choose(candidates: Run) -> tuple[list[tuple[Run, str]], list[tuple[Candidate, str]]]:
-    """(the series to analyse, none or one, with its reason; every other image with its)."""
+@dataclass(frozen=True)
+class Choice:
+    """How the best of several series is found. ``because``: by point, the sentence for those that are not."""
+
+    order: tuple[str, ...]
+    enough_coverage_mm: float
+    enough_images: int
+    thin_enough_mm: float
+    sentence: str
+    because: Mapping[str, str]
+    words: Mapping[str, Words]
+
+    def places(self, run: Run) -> tuple[float, ...]:
+        """By point of ``order``, what the run has of it; the smallest is the best."""
+        return tuple(POINTS[name](self, run)[0] for name in self.order)
+
+    def loses_by(self, run: Run, best: Run) -> str:
+        """The sentence of the first point by which ``best`` is the better one."""
+        for name in self.order:
+            (place, this), (better, shown) = POINTS[name](self, run), POINTS[name](self, best)
+            if better < place:
+                return self.sentence.format(because=self.because[name].format(best=shown, this=this))
+        return self.sentence.format(because=self.because["number"])
+
+
+Point = Callable[[Choice, Run], tuple[float, float]]  # (its place, the smallest is the best; the number that is shown)
+
+
+def choose(
+    candidates: Run, rules: Sequence[Rule[Run]], choice: Choice
+) -> tuple[list[tuple[Run, str]], list[tuple[Candidate, Objection]]]:
+    """(the series to analyse, none or one, with its reason; every other image with what is said against it)."""
     runs: dict[tuple[str, str, str], list[Candidate]] = {}
     for candidate in candidates:
         header = candidate.header
         key = (text_of(header, "ConvolutionKernel"), text_of(header, "PixelSpacing"))  # of one reconstruction
         runs.setdefault((candidate.instance.series_instance_uid, *key), []).append(candidate)
-    refused: list[tuple[Candidate, str]] = []
+    refused: list[tuple[Candidate, Objection]] = []
     sound: list[Run] = []
+    run: Run
     for run in runs.values():
-        if reason := _first_objection_to(run):
-            refused += [(candidate, reason) for candidate in run]
+        if objection := first_objection(run, rules):
+            refused += [(candidate, objection) for candidate in run]
         else:
             sound.append(run)
     if not sound:
         return [], refused
-    best = min(sound, key=_rank)
-    other = "One CT series of a study is analysed, the one with the most images of the chest; this is another."
-    refused += [(candidate, other) for run in sound if run is not best for candidate in run]
+    best = min(sound, key=lambda run: (*choice.places(run), run[0].instance.series_instance_uid))
+    for run in sound:
+        if run is not best:
+            other = Objection("choice", choice.loses_by(run, best))
+            refused += [(candidate, other) for candidate in run]
     why = f"Axial CT series of {len(best)} images" + (f", chosen of {len(sound)}." if len(sound) > 1 else ".")
     return [(best, why)], refused
 
 
-def _rank(run: Run) -> tuple[bool, int, bool, float, str]:
-    """The smallest is analysed."""
-    header = run[0].header
-    number = numbers(header, "SeriesNumber", 1)
-    told = f"{text_of(header, 'SeriesDescription')} {text_of(header, 'ConvolutionKernel')}"
-    order = float(number[0]) if number is not None else math.inf
-    return (
-        not names_the_chest(header), -len(run), not LUNG.search(told), order, run[0].instance.series_instance_uid
-    )  # fmt: skip
+def _chest(choice: Choice, run: Run) -> tuple[float, float]:
+    return float(not names_the_chest(run[0].header, choice.words["chest"])), 0
 
 
-def _localizer(header: Dataset) -> str:
-    return "It is a CT localizer, not an axial image." if "LOCALIZER" in words(header, "ImageType") else ""
+def _coverage(choice: Choice, run: Run) -> tuple[float, float]:
+    """mm along the slice normal, from the first slice to the last."""
+    along = normal(run[0].header)
+    found = [numbers(item.header, "ImagePositionPatient", 3) for item in run]
+    places = [float(place @ along) for place in found if place is not None and along is not None]
+    covered = max(places) - min(places) if places else 0.0
+    return -min(covered, choice.enough_coverage_mm), covered
 
 
-def _secondary(header: Dataset) -> str:
-    said = {word.upper() for word in words(header, "ImageType")}
-    if "SECONDARY" in said or said & REFORMATTED:
-        return "It is a reformatted or otherwise secondary CT image; only original axial images are analysed."
-    return ""
+def _images(choice: Choice, run: Run) -> tuple[float, float]:
+    return -min(len(run), choice.enough_images), len(run)
 
 
-SLICE_RULES = (_localizer, several_frames, _secondary, body_part, age)
+def _lung_kernel(choice: Choice, run: Run) -> tuple[float, float]:
+    told = f"{text_of(run[0].header, 'SeriesDescription')} {text_of(run[0].header, 'ConvolutionKernel')}"
+    return float(not choice.words["lung-kernel"].search(told)), 0
 
 
-def _first_objection_to(run: Run) -> str:
-    return next((reason for rule in (_number, _matrix, _frame, _direction) if (reason := rule(run))), "")
+def _thin(choice: Choice, run: Run) -> tuple[float, float]:
+    """Slice Thickness in mm; a series that does not state it comes after those that do."""
+    stated = numbers(run[0].header, "SliceThickness", 1)
+    thickness = float(stated[0]) if stated is not None else math.inf
+    return max(thickness, choice.thin_enough_mm), thickness
 
 
-def _number(run: Run) -> str:
-    if len(run) >= FEWEST_SLICES:
-        return ""
-    images = "1 CT image" if len(run) == 1 else f"{len(run)} CT images"
-    return f"The series has {images}; at least {FEWEST_SLICES} are needed."
+def _unenhanced(choice: Choice, run: Run) -> tuple[float, float]:
+    enhanced = WithContrast(choice.words["contrast"], choice.words["no-contrast"])(run[0].header)
+    return float(enhanced is not None), 0
 
 
-def _matrix(run: Run) -> str:
-    sizes = {(text_of(item.header, "Rows"), text_of(item.header, "Columns")) for item in run}
-    return "The images of the series have different numbers of rows or columns." if len(sizes) > 1 else ""
+def _series_number(choice: Choice, run: Run) -> tuple[float, float]:
+    number = numbers(run[0].header, "SeriesNumber", 1)
+    return (float(number[0]) if number is not None else math.inf), 0
 
 
-def _frame(run: Run) -> str:
-    frames = {text_of(item.header, "FrameOfReferenceUID") for item in run}
-    return "The images of the series lie in different frames of reference." if len(frames) > 1 else ""
+POINTS: dict[str, Point] = {
+    "chest": _chest,
+    "coverage": _coverage,
+    "images": _images,
+    "lung-kernel": _lung_kernel,
+    "thin": _thin,
+    "unenhanced": _unenhanced,
+    "number": _series_number,
+}
 
 
-def _direction(run: Run) -> str:
-    normals = [normal(item.header) for item in run]
-    known = [direction for direction in normals if direction is not None]
-    if len(known) < len(run) or any(numbers(item.header, "ImagePositionPatient", 3) is None for item in run):
-        return "The series does not state the position and orientation of its images in the patient."
-    cosines = [numbers(item.header, "ImageOrientationPatient", 6) for item in run]
-    if np.ptp(np.array(cosines), axis=0).max() > SAME_DIRECTION:
-        return "The images of the series have different orientations."
-    if known[0][2] < math.cos(math.radians(STEEPEST_DEGREES)):
-        return "The series is not axial; only axial series are analysed."
-    return ""
+@dataclass(frozen=True)
+class NumberOfImages:
+    """Fewer than ``least`` images or more than ``most``."""
+
+    tells: ClassVar = ("images",)
+    least: int = 0
+    most: int = 2**31
+
+    def __call__(self, run: Run) -> Facts | None:
+        if self.least <= len(run) <= self.most:
+            return None
+        return {"images": "1 CT image" if len(run) == 1 else f"{len(run)} CT images"}
+
+
+@dataclass(frozen=True)
+class Differs:
+    """The images do not all say the same of the attributes."""
+
+    tells: ClassVar = ()
+    attributes: tuple[str, ...]
+
+    def __call__(self, run: Run) -> Facts | None:
+        found = {tuple(text_of(item.header, name) for name in self.attributes) for item in run}
+        return {} if len(found) > 1 else None
+
+
+@dataclass(frozen=True)
+class NoPlace:
+    """An image lacks its position or its orientation in the patient."""
+
+    tells: ClassVar = ()
+
+    def __call__(self, run: Run) -> Facts | None:
+        placed = (
+            normal(item.header) is not None and numbers(item.header, "ImagePositionPatient", 3) is not None
+            for item in run
+        )
+        return None if all(placed) else {}
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The direction cosines of the images differ by more than ``most_difference``."""
+
+    tells: ClassVar = ()
+    most_difference: float
+
+    def __call__(self, run: Run) -> Facts | None:
+        found = [numbers(item.header, "ImageOrientationPatient", 6) for item in run]
+        cosines = np.array([one for one in found if one is not None])
+        return {} if len(cosines) and np.ptp(cosines, axis=0).max() > self.most_difference else None
+
+
+@dataclass(frozen=True)
+class NotAxial:
+    """The slice normal is steeper than ``steepest_degrees`` against the patient's long axis."""
+
+    tells: ClassVar = ()
+    steepest_degrees: float
+
+    def __call__(self, run: Run) -> Facts | None:
+        along = normal(run[0].header)
+        return {} if along is not None and along[2] < math.cos(math.radians(self.steepest_degrees)) else None
+
+
+TESTS: dict[str, type] = {
+    "number-of-images": NumberOfImages,
+    "differs": Differs,
+    "no-place": NoPlace,
+    "turns": Turns,
+    "not-axial": NotAxial,
+}

@@ -74,13 +74,17 @@ def judged_slices(prediction: Prediction) -> tuple[SliceFinding, ...]:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """An image (or other object) of the study that was not analysed, with the sentence why."""
+    """An image (or other object) of the study that was not analysed, with the sentence why.
+
+    rule: the name of the rule of selection that decided; empty where something else did.
+    """
 
     series_uid: str
     sop_instance_uid: str
     sop_class_uid: str
     modality: str
     reason: str
+    rule: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from models.api import FloatImage, ImageInput
-from node.pipeline.chest import inverted, looks_like_frontal_chest, looks_negative
+from node.pipeline.chest import contrast, inverted, looks_negative
+from node.pipeline.rules import load
 
 
 def films(data: Path, split: str, every: int = 1) -> list[FloatImage]:
@@ -26,11 +27,10 @@ def share(pictures: list[FloatImage], test: Callable[[ImageInput], bool]) -> flo
 
 def rates(data: Path, every: int = 1) -> dict[str, float]:
     real = films(data, "test", every)
+    least = next(rule.limits["least_contrast"] for rule in load().picture if rule.name == "not-a-chest")
     return {
-        "frontal films taken": share(real, lambda i: not looks_like_frontal_chest(i)),
-        "films turned by 90 degrees taken": share(
-            [np.rot90(p) for p in real], lambda i: not looks_like_frontal_chest(i)
-        ),
+        "frontal films taken": share(real, lambda i: contrast(i) >= least),
+        "films turned by 90 degrees taken": share([np.rot90(p) for p in real], lambda i: contrast(i) >= least),
         "frontal films called negative": share(real, looks_negative),
         "negatives called negative": share(real, lambda i: looks_negative(inverted(i))),
     }

@@ -86,7 +86,7 @@ def test_frontal_chest_films_are_taken(changes: dict[str, object], tmp_path: Pat
         ({"PatientAge": "003D"}, "younger than 16"),
         ({"PatientAge": None, "PatientBirthDate": "20200101", "StudyDate": "20240101"}, "younger than 16"),
         ({"SOPClassUID": CTImageStorage}, "CT image"),
-        ({"SOPClassUID": CTImageStorage, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "CT localizer"),
+        ({"SOPClassUID": CTImageStorage, "ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}, "localizer"),
         ({"SOPClassUID": DigitalXRayImageStorageForProcessing}, "for processing"),
         ({"SOPClassUID": EncapsulatedPDFStorage}, "Encapsulated PDF Storage object"),
         ({"sop_class": SC, "Modality": "OT"}, "Secondary Capture Image Storage object"),
