@@ -107,7 +107,8 @@ class Destination:
 
     @property
     def name(self) -> str:
-        return f"{self.aet}@{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.aet}@{host}:{self.port}"
 
     @classmethod
     def parse(cls, text: str) -> Destination:

@@ -3,14 +3,16 @@ transaction."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
-from node.db.tables import Analysis, Delivery, Instance, JobRow, Output, Series, Study
+from node.db import jobs
+from node.db.tables import Analysis, Delivery, Instance, JobRow, Output, Series, StandIn, Study
 
 
 @dataclass(frozen=True)
@@ -20,16 +22,29 @@ class Due:
     job_id: int
     delivery_id: int
     destination: str
+    output_id: int
+    original_id: int  # the output that it stands in for, or itself
+    kind: str
+    sop_class_uid: str
     sop_instance_uid: str
     sha256: str
     path: str  # of the output, relative to the archive
+    analysis_id: int
     study_id: int
     study_uid: str
     source_path: str  # of one received instance of the same study, relative to the archive
 
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Results of one analysis leave in the order in which they were built; a stand-in has its original's place."""
+        return self.analysis_id, self.original_id, self.job_id
 
-def due(session: Session, now: datetime, limit: int) -> list[Due]:
-    """What may be sent now, oldest study first, at most ``limit`` rows."""
+
+def due(
+    session: Session, now: datetime, limit: int, *, only: str | None = None, without: Collection[str] = ()
+) -> list[Due]:
+    """What may be sent now, longest due first, at most ``limit`` rows. only: to that destination; without: not to
+    those."""
     source = (
         select(Instance.path)
         .join(Series, Instance.series_id == Series.id)
@@ -39,24 +54,54 @@ def due(session: Session, now: datetime, limit: int) -> list[Due]:
         .correlate(Study)
         .scalar_subquery()
     )
-    wanted = (JobRow.id, Delivery.id, Delivery.destination, Output.sop_uid, Output.sha256, Output.path)
+    original = func.coalesce(StandIn.original_id, Output.id)
     statement = (
-        select(*wanted, Study.id, Study.study_uid, source)
+        select(JobRow.id, Delivery.id, Delivery.destination, Output.id, original, Output.kind, Output.sop_class_uid)
+        .add_columns(Output.sop_uid, Output.sha256, Output.path, Analysis.id, Study.id, Study.study_uid, source)
         .join(Delivery, JobRow.subject_id == Delivery.id)
         .join(Output, Delivery.output_id == Output.id)
         .join(Analysis, Output.analysis_id == Analysis.id)
         .join(Study, Analysis.study_id == Study.id)
+        .outerjoin(StandIn, StandIn.output_id == Output.id)
         .where(JobRow.kind == JobKind.DELIVER, JobRow.state == JobState.READY, JobRow.next_at <= now)
         .order_by(JobRow.next_at, JobRow.id)
         .limit(limit)
     )
+    if only is not None:
+        statement = statement.where(Delivery.destination == only)
+    if without:
+        statement = statement.where(Delivery.destination.not_in(without))
     return [Due(*row) for row in session.execute(statement)]
+
+
+def owe(session: Session, output_id: int, destination: str, now: datetime) -> None:
+    """A delivery with its job, unless there is one; one that was given up is due again."""
+    key = (Delivery.output_id == output_id) & (Delivery.destination == destination)
+    known = session.scalars(select(Delivery).where(key)).first()
+    if known is None:
+        sop_uid = session.get_one(Output, output_id).sop_uid
+        known = Delivery(output_id=output_id, destination=destination, state="waiting", attempts=0, comment="")
+        session.add(known)
+        session.flush()
+        jobs.add(session, JobKind.DELIVER, known.id, f"{sop_uid}|{destination}", now)
+    elif known.state in ("failed", "refused"):
+        try_again(session, known.id, now)
+
+
+def try_again(session: Session, delivery_id: int, now: datetime) -> bool:
+    """A delivery that was given up waits again; False when its job is not parked."""
+    job = (JobRow.kind == JobKind.DELIVER) & (JobRow.subject_id == delivery_id)
+    job_id = session.scalar(select(JobRow.id).where(job))
+    if job_id is None or not jobs.unpark(session, job_id, now):
+        return False
+    session.execute(update(Delivery).where(Delivery.id == delivery_id).values(state="waiting"))
+    return True
 
 
 def note_attempt(
     session: Session, delivery_id: int, state: str, status: int | None, comment: str, attempts: int, now: datetime
 ) -> None:
-    """One attempt with its answer. state: waiting, delivered, failed."""
+    """One attempt with its answer. state: waiting, delivered, failed, replaced, refused."""
     values: dict[str, object] = {
         "state": state,
         "last_status": status,
@@ -67,3 +112,8 @@ def note_attempt(
     if state == "delivered":
         values["delivered_at"] = now
     session.execute(update(Delivery).where(Delivery.id == delivery_id).values(**values))
+
+
+def settle(session: Session, delivery_id: int, state: str, comment: str) -> None:
+    """A delivery that ended without an attempt."""
+    session.execute(update(Delivery).where(Delivery.id == delivery_id).values(state=state, comment=comment[:500]))

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from models.api import ModelIdentity, Prediction
-from node.core.job import JobKind
 from node.core.study import StudyState
-from node.db import jobs
+from node.db import deliveries
 from node.db.tables import (
     Analysis,
     AnalysisModel,
@@ -22,10 +21,14 @@ from node.db.tables import (
     Instance,
     LesionRow,
     Output,
+    Reserve,
     SelectionRow,
     Series,
+    StandIn,
     Study,
 )
+
+REPORTS = ("sr", "regions")  # kinds of output that follow each other in a series
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,18 @@ class NewOutput:
     series_instance_uid: str
     sha256: str
     path: str
+
+
+@dataclass(frozen=True)
+class EarlierReport:
+    """A report of an earlier analysis. instance_number: as in its file; destinations: those that it was owed to."""
+
+    kind: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    instance_number: int
+    destinations: tuple[str, ...]
 
 
 def study_state(session: Session, study_id: int) -> tuple[str, StudyState]:
@@ -199,8 +214,16 @@ def add_details(session: Session, analysis_id: int, sop_uid: str, system: str, d
         session.add(Detail(analysis_id=analysis_id, sop_uid=sop_uid, system=system, name=name, value=value))
 
 
-def add_output(session: Session, analysis_id: int, new: NewOutput, destinations: Sequence[str], now: datetime) -> None:
-    """An output with one delivery and one deliver job for each destination."""
+def add_output(
+    session: Session,
+    analysis_id: int,
+    new: NewOutput,
+    destinations: Sequence[str],
+    now: datetime,
+    kept_for: Sequence[str] = (),
+) -> None:
+    """An output with one delivery and one deliver job for each destination. kept_for: destinations that get it only
+    where they take no report."""
     output = Output(
         analysis_id=analysis_id,
         kind=new.kind,
@@ -212,8 +235,35 @@ def add_output(session: Session, analysis_id: int, new: NewOutput, destinations:
     )
     session.add(output)
     session.flush()
+    session.add_all(Reserve(output_id=output.id, destination=destination) for destination in kept_for)
     for destination in destinations:
-        delivery = Delivery(output_id=output.id, destination=destination, state="waiting", attempts=0, comment="")
-        session.add(delivery)
-        session.flush()
-        jobs.add(session, JobKind.DELIVER, delivery.id, f"{new.sop_instance_uid}|{destination}", now)
+        deliveries.owe(session, output.id, destination, now)
+
+
+def reports_of(session: Session, study_id: int) -> list[EarlierReport]:
+    """The reports of the study's newest analysis that still stands, those left out that no destination was owed."""
+    newest = select(func.max(Analysis.id)).where(Analysis.study_id == study_id, ~Analysis.superseded).scalar_subquery()
+    statement = (
+        select(Output)
+        .outerjoin(StandIn, StandIn.output_id == Output.id)
+        .where(Output.analysis_id == newest, Output.kind.in_(REPORTS), StandIn.output_id.is_(None))
+        .order_by(Output.id)
+    )
+    found = []
+    for row in session.scalars(statement):
+        owed = tuple(session.scalars(select(Delivery.destination).where(Delivery.output_id == row.id)))
+        if owed:
+            number = _number(session, study_id, row)
+            found.append(EarlierReport(row.kind, row.sop_class_uid, row.sop_uid, row.series_uid, number, owed))
+    return found
+
+
+def _number(session: Session, study_id: int, report: Output) -> int:
+    """Which report of its kind it is among those of the study, from 1, that were owed to anybody."""
+    count = session.scalar(
+        select(func.count(Analysis.id.distinct()))
+        .join(Output, Output.analysis_id == Analysis.id)
+        .join(Delivery, Delivery.output_id == Output.id)
+        .where(Analysis.study_id == study_id, Analysis.id <= report.analysis_id, Output.kind == report.kind)
+    )
+    return count or 0

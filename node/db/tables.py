@@ -276,12 +276,30 @@ class Output(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id"), index=True)
-    kind: Mapped[str] = mapped_column(String(16))  # "sr", "sc"
+    kind: Mapped[str] = mapped_column(String(16))  # as in results.record.BuiltObject
     sop_uid: Mapped[str] = mapped_column(UID, unique=True)
     sop_class_uid: Mapped[str] = mapped_column(UID)
     series_uid: Mapped[str] = mapped_column(UID)
     sha256: Mapped[str] = mapped_column(String(64))  # of the whole file
     path: Mapped[str] = mapped_column(Text)
+
+
+class StandIn(Base):
+    """An output made of another one, for destinations that do not take the SOP class of that."""
+
+    __tablename__ = "stand_ins"
+
+    output_id: Mapped[int] = mapped_column(ForeignKey("outputs.id"), primary_key=True)
+    original_id: Mapped[int] = mapped_column(ForeignKey("outputs.id"), index=True)
+
+
+class Reserve(Base):
+    """An output kept for a destination, to be sent only where that takes no report in any form."""
+
+    __tablename__ = "reserves"
+
+    output_id: Mapped[int] = mapped_column(ForeignKey("outputs.id"), primary_key=True)
+    destination: Mapped[str] = mapped_column(String(128), primary_key=True)
 
 
 class Delivery(Base):
@@ -293,12 +311,22 @@ class Delivery(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     output_id: Mapped[int] = mapped_column(ForeignKey("outputs.id"), index=True)
     destination: Mapped[str] = mapped_column(String(128), index=True)
-    state: Mapped[str] = mapped_column(String(16))  # "waiting", "delivered", "failed"
+    state: Mapped[str] = mapped_column(String(16))  # "waiting", "delivered", "failed", "replaced", "refused"
     attempts: Mapped[int] = mapped_column(default=0)
     last_attempt_at: Mapped[datetime | None]
     last_status: Mapped[int | None]  # DIMSE status of the last C-STORE response
     comment: Mapped[str] = mapped_column(Text, default="")
     delivered_at: Mapped[datetime | None]
+
+
+class RefusedClass(Base):
+    """A SOP class that a destination said it does not take, until an operator has it forgotten."""
+
+    __tablename__ = "refused_classes"
+
+    destination: Mapped[str] = mapped_column(String(128), primary_key=True)
+    sop_class_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    refused_at: Mapped[datetime]
 
 
 class Event(Base):

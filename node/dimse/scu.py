@@ -24,6 +24,7 @@ from node.dimse.status import SUCCESS, took_it
 logger = logging.getLogger(__name__)
 MOST_CONTEXTS = 128  # PS3.8 section 9.3.2.2: odd numbers 1 to 255
 PDU_BYTES = 131072
+FOR_NOW = {0x01, 0x02}  # user-rejection, no-reason: PS3.8 Table 9-18; 0x03 and 0x04 say that it knows no better
 MEANINGS = {
     0x0111: "duplicate SOP instance",
     0x0117: "invalid SOP instance",
@@ -96,11 +97,11 @@ def send(peer: Peer, files: Sequence[Path], on_progress: Callable[[Sent], None] 
         if left:
             left = _send_batch(peer, left, note)
         for item in left:
-            note(Sent(item.path, item.sop_instance_uid, None, _away(peer), False))
+            note(Sent(item.path, item.sop_instance_uid, None, away(peer), False))
     return tuple(outcomes[path] for path in files)
 
 
-def _away(peer: Peer) -> str:
+def away(peer: Peer) -> str:
     return f"{peer.aet} at {peer.host}:{peer.port} did not answer or broke the association"
 
 
@@ -148,6 +149,10 @@ def _send_batch(peer: Peer, items: Sequence[_Item], note: Callable[[Sent], None]
     ae.dimse_timeout = ae.network_timeout = peer.dimse_timeout
     association = ae.associate(peer.host, peer.port, _contexts(items), peer.aet, max_pdu=PDU_BYTES)
     if not association.is_established:
+        if association.rejected_contexts:  # it answered, and took none of them: pynetdicom aborts
+            for item in items:
+                note(_not_taken(association, item))
+            return []
         log.event(logger, "association.failed", logging.WARNING, peer=f"{peer.aet}@{peer.host}:{peer.port}")
         return list(items)
     try:
@@ -170,7 +175,7 @@ def _send_one(association: Association, item: _Item) -> Sent | None:
         if context.abstract_syntax == item.sop_class
     }
     if not syntaxes:
-        return Sent(item.path, item.sop_instance_uid, 0x0122, "the peer does not accept this SOP class", False)
+        return _not_taken(association, item)
     try:
         data: Path | Dataset = item.path if item.syntax in syntaxes else _decompressed(item.path)
     except Exception:  # noqa: BLE001 - the codecs raise what they like; this file alone is not sent
@@ -185,6 +190,14 @@ def _send_one(association: Association, item: _Item) -> Sent | None:
         return None
     status = int(answer.Status)
     return Sent(item.path, item.sop_instance_uid, status, _comment(status, answer), took_it(status))
+
+
+def _not_taken(association: Association, item: _Item) -> Sent:
+    """No presentation context of its class was accepted: for ever, or, by the peer's user or its provider, now."""
+    results = {c.result for c in association.rejected_contexts if c.abstract_syntax == item.sop_class}
+    if results & FOR_NOW:
+        return Sent(item.path, item.sop_instance_uid, None, "the peer rejected its presentation context for now", False)
+    return Sent(item.path, item.sop_instance_uid, 0x0122, "the peer does not accept this SOP class", False)
 
 
 def _decompressed(path: Path) -> Dataset:

@@ -22,19 +22,19 @@ from node.archive import Archive
 from node.core import log
 from node.core.errors import InternalError, Refused
 from node.core.job import Job
-from node.core.settings import Objects, Settings
+from node.core.settings import Settings
 from node.core.study import StoredInstance, StudyState
 from node.db import intake as study_rows
 from node.db import jobs
 from node.db import results as rows
 from node.db.session import Database
 from node.pipeline import film
+from node.pipeline.address import Addressed, address
 from node.pipeline.children import Children
 from node.pipeline.intake import digest_of
 from node.pipeline.judge import Judge, Stages
 from node.pipeline.rules import Rules, load
 from node.pipeline.select import select_images
-from node.results.build import build
 from node.results.record import AnalysisRecord, BuiltObject, ImageOutcome, LeftOut, SeriesOutcome
 
 logger = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class _Work:
     left_out: list[LeftOut] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)  # SOP Instance UID -> why it was taken
     reason: str = ""  # why nothing was analysed
+    notes: list[str] = field(default_factory=list)  # on how the results were written, one sentence each
 
 
 class ClaimLost(InternalError):
@@ -87,9 +88,9 @@ class Analyse:
             self._look(work, stages)
         record = self._record(job, work)
         with stages.timed("build"):
-            objects = self._build(record)
+            objects = self._build(record, work)
         with stages.timed("write"):
-            outputs = [(self._write(item), destinations) for item, destinations in objects]
+            outputs = [(self._write(addressed.item), addressed) for addressed in objects]
         if not self.still_ours():
             raise ClaimLost("the supervisor is gone")
         self._commit(job, work, record, outputs, stages)
@@ -158,18 +159,11 @@ class Analyse:
             series=tuple(work.series),
         )
 
-    def _build(self, record: AnalysisRecord) -> list[tuple[BuiltObject, tuple[str, ...]]]:
-        """Every object once, with the names of the destinations that want it; the usual ones where there is none."""
-        found: dict[str, BuiltObject] = {}
-        wanted_by: dict[str, list[str]] = {}
-        forms: dict[Objects, list[str]] = {}
-        for peer in self.settings.peers:
-            forms.setdefault(peer.objects or self.settings.objects, []).append(peer.name)
-        for form, names in (forms or {self.settings.objects: []}).items():
-            for item in build(dataclasses.replace(record, wanted=form)):
-                found.setdefault(item.sop_instance_uid, item)
-                wanted_by.setdefault(item.sop_instance_uid, []).extend(names)
-        return [(item, tuple(wanted_by[uid])) for uid, item in found.items()]
+    def _build(self, record: AnalysisRecord, work: _Work) -> list[Addressed]:
+        with self.database.read() as session:
+            earlier = rows.reports_of(session, work.study_id)
+        found, work.notes = address(record, self.settings, earlier)
+        return found
 
     def _reference(self, work: _Work) -> Dataset:
         """The header that carries patient and study: of the first film or slice analysed, else of what arrived first.
@@ -203,7 +197,7 @@ class Analyse:
         job: Job,
         work: _Work,
         record: AnalysisRecord,
-        outputs: list[tuple[rows.NewOutput, tuple[str, ...]]],
+        outputs: list[tuple[rows.NewOutput, Addressed]],
         stages: Stages,
     ) -> None:
         now = self.clock()
@@ -215,14 +209,16 @@ class Analyse:
             analysis_id = rows.add_analysis(session, self._analysis(job, work, record, reopened, now, stages))
             instances = {instance.sop_instance_uid: instance for instance in work.instances}
             Children(session, analysis_id, work.study_uid, instances, work.reasons).write(record)
-            for output, destinations in outputs:
-                rows.add_output(session, analysis_id, output, () if reopened else destinations, now)
+            for output, to in outputs:
+                owed, kept = ((), ()) if reopened else (to.owed_to, to.kept_for)
+                rows.add_output(session, analysis_id, output, owed, now, kept)
             if reopened:
                 sentence = "Analysed, but more had arrived meanwhile: the result is kept and not delivered."
             else:
                 study_rows.move_study(session, work.study_id, StudyState.ANALYSING, StudyState.ANALYSED)
                 sentence = f"Not analysed: {work.reason}" if work.reason else _done(work)
-            study_rows.add_event(session, work.study_id, now, sentence)
+            for said in (*work.notes, sentence):
+                study_rows.add_event(session, work.study_id, now, said)
         log.event(
             logger,
             "study.analysed",

@@ -1,8 +1,8 @@
 """Send what is owed. One association a destination, destinations side by side, a ledger row for every attempt.
 
-"Delivered" means that the peer said so (success, or a warning, which is success with a note). Anything else is tried
-again after a growing pause, for ever unless the settings set a limit. Before a file leaves, its bytes are compared with
-their digest and its patient and study with those of the source: a mismatch is held, never sent.
+"Delivered" means that the peer said so (success, or a warning, which is success with a note). A SOP class that the peer
+does not take ends in another form or in a refusal (``fallback``), never in another try. Anything else is tried again
+after a growing pause, for ever unless the settings set a limit. What the ``gate`` objects to is held, never sent.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ from typing import Protocol
 
 from node.archive import Archive
 from node.core import log
-from node.core.errors import Refused
 from node.core.job import Job
 from node.core.settings import Delivery, Destination
 from node.db import deliveries as ledger
+from node.db import fallback as other_forms
 from node.db import intake as study_rows
 from node.db import jobs
 from node.db.session import Database
-from node.pipeline.film import read_header
-from node.pipeline.identity import contradiction
-from node.results.common import source_of
+from node.pipeline.fallback import REFUSED, FallBack
+from node.pipeline.gate import Asker, Gate, nobody_asks
 
 logger = logging.getLogger(__name__)
 BATCH = 200  # rows looked at in one turn
@@ -42,6 +41,15 @@ class Outcome:
     status: int | None
     comment: str
     delivered: bool
+
+
+@dataclass(frozen=True)
+class _Parcel:
+    """One claimed delivery. note: what the ledger says of it once it was delivered."""
+
+    item: ledger.Due
+    job: Job
+    note: str = ""
 
 
 def worker_name(destination: str) -> str:
@@ -57,7 +65,10 @@ class Sender(Protocol):
 
 @dataclass(frozen=True)
 class Deliver:
-    """``pump`` is a duty: it starts a thread for each destination that is owed something and has none running."""
+    """``pump`` is a duty: it starts a thread for each destination that is owed something and has none running.
+
+    peer: a destination by its name, with what it is sent. ask: asks a destination whose a study is.
+    """
 
     database: Database
     archive: Archive
@@ -65,17 +76,18 @@ class Deliver:
     send: Sender
     clock: Callable[[], datetime]
     jitter: Callable[[], float] = lambda: random.uniform(0.9, 1.1)
+    peer: Callable[[str], Destination] = Destination.parse
+    ask: Asker = nobody_asks
     _busy: dict[str, threading.Thread] = field(default_factory=dict)
 
     def pump(self) -> None:
+        busy = [name for name, thread in self._busy.items() if thread.is_alive()]
         with self.database.read() as session:
-            due = ledger.due(session, self.clock(), BATCH)
+            due = ledger.due(session, self.clock(), BATCH, without=busy)
         for name in dict.fromkeys(item.destination for item in due):
-            thread = self._busy.get(name)
-            if thread is None or not thread.is_alive():
-                mine = [item for item in due if item.destination == name]
-                self._busy[name] = thread = threading.Thread(target=self._guarded, args=(name, mine), name=f"to {name}")
-                thread.start()
+            mine = [item for item in due if item.destination == name]
+            self._busy[name] = thread = threading.Thread(target=self._guarded, args=(name, mine), name=f"to {name}")
+            thread.start()
 
     def drain(self, seconds: float) -> None:
         """Wait for the associations that run."""
@@ -91,65 +103,79 @@ class Deliver:
                 jobs.release(session, worker_name(name), "the delivery broke off")
 
     def deliver(self, name: str, due: Sequence[ledger.Due]) -> None:
-        """Claim, check, send, write down."""
-        claimed = self._claim(name, due)
-        objections = [self._objection(item) for item, _ in claimed]
-        doubted = {item.study_id: said for (item, _), said in zip(claimed, objections, strict=True) if said}
-        sound: list[tuple[ledger.Due, Job]] = []
-        for (item, job), said in zip(claimed, objections, strict=True):
-            if item.study_id in doubted:  # a heat map without its report would tell half a story
-                self._hold(item, job, said or f"Another result of its study is held: {doubted[item.study_id]}")
-            else:
-                sound.append((item, job))
-        if not sound:
+        """Claim, check, put what is not taken into another form, send in the order of building, write down."""
+        destination = self.peer(name)
+        parcels = self._parcels(destination, due)
+        if not parcels:
             return
-        outcomes = self.send(Destination.parse(name), [self.archive.path(item.path) for item, _ in sound])
-        for (item, job), outcome in zip(sound, outcomes, strict=True):
-            self._note(item, job, outcome)
+        outcomes = self.send(destination, [self.archive.path(parcel.item.path) for parcel in parcels])
+        moment, factor = self.clock(), self.jitter()  # one for all, so that they are due together again
+        for parcel, outcome in zip(parcels, outcomes, strict=True):
+            if outcome.status == REFUSED and not outcome.delivered:
+                self._fall_back(destination, parcel, tried=True)
+            else:
+                self._note(parcel, outcome, moment, factor)
 
-    def _claim(self, name: str, due: Sequence[ledger.Due]) -> list[tuple[ledger.Due, Job]]:
+    def _parcels(self, destination: Destination, due: Sequence[ledger.Due]) -> list[_Parcel]:
+        """What may be sent, in the order of building; other forms of what is known not to be taken among it."""
+        found: list[_Parcel] = []
+        while due:
+            sound = self._sound(destination, self._claim(destination.name, due))
+            with self.database.read() as session:
+                refused = other_forms.refused_classes(session, destination.name)
+            found += [parcel for parcel in sound if parcel.item.sop_class_uid not in refused]
+            unwanted = [parcel for parcel in sound if parcel.item.sop_class_uid in refused]
+            for parcel in unwanted:
+                self._fall_back(destination, parcel, tried=False)
+            with self.database.read() as session:
+                due = ledger.due(session, self.clock(), BATCH, only=destination.name) if unwanted else []
+        return sorted(found, key=lambda parcel: parcel.item.place)
+
+    def _claim(self, name: str, due: Sequence[ledger.Due]) -> list[_Parcel]:
         token, now = uuid.uuid4().hex[:12], self.clock()
         with self.database.write() as session:
             found = [(item, jobs.claim_one(session, item.job_id, worker_name(name), token, now)) for item in due]
-        return [(item, job) for item, job in found if job is not None]
+        return [_Parcel(item, job) for item, job in found if job is not None]
 
-    def _objection(self, item: ledger.Due) -> str:
-        """Empty when the output is what was built and belongs to the patient and study of its source."""
-        path = self.archive.path(item.path)
-        try:
-            if hashlib.sha256(path.read_bytes()).hexdigest() != item.sha256:
-                return "The file in the archive is not the one that was built."
-            ours = read_header(path)
-            source = source_of(read_header(self.archive.path(item.source_path)))
-        except (OSError, Refused):
-            return "The file, or the source it is compared with, cannot be read from the archive."
-        keyword = contradiction((ours, source))
-        if ours.get("StudyInstanceUID") != source.get("StudyInstanceUID"):
-            keyword = "StudyInstanceUID"
-        return f"Its {keyword} differs from that of the source study." if keyword else ""
+    def _sound(self, destination: Destination, claimed: Sequence[_Parcel]) -> list[_Parcel]:
+        """What the gate lets pass; the rest is held, or waits for an answer."""
+        verdicts = Gate(self.archive, self.ask)(destination, [parcel.item for parcel in claimed])
+        moment, factor = self.clock(), self.jitter()
+        sound = []
+        for parcel, verdict in zip(claimed, verdicts, strict=True):
+            if verdict.held:
+                self._hold(parcel, verdict.held)
+            elif verdict.later:
+                self._note(parcel, Outcome(None, verdict.later, False), moment, factor)
+            else:
+                sound.append(_Parcel(parcel.item, parcel.job, verdict.note))
+        return sound
 
-    def _hold(self, item: ledger.Due, job: Job, reason: str) -> None:
-        now = self.clock()
+    def _fall_back(self, destination: Destination, parcel: _Parcel, *, tried: bool) -> None:
+        wanted = destination.objects is None or destination.objects.fall_back
+        FallBack(self.database, self.archive, self.clock).refused(parcel.item, parcel.job, tried=tried, wanted=wanted)
+
+    def _hold(self, parcel: _Parcel, reason: str) -> None:
+        item, job, now = parcel.item, parcel.job, self.clock()
         with self.database.write() as session:
             if jobs.park(session, job, now, reason):
                 ledger.note_attempt(session, item.delivery_id, "failed", None, f"Held: {reason}", job.attempts, now)
                 study_rows.add_event(session, item.study_id, now, f"A result for {item.destination} is held: {reason}")
         log.event(logger, "delivery.held", logging.ERROR, sop_instance_uid=item.sop_instance_uid, reason=reason)
 
-    def _note(self, item: ledger.Due, job: Job, outcome: Outcome) -> None:
-        now = self.clock()
+    def _note(self, parcel: _Parcel, outcome: Outcome, now: datetime, factor: float) -> None:
+        item, job, comment = parcel.item, parcel.job, outcome.comment
         last = 0 < self.settings.max_attempts <= job.attempts
         with self.database.write() as session:
             if outcome.delivered:
                 state, kept = "delivered", jobs.finish(session, job, now)
+                comment = "; ".join(said for said in (comment, parcel.note) if said)
             elif last:
-                state, kept = "failed", jobs.park(session, job, now, outcome.comment)
+                state, kept = "failed", jobs.park(session, job, now, comment)
             else:
-                state, kept = "waiting", jobs.give_back(session, job, now + self._pause(job.attempts), outcome.comment)
+                state, kept = "waiting", jobs.give_back(session, job, now + self._pause(job.attempts, factor), comment)
             if kept:
-                ledger.note_attempt(
-                    session, item.delivery_id, state, outcome.status, outcome.comment, job.attempts, now
-                )
+                ledger.note_attempt(session, item.delivery_id, state, outcome.status, comment, job.attempts, now)
         log.event(
             logger,
             f"delivery.{state}",
@@ -159,6 +185,6 @@ class Deliver:
             status=None if outcome.status is None else f"0x{outcome.status:04X}",
         )
 
-    def _pause(self, attempts: int) -> timedelta:
+    def _pause(self, attempts: int, factor: float) -> timedelta:
         table = self.settings.backoff_seconds
-        return timedelta(seconds=table[min(attempts, len(table)) - 1] * self.jitter())
+        return timedelta(seconds=table[min(attempts, len(table)) - 1] * factor)

@@ -1,12 +1,14 @@
 """Are these headers of one patient? One rule for selection, which refuses two, and delivery, which holds back a mix-up.
 
 Patient ID and its issuer must be the same, empty ones included. Name and birth date must not contradict each other: one
-that is missing contradicts nothing, and neither do case, padding or empty components of a name.
+that is missing contradicts nothing, and neither do case, padding or empty components of a name. What a destination
+answers is held against a header by the same rule, but that it may know no issuer and write a name in fewer alphabets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pydicom import Dataset
 
@@ -15,6 +17,25 @@ from node.results.common import IR58_ESCAPE
 
 STRICT = ("PatientID", "IssuerOfPatientID")
 IF_GIVEN = ("PatientName", "PatientBirthDate")
+LOST = ("?", "\ufffd")  # what a peer writes for a letter that its character set lacks
+
+
+@dataclass(frozen=True)
+class Patient:
+    """As whom a destination knows a study; texts as decoded, empty where it does not say."""
+
+    patient_id: str
+    issuer: str
+    name: str
+    birth_date: str
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a destination says of a study. patients: none where it is unknown there. problem: why it did not say."""
+
+    patients: tuple[Patient, ...] = ()
+    problem: str = ""
 
 
 def contradiction(headers: Sequence[Dataset]) -> str:
@@ -28,6 +49,28 @@ def contradiction(headers: Sequence[Dataset]) -> str:
     return ""
 
 
+def difference(header: Dataset, known: Patient) -> str:
+    """The keyword in which a destination's patient is another than the header's; empty when they may be one."""
+    if _text(header, "PatientID") != known.patient_id.strip():
+        return "PatientID"
+    issuer, day = _text(header, "IssuerOfPatientID"), _text(header, "PatientBirthDate")
+    if issuer and known.issuer.strip() not in ("", issuer):
+        return "IssuerOfPatientID"
+    names = zip(_groups(text_of(header, "PatientName")), _groups(known.name), strict=False)
+    if any(ours and theirs and ours != theirs and not any(lost in theirs for lost in LOST) for ours, theirs in names):
+        return "PatientName"
+    return "PatientBirthDate" if day and known.birth_date.strip() not in ("", day) else ""
+
+
 def _text(header: Dataset, keyword: str) -> str:
     text = text_of(header, keyword)
-    return text.replace(IR58_ESCAPE, "").strip("=^ ").casefold() if keyword == "PatientName" else text
+    return _plain(text) if keyword == "PatientName" else text
+
+
+def _plain(name: str) -> str:
+    return name.replace(IR58_ESCAPE, "").strip("=^ ").casefold()
+
+
+def _groups(name: str) -> list[str]:
+    """Component groups of a person name (PS3.5 section 6.2.1): alphabetic, ideographic, phonetic."""
+    return [_plain(group) for group in name.split("=")]

@@ -94,7 +94,7 @@ def test_a_peer_that_is_away_is_tried_again_after_growing_pauses(room: Room) -> 
 
 def test_what_was_taken_is_not_sent_again_when_the_rest_failed(room: Room) -> None:
     first, *rest = room.analysed([PACS])
-    peer = Peer(TAKEN, FULL, TAKEN)
+    peer = Peer(TAKEN, *(FULL for _ in rest), TAKEN)
     duty = deliver(room, peer, backoff_seconds=(5,))
     turn(duty)
     room.clock.pass_by(6)
