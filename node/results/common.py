@@ -45,11 +45,7 @@ IR58_ESCAPE = "\x1b$)A"  # pydicom leaves it in names decoded from ISO 2022 IR 5
 
 def source_of(header: Dataset) -> Dataset:
     """A normalised copy of a source header: what results are built from. UTF-8; never the original itself."""
-    copy = Dataset()
-    for keyword in (*PATIENT, *STUDY, *IMAGE):
-        element = _element(header, keyword)
-        if element is not None:
-            copy.add(element)
+    copy = copied(header, (*PATIENT, *STUDY, *IMAGE))
     for keyword in TYPE_2:
         if keyword not in copy:
             setattr(copy, keyword, "")
@@ -66,6 +62,16 @@ IMAGE = (
     "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio", "BurnedInAnnotation", "InstanceNumber",
     "SeriesNumber", "RequestAttributesSequence", "FrameOfReferenceUID", "Manufacturer", "ManufacturerModelName",
 )  # fmt: skip
+
+
+def copied(header: Dataset, keywords: Iterable[str]) -> Dataset:
+    """Those of the attributes that are there and can be understood, decoded."""
+    copy = Dataset()
+    for keyword in keywords:
+        element = _element(header, keyword)
+        if element is not None:
+            copy.add(element)
+    return copy
 
 
 def _element(header: Dataset, keyword: str) -> DataElement | None:
