@@ -18,8 +18,8 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -32,22 +32,20 @@ from node.core import log
 from node.core import settings as configuration
 from node.core.errors import Misconfigured
 from node.core.job import Job, JobKind
-from node.core.settings import Analysis, Destination, Settings
+from node.core.settings import Analysis, Settings
 from node.core.study import StudyState
 from node.db import intake as study_rows
 from node.db import jobs, schema, story
 from node.db.session import Database, sqlite_url
-from node.dimse import query, scu
 from node.dimse.scp import Receiver
+from node.peers import Peers
 from node.pipeline.analyse import Analyse
 from node.pipeline.completeness import close_quiet_studies
-from node.pipeline.deliver import Deliver, Outcome
-from node.pipeline.identity import Known
+from node.pipeline.deliver import Deliver
 from node.pipeline.intake import Intake
 from node.pipeline.rules import load as load_rules
 from node.queue.embedded import Duties, Workers
 from node.queue.worker import Loop, bind_to_parent, stop_on_sigterm
-from node.web import qido
 from node.web.server import Vitals, WebServer
 
 logger = logging.getLogger(__name__)
@@ -169,9 +167,9 @@ class Supervisor:
         self._archive = _archive(effective, folders)
         self._intake = Intake(self._database, self._archive, effective.receive.max_instance_bytes, now)
         self._receiver = Receiver(effective.node, effective.receive, self._intake)
-        self._peers = {peer.name: peer for peer in effective.peers}
+        peers = Peers(effective)
         self._deliver = Deliver(
-            self._database, self._archive, effective.delivery, self._send, now, peer=self._peer, ask=self._ask
+            self._database, self._archive, effective.delivery, peers.send, now, peer=peers.find, ask=peers.ask
         )
         self._duties = Duties()
         self._workers = Workers(self._worker_command, effective.node.workers, self._worker_environment(), self._release)
@@ -234,31 +232,6 @@ class Supervisor:
     def _release(self, worker: str) -> None:
         with self._database.write() as session:
             jobs.release(session, worker, CRASHED)
-
-    def _peer(self, name: str) -> Destination:
-        """A destination of the ledger; one that left the settings is treated as usual."""
-        return self._peers.get(name) or replace(Destination.parse(name), objects=self._settings.objects)
-
-    def _address(self, destination: Destination) -> scu.Peer:
-        delivery = self._settings.delivery
-        return scu.Peer(
-            destination.host,
-            destination.port,
-            destination.aet,
-            self._settings.node.aet,
-            delivery.acse_timeout_seconds,
-            delivery.dimse_timeout_seconds,
-        )
-
-    def _send(self, destination: Destination, files: Sequence[Path]) -> list[Outcome]:
-        sent = scu.send(self._address(destination), files)
-        return [Outcome(one.status, one.comment, one.delivered) for one in sent]
-
-    def _ask(self, destination: Destination, study_uids: Sequence[str]) -> Mapping[str, Known]:
-        check = destination.objects.identity_check if destination.objects else ""
-        if check == "c-find":
-            return query.find_studies(self._address(destination), study_uids)
-        return qido.find_studies(check, study_uids, self._settings.delivery.dimse_timeout_seconds)
 
     def _vitals(self) -> Vitals:
         return Vitals(
