@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_send(commands)
     _add_status(commands)
     _add_query(commands)
+    _add_destinations(commands)
     _add_models(commands)
     _add_train(commands)
     _add_evaluate(commands)
@@ -169,6 +170,20 @@ def _query(parsed: argparse.Namespace) -> int:
     wanted = {name: getattr(parsed, name) for name in names.split()}
     kind: Kind = "lesions" if parsed.lesions else "deliveries" if parsed.deliveries else "findings"
     return asking.query(parsed.data, wanted, kind, parsed.format)
+
+
+def _add_destinations(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    destinations = commands.add_parser("destinations", help="what each destination does not take: list, forget")
+    destinations.add_argument("action", nargs="?", choices=("list", "forget"), default="list")
+    destinations.add_argument("name", nargs="?", metavar="AET@HOST:PORT", help="for forget: tried again from now on")
+    destinations.add_argument("--data", type=Path, required=True, metavar="DIR")
+    destinations.set_defaults(run=_destinations)
+
+
+def _destinations(parsed: argparse.Namespace) -> int:
+    from node import asking
+
+    return asking.destinations(parsed.data, parsed.action, parsed.name)
 
 
 def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

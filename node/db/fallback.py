@@ -39,6 +39,11 @@ def refusals(session: Session) -> list[Refusal]:
     return [Refusal(row.destination, row.sop_class_uid, row.refused_at) for row in rows]
 
 
+def destinations(session: Session) -> list[str]:
+    """Every destination that was ever owed anything, in order."""
+    return list(session.scalars(select(Delivery.destination).distinct().order_by(Delivery.destination)))
+
+
 def refused_classes(session: Session, destination: str) -> frozenset[str]:
     """SOP classes that are not worth a try."""
     return frozenset(session.scalars(select(RefusedClass.sop_class_uid).where(RefusedClass.destination == destination)))

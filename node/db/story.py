@@ -140,6 +140,10 @@ def _delivered(session: Session, analysis: Analysis) -> str:
             parts.append(f"{count} delivered to {destination}")
         elif state == "failed":
             parts.append(f"{count} given up for {destination} ({comment})")
+        elif state == "replaced":
+            parts.append(f"{count} in another form for {destination} ({comment})")
+        elif state == "refused":
+            parts.append(f"{count} not taken by {destination} ({comment})")
         else:
             tries = f", {attempts} tries so far: {comment}" if attempts else ""
             parts.append(f"{count} waiting for {destination}{tries}")
