@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from node.results import sc, sr
+from node.results import regions, sc, sr
 from node.results.character_sets import UnencodableText
 from node.results.record import AnalysisRecord, BuiltObject
 
@@ -46,5 +46,6 @@ def _heat_maps(record: AnalysisRecord) -> Iterator[BuiltObject]:
 
 MAKERS: Mapping[str, Maker] = {  # names as in ``objects.kinds`` of the settings
     "summary": _summary,
+    "regions": regions.report,
     "heat-maps": _heat_maps,
 }

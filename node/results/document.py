@@ -10,7 +10,7 @@ from highdicom import sr
 from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, CTImageStorage
 
-from models.api import ModelIdentity
+from models.api import RESEARCH_USE_ONLY, ModelIdentity
 from node.core.uids import PRODUCT_UID
 from node.results import codes, common
 from node.results.record import AnalysisRecord, BuiltObject
@@ -45,6 +45,12 @@ def written(
     if earlier := common.predecessors(record, kind):
         ds.PredecessorDocumentsSequence = earlier
     return common.encode(ds, kind)
+
+
+def limits() -> sr.TextContentItem:
+    """Stands at the top level of every document."""
+    said = f"{RESEARCH_USE_ONLY}. Made by software without review. Foci mark where a model looked."
+    return sr.TextContentItem(name=codes.LIMITS, value=said, relationship_type="CONTAINS")
 
 
 def procedures(record: AnalysisRecord, source: Dataset) -> list[sr.CodedConcept]:

@@ -48,6 +48,20 @@ def marked(record: AnalysisRecord) -> Iterator[tuple[Canvas, Lesion]]:
                 yield from ((canvas, lesion) for lesion in found.lesions)
 
 
+def canvases(record: AnalysisRecord) -> Iterator[tuple[Canvas, str]]:
+    """Each system's film, and of a series its first key slice, else the middle one; with the UID of film or series."""
+    for image in record.images:
+        source = common.source_of(image.header)
+        for prediction in image.predictions:
+            yield Canvas(source, image.image.shape, prediction), common.text_of(source, "SOPInstanceUID")
+    for outcome in record.series:
+        rows, columns = outcome.volume.voxels.shape[1:]
+        for prediction in outcome.predictions:
+            keys = outcome.key_slices(prediction)
+            header = outcome.headers[keys[0].index if keys else len(outcome.headers) // 2]
+            yield Canvas(common.source_of(header), (rows, columns), prediction), outcome.volume.uid
+
+
 def groups(canvas: Canvas, lesion: Lesion) -> Iterator[Planar]:
     """The centre with its measurements; the outline, where there is one, under the same tracking identifier."""
     yield _centre(canvas, lesion)

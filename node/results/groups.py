@@ -109,7 +109,12 @@ def _number_group(
 
 
 def _identifier(subject: _Subject, name: str) -> sr.TrackingIdentifier:
-    return sr.TrackingIdentifier(derive("tracking", subject.study, subject.uid, name), name)
+    return sr.TrackingIdentifier(statement_uid(subject.study, subject.uid, name), name)
+
+
+def statement_uid(study: str, uid: str, name: str) -> str:
+    """Tracking Unique Identifier of what is said of a film or series as a whole."""
+    return derive("tracking", study, uid, name)
 
 
 def _images(subject: _Subject) -> list[sr.SourceImageForMeasurementGroup] | None:

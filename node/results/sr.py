@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from highdicom import sr
 from pydicom import Dataset
 
-from models.api import RESEARCH_USE_ONLY, Prediction, SliceFinding
+from models.api import Prediction, SliceFinding
 from node.core.uids import derive
 from node.results import codes, common, document
 from node.results.groups import Group, groups
@@ -59,18 +59,16 @@ def _summary(record: AnalysisRecord, source: Dataset) -> Group:
 
 def _say(root: Dataset, record: AnalysisRecord) -> None:
     """Sentences for people, at the top level of the report."""
-    limits = f"{RESEARCH_USE_ONLY}. Made by software without review. Foci mark where a model looked."
-    sentences = [(codes.LIMITS, limits)]
-    if record.reason:
-        sentences.append((codes.COMMENT, f"Not analysed: {record.reason}"))
-    sentences += [(codes.COMMENT, text) for text in _remarks(record)]
+    root.ContentSequence.append(document.limits())
+    sentences = [f"Not analysed: {record.reason}"] if record.reason else []
+    sentences += _remarks(record)
     about = _left_out_sentences(record.left_out)
-    sentences += [(codes.COMMENT, text) for text in about[:LISTED]]
+    sentences += about[:LISTED]
     if len(about) > LISTED:
         more = sum(len(images) for images in _by_series_and_reason(record.left_out)[LISTED:])
-        sentences.append((codes.COMMENT, f"{more} more images were left out."))
-    for name, text in sentences:
-        item = sr.TextContentItem(name=name, value=text[:LONGEST_TEXT], relationship_type="CONTAINS")
+        sentences.append(f"{more} more images were left out.")
+    for text in sentences:
+        item = sr.TextContentItem(name=codes.COMMENT, value=text[:LONGEST_TEXT], relationship_type="CONTAINS")
         root.ContentSequence.append(item)
 
 

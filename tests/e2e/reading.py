@@ -58,7 +58,8 @@ def texts(report: Dataset) -> str:
 
 
 def of_class(datasets: list[Dataset], sop_class: str) -> list[Dataset]:
-    return [ds for ds in datasets if ds.SOPClassUID == sop_class]
+    """Without the report of regions, which shares the class of the report."""
+    return [ds for ds in datasets if ds.SOPClassUID == sop_class and "regions" not in ds.SeriesDescription]
 
 
 def saved(ds: Dataset, folder: Path) -> Path:

@@ -168,7 +168,7 @@ def test_a_ct_study_becomes_rows_and_objects(tmp_path: Path) -> None:
     slices = room.rows("SELECT value FROM details WHERE name = 'slice.covid19' ORDER BY value")
     assert [row["value"] for row in slices] == pytest.approx([0.9 * n / 5 for n in range(6)])
     assert "a CT series of 6 slices used, 0 left out" in room.events()
-    kinds = [row["kind"] for row in room.rows("SELECT kind FROM outputs ORDER BY id")]
+    kinds = [row["kind"] for row in room.rows("SELECT kind FROM outputs WHERE kind IN ('sr', 'sc') ORDER BY id")]
     assert kinds == ["sr", "sc", "sc", "sc"], "two key slices of one system, one of the other"
     taken = room.rows("SELECT DISTINCT reason FROM selections WHERE taken")
     assert taken == [{"reason": "Axial CT series of 6 images."}]

@@ -20,7 +20,7 @@ from node.results.render import windowed
 from tests.films import uid
 from tests.results.records import header, outcome, prediction, record
 from tests.results.series import KEYS, SLICES, ct_record, of_series, series_outcome, slice_headers
-from tests.results.test_objects import IDENTITY, checked, digests, items, of_kind, parsed, texts
+from tests.results.test_objects import IDENTITY, checked, digests, items, kinds, of_kind, parsed, texts
 
 CRP = QuantityKind("crp", "mg/L", Code("pred-crp", "99LUNGNODE", "Predicted C-reactive protein (image-derived)"))
 CTR = QuantityKind("ctr", "{ratio}", Code("ctr", "99LUNGNODE", "Cardiothoracic ratio"))
@@ -63,8 +63,8 @@ def outcome_code(ds: Dataset) -> str:
 
 def test_a_report_and_a_picture_of_each_key_slice() -> None:
     objects = build(ct_record())
-    assert [built.kind for built in objects] == ["sr", "sc", "sc", "sc"]
-    assert len({built.sop_instance_uid for built in objects}) == 4
+    assert kinds(objects, "sr", "sc") == ["sr", "sc", "sc", "sc"]
+    assert len({built.sop_instance_uid for built in objects}) == len(objects)
     described = [(sc.SeriesDescription.split()[3], int(sc.InstanceNumber)) for sc in of_kind(objects, "sc")]
     assert described == [("bit-ct", 1), ("bit-ct", 2), ("cnncf-ct", 1)]
 
