@@ -239,6 +239,7 @@ class Card:
     settings: Mapping[str, float]  # what the system's code reads, e.g. {"side": 192}
     text: str  # the whole card for people, as written
     quantities: tuple[QuantityKind, ...] = ()  # of a system that gives numbers, in the order of its outputs
+    minimum_age_years: float | None = None  # of the patients it was made for, where the card says so
 
     @property
     def identity(self) -> ModelIdentity:

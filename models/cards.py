@@ -19,6 +19,7 @@ def read_card(path: Path) -> Card:
     text = path.read_text(encoding="utf-8")
     tree = tomllib.loads(text)
     classes = tree.get("classes", [])
+    youngest = tree.get("input", {}).get("minimum_age_years")
     return Card(
         system=tree["system"],
         name=tree["name"],
@@ -37,6 +38,7 @@ def read_card(path: Path) -> Card:
             QuantityKind(q["name"], q["unit"], Code(q["value"], q["scheme"], q["meaning"]))
             for q in tree.get("quantities", [])
         ),
+        minimum_age_years=None if youngest is None else float(youngest),
     )
 
 

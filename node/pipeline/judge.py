@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from pydicom import Dataset
+
 from models.api import (
     ImageInput,
     Lesion,
@@ -26,7 +28,8 @@ from models.api import (
 )
 from node.core.settings import Analysis
 from node.pipeline import ensemble, picture
-from node.pipeline.objections import first_objection, remarks
+from node.pipeline.age import OfAge
+from node.pipeline.objections import age_years, first_objection, remarks
 from node.pipeline.rules import Rules, load
 from node.pipeline.select import Taken, TakenSeries
 from node.pipeline.volume import Slice, load_series
@@ -66,10 +69,16 @@ class Judge:
         can judge the film."""
         with stages.timed("load"):
             look = picture.look_at(taken.instance, taken.needs_pixel_check, earlier)
-            header, image = look.header, look.image
             if objection := first_objection(look, self.rules.picture):
                 raise RefusedInput(objection.sentence)
-            notes = (*look.notes, *taken.notes, *remarks(look, self.rules.picture))
+        notes = (*look.notes, *taken.notes, *remarks(look, self.rules.picture))
+        return self._of_age(look.header)._film(look.header, look.image, notes, stages)
+
+    def _of_age(self, header: Dataset) -> Judge:
+        """The judge of one patient: a system made for older ones refuses."""
+        return dataclasses.replace(self, registry=OfAge(self.registry, age_years(header)))
+
+    def _film(self, header: Dataset, image: ImageInput, notes: tuple[str, ...], stages: Stages) -> ImageOutcome:
         with stages.timed("segment"):
             lungs, refusals = self._lungs(image)
         with stages.timed("biomarkers"):
@@ -97,8 +106,9 @@ class Judge:
         """(the outcome; slices at a place already taken). Raises as ``film`` does."""
         with stages.timed("load"):
             loaded = load_series(taken.instances)
+        judge = self._of_age(loaded.slices[0].header)
         predictions, refusals = self._predictions(
-            self.settings.ct_systems, lambda system: self._ct_system(system, loaded.volume), stages
+            self.settings.ct_systems, lambda system: judge._ct_system(system, loaded.volume), stages
         )
         _check_judged(predictions, refusals)
         mean, no_mean = self._mean(predictions)
