@@ -92,6 +92,10 @@ class EarlierReport:
     destinations: tuple[str, ...]
 
 
+def study_id_of(session: Session, study_uid: str) -> int | None:
+    return session.scalar(select(Study.id).where(Study.study_uid == study_uid))
+
+
 def study_state(session: Session, study_id: int) -> tuple[str, StudyState]:
     """(study UID, state)"""
     study = session.get_one(Study, study_id, populate_existing=True)
