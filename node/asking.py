@@ -28,7 +28,8 @@ def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def _open(data: Path) -> Database:
+def open_database(data: Path) -> Database:
+    """The database of a data folder; Misconfigured where there is none, or one of another version."""
     if not (data / "lungnode.sqlite").exists():
         raise Misconfigured(f"{data} holds no lungnode database")
     database = Database(sqlite_url(data))
@@ -38,7 +39,7 @@ def _open(data: Path) -> Database:
 
 def status(data: Path, study_uid: str | None) -> int:
     """One line per study, or one study's story. 1 when the study is unknown."""
-    with _open(data).read() as session:
+    with open_database(data).read() as session:
         if study_uid is None:
             for line in story.overview(session):
                 when = line.last_received_at.strftime("%Y-%m-%d %H:%M:%SZ")
@@ -57,7 +58,7 @@ def query(
 ) -> int:
     """Stored results in the wanted form."""
     what = results.Filter(**wanted)
-    with _open(data).read() as session:
+    with open_database(data).read() as session:
         if kind == "lesions":
             text = show.render(results.lesions(session, what), results.LesionRecord, form, SHORT[kind])
         elif kind == "deliveries":
@@ -70,7 +71,7 @@ def query(
 
 def destinations(data: Path, action: str, name: str | None) -> int:
     """list: what each destination does not take; forget: that is tried again, with what was given up there."""
-    database = _open(data)
+    database = open_database(data)
     if action == "forget":
         with database.write() as session:
             known = other_forms.destinations(session)
