@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from pathlib import Path
 
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from sqlalchemy import text
 
 from node.archive import Archive
@@ -22,7 +24,9 @@ from node.pipeline.completeness import close_quiet_studies
 from node.pipeline.header import Received
 from node.pipeline.intake import Intake
 from node.results.build import build
-from tests.films import Film, drawn, encoded, wrap
+from node.results.common import encode
+from node.results.record import BuiltObject
+from tests.films import Film, drawn, encoded, uid, wrap
 from tests.results.records import outcome, record
 
 START = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -72,25 +76,49 @@ class Room:
     def events(self) -> str:
         return " ".join(str(row["sentence"]) for row in self.rows("SELECT sentence FROM events ORDER BY id"))
 
-    def analysed(self, destinations: Sequence[str], film: Film | None = None) -> list[str]:
-        """A film received and results that no model made, owed to ``destinations``; their SOP Instance UIDs."""
+    def analysed(
+        self,
+        destinations: Sequence[str],
+        film: Film | None = None,
+        *,
+        kinds: Sequence[str] = (),
+        page_for: Sequence[str] = (),
+    ) -> list[str]:
+        """A film received and results that no model made, owed to ``destinations``; their SOP Instance UIDs.
+
+        kinds: as in the settings, the usual ones if none is named. page_for: for whom a made-up page is kept.
+        """
         film = film or Film(drawn(1, 96), "results")
         self.receive(film)
         source = wrap(film)
         del source.PixelData
-        objects = build(record(source, images=(outcome(source),)))
+        made = record(source, images=(outcome(source),))
+        wanted = dataclasses.replace(made.wanted, kinds=tuple(kinds) or made.wanted.kinds)
+        objects = build(dataclasses.replace(made, wanted=wanted))
         (study,) = self.rows("SELECT id FROM studies WHERE study_uid = :uid", uid=film.study_uid)
         with self.database.write() as session:
             analysis = rows.add_analysis(session, self._new_analysis(int(str(study["id"]))))
             for built in objects:
-                path = self.archive.put_bytes(built.sop_instance_uid, built.content)
-                digest = hashlib.sha256(built.content).hexdigest()
-                output = rows.NewOutput(
-                    built.kind, built.sop_instance_uid, built.sop_class_uid, built.series_instance_uid, digest, path
-                )
-                rows.add_output(session, analysis, output, destinations, self.clock())
+                rows.add_output(session, analysis, self._stored(built), destinations, self.clock())
+            if page_for:
+                page = self._stored(_page(next(built for built in objects if built.kind == "sc")))
+                rows.add_output(session, analysis, page, (), self.clock(), page_for)
             study_rows.add_event(session, int(str(study["id"])), self.clock(), "made up")
         return [built.sop_instance_uid for built in objects]
 
+    def _stored(self, built: BuiltObject) -> rows.NewOutput:
+        path = self.archive.put_bytes(built.sop_instance_uid, built.content)
+        digest = hashlib.sha256(built.content).hexdigest()
+        return rows.NewOutput(
+            built.kind, built.sop_instance_uid, built.sop_class_uid, built.series_instance_uid, digest, path
+        )
+
     def _new_analysis(self, study: int) -> rows.NewAnalysis:
         return rows.NewAnalysis(study, f"key {study}", "c" * 64, "d" * 64, "", False, 1, 0, START, START, "{}")
+
+
+def _page(picture: BuiltObject) -> BuiltObject:
+    """Any picture under another UID."""
+    ds = dcmread(BytesIO(picture.content))
+    ds.SOPInstanceUID, ds.SeriesInstanceUID = uid("page", ds.SOPInstanceUID), uid("pages", ds.SOPInstanceUID)
+    return encode(ds, "page")
