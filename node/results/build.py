@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from node.results import regions, sc, sr
+from node.results import keyobject, presentation, regions, sc, sr
 from node.results.character_sets import UnencodableText
 from node.results.record import AnalysisRecord, BuiltObject
 
@@ -48,4 +48,6 @@ MAKERS: Mapping[str, Maker] = {  # names as in ``objects.kinds`` of the settings
     "summary": _summary,
     "regions": regions.report,
     "heat-maps": _heat_maps,
+    "presentation-states": presentation.states,
+    "key-images": keyobject.selection,
 }

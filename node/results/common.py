@@ -8,6 +8,7 @@ series or equipment is. Every date and time comes from the analysis, so that a r
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable
 from datetime import timedelta, timezone
 from typing import Any
@@ -15,30 +16,53 @@ from typing import Any
 from pydicom import DataElement, Dataset, config
 from pydicom.dataset import FileMetaDataset
 from pydicom.sequence import Sequence
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    ExplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
+)
 from pydicom.valuerep import validate_value
 
-from models.api import RESEARCH_USE_ONLY, Prediction
+from models.api import RESEARCH_USE_ONLY, ModelIdentity
 from node.core.uids import PRODUCT_UID, derive
 from node.results import character_sets
 from node.results.record import AnalysisRecord, BuiltObject
 
-OUTPUT_SCHEMA = "3"  # any change of what is written for the same input raises it, and with it every UID
+OUTPUT_SCHEMA = "4"  # any change of what is written for the same input raises it, and with it every UID
 PATIENT = (
     "PatientName", "PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "TypeOfPatientID",
-    "PatientBirthDate", "PatientBirthTime", "PatientSex", "OtherPatientIDsSequence", "OtherPatientNames",
-    "PatientAge", "PatientSize", "PatientWeight", "EthnicGroup", "PatientComments", "PatientIdentityRemoved",
-    "DeidentificationMethod", "DeidentificationMethodCodeSequence",
+    "PatientBirthDate", "PatientBirthTime", "PatientSex", "OtherPatientIDs", "OtherPatientIDsSequence",
+    "OtherPatientNames", "PatientAge", "PatientSize", "PatientWeight", "EthnicGroup", "PatientComments",
+    "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence", "AdmissionID",
+    "IssuerOfAdmissionIDSequence", "ServiceEpisodeID", "IssuerOfServiceEpisodeIDSequence",
 )  # fmt: skip
 STUDY = (
     "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "IssuerOfAccessionNumberSequence",
-    "ReferringPhysicianName", "StudyDescription", "ProcedureCodeSequence", "TimezoneOffsetFromUTC",
+    "ReferringPhysicianName", "ReferringPhysicianIdentificationSequence", "PhysiciansOfRecord",
+    "PhysiciansOfRecordIdentificationSequence", "RequestingService", "StudyDescription", "ProcedureCodeSequence",
+    "TimezoneOffsetFromUTC",
 )  # fmt: skip
 TYPE_2 = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
+REQUEST_TYPE_2 = (
+    "AccessionNumber", "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest",
+    "RequestedProcedureID", "RequestedProcedureDescription",
+)  # fmt: skip
+REQUEST = (
+    *REQUEST_TYPE_2, "IssuerOfAccessionNumberSequence", "OrderPlacerIdentifierSequence",
+    "OrderFillerIdentifierSequence", "RequestedProcedureCodeSequence", "ReasonForTheRequestedProcedure",
+    "ReasonForRequestedProcedureCodeSequence",
+)  # fmt: skip
 SEXES = ("M", "F", "O", "")
+ZONE = re.compile(r"(?!-0000)[+-](0\d|1[0-4])[0-5]\d")  # Timezone Offset From UTC, PS3.3 C.12.1.1.8
+DOCUMENTS = (  # their series have no Request Attributes (PS3.3 C.17.1, C.17.6.1): they refer to requests themselves
+    Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage, KeyObjectSelectionDocumentStorage,
+)  # fmt: skip
 STRICT = ("AS", "CS", "DA", "DS", "DT", "IS", "TM")  # an illegal value of these would make our object illegal
 IR58_ESCAPE = "\x1b$)A"  # pydicom leaves it in names decoded from ISO 2022 IR 58
 
@@ -51,6 +75,8 @@ def source_of(header: Dataset) -> Dataset:
             setattr(copy, keyword, "")
     if copy.PatientSex not in SEXES:
         copy.PatientSex = ""
+    if not ZONE.fullmatch(text_of(copy, "TimezoneOffsetFromUTC")):
+        copy.pop("TimezoneOffsetFromUTC", None)
     copy.SpecificCharacterSet = "ISO_IR 192"
     copy.file_meta = FileMetaDataset()
     copy.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -143,17 +169,21 @@ def _zone(text: str) -> timezone:
 
 def identity(record: AnalysisRecord) -> tuple[str, ...]:
     """Everything besides pixels that decides the bytes: the parts of every derived UID."""
-    speakers = [p.model for p in record.predictions]
-    speakers += [m.model for image in record.images for m in (*image.biomarkers, *image.indicators)]
-    models = sorted(
-        {f"{model.system} {model.version} {model.weights_sha256}" for model in speakers}
-        | {f"{i.lungs.model.system} {i.lungs.model.weights_sha256}" for i in record.images if i.lungs}
-    )
+    models = sorted({f"{model.system} {model.version} {model.weights_sha256}" for model in _models(record)})
     settings = "|".join(str(value) for value in vars(record.settings).values())
     facts = (record.instance_set_digest, record.config_digest, record.software_version, OUTPUT_SCHEMA, settings)
     rest = [predecessor.sop_instance_uid for predecessor in record.predecessors]
     rest += ["source character set"] if record.wanted.character_set == "source" else []
     return (text_of(record.reference, "StudyInstanceUID"), *facts, record.started_at.isoformat(), *models, *rest)
+
+
+def _models(record: AnalysisRecord) -> list[ModelIdentity]:
+    """Every model that had a say."""
+    found = [prediction.model for prediction in record.predictions]
+    for image in record.images:
+        found += [measured.model for measured in (*image.biomarkers, *image.indicators)]
+        found += [image.lungs.model] if image.lungs else []
+    return found
 
 
 OFFSETS = {"sr": 0, "regions": 40, "page": 41, "seg": 42, "pr": 43, "ko": 44, "pm": 45, "stack": 46}
@@ -204,9 +234,27 @@ def tracking_uid(study_uid: str, sop_uid: str, system: str, number: int) -> str:
     return derive("tracking", study_uid, sop_uid, system, str(number))
 
 
-def device_uid(models: Iterable[Prediction]) -> str:
-    """Device UID (0018,1002) of the algorithm: another model is another device."""
-    return derive("device", *sorted({p.model.weights_sha256 for p in models}))
+def device_uid(record: AnalysisRecord) -> str:
+    """Device UID (0018,1002) of the algorithms: another model is another device."""
+    return derive("device", *sorted({model.weights_sha256 for model in _models(record)}))
+
+
+def requests(source: Dataset) -> list[Dataset]:
+    """Request Attributes of the source as items of Referenced Request Sequence (0040,A370), PS3.3 Table C.17-2."""
+    return [_request(source, request) for request in source.get("RequestAttributesSequence", [])]
+
+
+def _request(source: Dataset, request: Dataset) -> Dataset:
+    item = copied(request, REQUEST)
+    item.StudyInstanceUID, item.ReferencedStudySequence = source.StudyInstanceUID, []
+    for keyword in REQUEST_TYPE_2:
+        if keyword not in item:
+            setattr(item, keyword, "")
+    if not item.AccessionNumber:
+        item.update(copied(source, ("AccessionNumber", "IssuerOfAccessionNumberSequence")))
+    if "RequestedProcedureCodeSequence" not in item:
+        item.RequestedProcedureCodeSequence = []
+    return item
 
 
 def finish(ds: Dataset, record: AnalysisRecord, source: Dataset, sop_class: str, uid: str, series: str) -> None:
@@ -216,6 +264,8 @@ def finish(ds: Dataset, record: AnalysisRecord, source: Dataset, sop_class: str,
     for keyword in (*PATIENT, *STUDY):
         if keyword in source:
             ds[keyword] = source[keyword]
+    if sop_class not in DOCUMENTS and "RequestAttributesSequence" in source:
+        ds["RequestAttributesSequence"] = source["RequestAttributesSequence"]
     if zone := zone_text(record, source):
         ds.TimezoneOffsetFromUTC = zone
     ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID = UID(sop_class), UID(uid), UID(series)
@@ -236,7 +286,7 @@ def _algorithms(record: AnalysisRecord, day: str, time: str) -> Dataset:
     item.PurposeOfReferenceCodeSequence = [purpose]
     item.Manufacturer, item.ManufacturerModelName = record.settings.manufacturer, record.settings.model_name
     item.SoftwareVersions = record.software_version
-    item.DeviceUID = UID(device_uid(record.predictions))
+    item.DeviceUID = UID(device_uid(record))
     item.ContributionDateTime = day + time
     item.ContributionDescription = RESEARCH_USE_ONLY
     return item

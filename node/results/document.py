@@ -37,7 +37,7 @@ def written(
         instance_number=common.document_number(record, kind),
         manufacturer=record.settings.manufacturer,
         is_complete=True,
-        requested_procedures=_requests(source) or None,
+        requested_procedures=common.requests(source) or None,
     )
     common.finish(ds, record, source, Comprehensive3DSRStorage, uid, series)
     ds.SeriesDescription = description
@@ -104,22 +104,6 @@ def _separate(item: Dataset) -> None:
         item.ContinuityOfContent = "SEPARATE"
     for child in item.get("ContentSequence", []):
         _separate(child)
-
-
-def _requests(source: Dataset) -> list[Dataset]:
-    """Request Attributes of the source as Referenced Request items (0040,A370)."""
-    found = []
-    for request in source.get("RequestAttributesSequence", []):
-        item = Dataset()
-        item.StudyInstanceUID, item.ReferencedStudySequence = source.StudyInstanceUID, []
-        item.AccessionNumber = request.get("AccessionNumber", "") or source.AccessionNumber
-        item.PlacerOrderNumberImagingServiceRequest = request.get("PlacerOrderNumberImagingServiceRequest", "")
-        item.FillerOrderNumberImagingServiceRequest = request.get("FillerOrderNumberImagingServiceRequest", "")
-        item.RequestedProcedureID = request.get("RequestedProcedureID", "")
-        item.RequestedProcedureDescription = request.get("RequestedProcedureDescription", "")
-        item.RequestedProcedureCodeSequence = request.get("RequestedProcedureCodeSequence", [])
-        found.append(item)
-    return found
 
 
 def _private_scheme(record: AnalysisRecord) -> Dataset:
