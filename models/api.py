@@ -189,13 +189,24 @@ class Lesion:
 
 @dataclass(frozen=True)
 class SliceFinding:
-    """One slice of a CT series: class probabilities in the order of the scores; heat only for the key slices."""
+    """One slice of a CT series: class probabilities in the order of the scores.
+
+    key: the prediction rests on this slice, and a reader is led to it. Every key slice has heat; other slices may have
+    it too. Lesions are found on key slices alone.
+    """
 
     index: int  # of the slice in the volume
     uid: str
     probabilities: tuple[float, ...]
     heat: FloatImage | None = None  # (row, column) 0..1 over the slice
     lesions: tuple[Lesion, ...] = ()
+    key: bool = False
+
+    def __post_init__(self) -> None:
+        if self.key and self.heat is None:
+            raise ValueError(f"slice {self.index} is a key slice without heat")
+        if self.lesions and not self.key:
+            raise ValueError(f"slice {self.index} has lesions and is no key slice")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class Unit(nn.Module):
 
 
 class BiTResNet50(nn.Module):
-    """``blocks[3]`` gives the map (N, 2048, H/32, W/32) that Grad-CAM explains."""
+    """Grad-CAM explains ``maps``."""
 
     def __init__(self, classes: int = 3) -> None:
         super().__init__()
@@ -69,14 +69,26 @@ class BiTResNet50(nn.Module):
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    def features(self, x: Tensor) -> Tensor:
-        """(N, 2048) after the last activation, averaged."""
+    def maps(self, x: Tensor) -> Tensor:
+        """(N, 2048, H/32, W/32), the output of the last block."""
         x = self.root(x)
         for block in self.blocks:
             x = block(x)
-        out: Tensor = self.norm(x).relu().mean(dim=(2, 3))
+        return x
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """(N, 2048) of ``maps``: after the last activation, averaged."""
+        out: Tensor = self.norm(maps).relu().mean(dim=(2, 3))
         return out
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.features(x)[:, :, None, None])
+    def judge(self, maps: Tensor) -> Tensor:
+        """(N, K) logits of ``maps``."""
+        out: Tensor = self.head(self.pooled(maps)[:, :, None, None])
         return out.flatten(1)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(N, 2048)"""
+        return self.pooled(self.maps(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.judge(self.maps(x))

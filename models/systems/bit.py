@@ -8,6 +8,7 @@ Scores are therefore no softmax: two positive classes may both be high, each on 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.api import Card, ClassScore, FloatImage, Prediction, SliceFinding, VolumeInput
-from models.explain import gradcam
+from models.api import Card, ClassScore, FloatImage, Lesion, Prediction, SliceFinding, VolumeInput
+from models.explain import patch_saliency
 from models.explain.lesions import find_lesions
 from models.images.geometry import Box, in_film, resize_u8
 from models.images.intensity import U8
@@ -26,7 +27,7 @@ from models.systems.loading import load_state, ready
 
 BATCH, FEWEST_TOP, MOST_KEY_SLICES = 32, 3, 5
 NEGATIVE = 0  # the first class of the card
-LAYER = "net.blocks.3"
+EXPLAINED_FROM = 0.5  # slices whose p of the explained class reaches it show heat, key slices whatever their p
 
 
 @dataclass(frozen=True)
@@ -70,23 +71,20 @@ class BiTCT:
         self._temperature = card.settings["temperature"]
         self._device = torch.device(device)
         self._net = ready(load_state(BiTResNet50(len(card.classes)), card), self._device)
-        self._view = gradcam.LogitView(self._net, lambda net, x: net(x))
 
     def predict(self, volume: VolumeInput) -> Prediction:
-        """Heat on the key slices: of the decided class, or of the positive class that came nearest.
+        """Heat of the decided class, or of the positive class that came nearest, on the slices that speak for it.
 
-        Lesions only for a positive decision; they may reach out of the aerated lung, and say how much of them is in it.
+        Lesions on the key slices of a positive decision alone; they may reach out of the aerated lung, and say how
+        much of them is in it.
         """
         numbers = lung_slices(volume)
         shown = [slice_picture(volume.voxels[n], self._side) for n in numbers]
-        pictures = np.stack([picture for picture, _ in shown])
-        p = self._probabilities(pictures)
+        p, maps = self._judge(np.stack([picture for picture, _ in shown]))
         study = study_rule(p, self.card.threshold)
         explained = study.decided or 1 + int(np.argmax(study.scores[1:]))
         keys = np.argsort(-p[:, explained], kind="stable")[: min(study.top, MOST_KEY_SLICES)].tolist()
-        heats = {
-            key: self._heat(pictures[key], shown[key][1], volume.voxels.shape[1:], explained) for key in sorted(keys)
-        }
+        heats = self._heats(volume, maps, [box for _, box in shown], explained, {*keys, *_speaking(p[:, explained])})
         return Prediction(
             model=self.card.identity,
             scores=self._scores(study),
@@ -96,29 +94,39 @@ class BiTCT:
             details={"slices_judged": float(len(p)), "slices_averaged": float(study.top)},
             notes=_notes(volume, numbers, numbers[keys]),
             slices=tuple(
-                self._finding(volume, int(n), row, heats.get(place), study.decided != NEGATIVE)
+                _finding(volume, int(n), row, heats.get(place), _Weight(place in keys, study.decided != NEGATIVE))
                 for place, (n, row) in enumerate(zip(numbers, p, strict=True))
             ),
         )
 
     def predict_slices(self, pictures: U8) -> NDArray[np.float64]:
         """(n, row, column) 8 bit, cropped and windowed already -> (n, class): for judging single slices."""
-        return self._probabilities(np.stack([resize_u8(one, self._side, self._side) for one in pictures]))
+        return self._judge(np.stack([resize_u8(one, self._side, self._side) for one in pictures]))[0]
 
-    def _probabilities(self, pictures: U8) -> NDArray[np.float64]:
-        """(slice, class), in batches of at most 32 of nearly the same size, so that no slice is left to go alone."""
+    def _judge(self, pictures: U8) -> tuple[NDArray[np.float64], Tensor]:
+        """p (slice, class) and the last maps (slice, 2048, h, w), in batches of at most 32 of nearly the same size, so
+        that no slice is left to go alone. The maps are kept (33 kB a slice at side 64), so that heat costs no second
+        pass."""
         parts = np.array_split(pictures, -(-len(pictures) // BATCH))
         with torch.inference_mode():
-            logits = torch.cat([self._net(self._input(part)).double().cpu() for part in parts])
-        return np.asarray((logits / self._temperature).softmax(1).numpy(), dtype=np.float64)
+            maps = [self._net.maps(self._input(part)) for part in parts]
+            logits = torch.cat([self._net.judge(one).double().cpu() for one in maps])
+        p = np.asarray((logits / self._temperature).softmax(1).numpy(), dtype=np.float64)
+        return p, torch.cat(maps)
 
     def _input(self, pictures: U8) -> Tensor:
         return slice_tensor(pictures).to(self._device, memory_format=torch.channels_last)
 
-    def _heat(self, picture: U8, box: Box, shape: tuple[int, ...], class_index: int) -> FloatImage:
-        """Grad-CAM at the last block, put back into the slice (row, column); outside the crop it is 0."""
-        small = gradcam.heat(self._view, LAYER, self._input(picture[None]), class_index)
-        return in_film(small, box, (shape[0], shape[1]))
+    def _heats(
+        self, volume: VolumeInput, maps: Tensor, boxes: Sequence[Box], class_index: int, places: Collection[int]
+    ) -> dict[int, FloatImage]:
+        """Place among the judged slices -> Grad-CAM put back into the slice (row, column); outside the crop it is 0."""
+        rows, columns = volume.voxels.shape[1:]
+        found: dict[int, FloatImage] = {}
+        for some in np.array_split(sorted(places), -(-len(places) // BATCH)):
+            small = patch_saliency.grad_cams(self._net.judge, maps[some.tolist()], class_index, self._side)
+            found |= {int(n): in_film(one, boxes[n], (rows, columns)) for n, one in zip(some, small, strict=True)}
+        return found
 
     def _scores(self, study: Study) -> tuple[ClassScore, ...]:
         return tuple(
@@ -128,13 +136,28 @@ class BiTCT:
             )
         )
 
-    def _finding(
-        self, volume: VolumeInput, number: int, p: NDArray[np.float64], heat: FloatImage | None, positive: bool
-    ) -> SliceFinding:
-        lungs = lung_mask(volume.voxels[number])
-        lesions = find_lesions(heat, lungs, inside_alone=False) if heat is not None and positive else ()
-        probabilities = tuple(float(np.clip(value, 0, 1)) for value in p)
-        return SliceFinding(number, volume.slice_uids[number], probabilities, heat, lesions)
+
+@dataclass(frozen=True)
+class _Weight:
+    """What a slice has to do with the decision. positive: of the study."""
+
+    key: bool
+    positive: bool
+
+
+def _speaking(p: NDArray[np.float64]) -> list[int]:
+    """Places of the slices that by themselves say yes to the class that ``p`` (slice) is of."""
+    return [int(place) for place in np.flatnonzero(p >= EXPLAINED_FROM)]
+
+
+def _finding(
+    volume: VolumeInput, number: int, p: NDArray[np.float64], heat: FloatImage | None, weight: _Weight
+) -> SliceFinding:
+    probabilities = tuple(float(np.clip(value, 0, 1)) for value in p)
+    lesions: tuple[Lesion, ...] = ()
+    if heat is not None and weight.key and weight.positive:
+        lesions = find_lesions(heat, lung_mask(volume.voxels[number]), inside_alone=False)
+    return SliceFinding(number, volume.slice_uids[number], probabilities, heat, lesions, weight.key)
 
 
 def _notes(volume: VolumeInput, numbers: Numbers, keys: Numbers) -> tuple[str, ...]:

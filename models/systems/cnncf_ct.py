@@ -100,7 +100,7 @@ class CNNCFCT:
         heat = np.clip(resize_float(small, *volume.voxels.shape[1:]), 0, 1)
         lungs = lung_mask(volume.voxels[number])
         lesions = find_lesions(heat, lungs, inside_alone=False) if positive else ()
-        return SliceFinding(number, volume.slice_uids[number], tuple(p), heat, lesions)
+        return SliceFinding(number, volume.slice_uids[number], tuple(p), heat, lesions, key=True)
 
     def _strongest_group(self, x: Tensor, class_index: int) -> int:
         three = self._net.reduce(x).detach().requires_grad_(True)

@@ -39,8 +39,8 @@ def _heat_maps(record: AnalysisRecord) -> Iterator[BuiltObject]:
                 yield sc.heat_map(record, outcome, prediction, number)
     for series in record.series:
         for prediction in series.predictions:
-            explained = [found for found in prediction.slices if found.heat is not None]
-            for number, found in enumerate(explained, start=1):
+            keys = [found for found in prediction.slices if found.key]
+            for number, found in enumerate(keys, start=1):
                 yield sc.slice_heat_map(record, series, prediction, found, number)
 
 

@@ -58,11 +58,11 @@ class SeriesOutcome:
     notes: tuple[str, ...] = ()
 
     def key_slices(self, prediction: Prediction) -> tuple[SliceFinding, ...]:
-        """The slices that a prediction rests on: those it explains, else those of any system, ascending."""
-        own = tuple(found for found in prediction.slices if found.heat is not None)
+        """The slices that a prediction rests on: its own key slices, else those of any system, ascending."""
+        own = tuple(found for found in prediction.slices if found.key)
         if own or prediction.slices:
             return own
-        others = {found.index: found for p in self.predictions for found in p.slices if found.heat is not None}
+        others = {found.index: found for p in self.predictions for found in p.slices if found.key}
         return tuple(others[index] for index in sorted(others))
 
 

@@ -93,13 +93,16 @@ class Fake:
                 number, uid, (1 - self.p * number / last, self.p * number / last),
                 _heat(volume.voxels.shape[1:]) if number >= last - 1 else None,
                 (lesion(),) if number == last and self._decided == "covid19" else (),
+                key=number >= last - 1,
             )
             for number, uid in enumerate(volume.slice_uids)
         ]  # fmt: skip
         if self.whole:
             middle = last // 2
             slices = [
-                SliceFinding(middle, volume.slice_uids[middle], (1 - self.p, self.p), _heat(volume.voxels.shape[1:]))
+                SliceFinding(
+                    middle, volume.slice_uids[middle], (1 - self.p, self.p), _heat(volume.voxels.shape[1:]), key=True
+                )
             ]
         return Prediction(
             self.card.identity, self._scores(), self._decided, "made up", heat_class="covid19", slices=tuple(slices),

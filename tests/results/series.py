@@ -35,6 +35,7 @@ def of_series(headers: list[Dataset], system: str, probability: float = 0.75) ->
             (1 - probability * number / SLICES, probability * number / SLICES),
             film.heat if number in KEYS else None,
             film.lesions if number == KEYS[-1] else (),
+            key=number in KEYS,
         )
         for number, header in enumerate(headers)
     )
