@@ -38,7 +38,7 @@ from node.pipeline.select import select_images
 from node.results.record import AnalysisRecord, BuiltObject, ImageOutcome, LeftOut, SeriesOutcome
 
 logger = logging.getLogger(__name__)
-REPEATED = "Another image of the series lies at the same place."
+REPEATED = "It is the same as another image of the series, at the same place."
 
 
 @dataclass
@@ -135,7 +135,11 @@ class Analyse:
                 continue
             work.series.append(outcome)
             work.reasons |= dict.fromkeys(outcome.volume.slice_uids, run.reason)
-            work.left_out += [_left(item.instance, REPEATED) for item in repeated]
+            work.left_out += [
+                _left(item.instance, REPEATED)
+                for item in repeated
+                if item.instance.sop_instance_uid not in work.reasons  # a frame may repeat another of its object
+            ]
         if not work.images and not work.series:
             work.reason = _why_nothing(work.left_out)
 

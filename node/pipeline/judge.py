@@ -103,14 +103,17 @@ class Judge:
         )
 
     def series(self, taken: TakenSeries, stages: Stages) -> tuple[SeriesOutcome, tuple[Slice, ...]]:
-        """(the outcome; slices at a place already taken). Raises as ``film`` does."""
+        """(the outcome; slices that repeat another one). Raises as ``film`` does."""
         with stages.timed("load"):
             loaded = load_series(taken.instances)
+            given = loaded.turn.volume(loaded.volume)
         judge = self._of_age(loaded.slices[0].header)
         predictions, refusals = self._predictions(
-            self.settings.ct_systems, lambda system: judge._ct_system(system, loaded.volume), stages
+            self.settings.ct_systems, lambda system: judge._ct_system(system, given), stages
         )
         _check_judged(predictions, refusals)
+        rows, columns = loaded.volume.voxels.shape[1:]
+        predictions = [loaded.turn.back(answer, (rows, columns)) for answer in predictions]
         mean, no_mean = self._mean(predictions)
         outcome = SeriesOutcome(
             headers=tuple(item.header for item in loaded.slices),

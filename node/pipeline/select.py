@@ -18,9 +18,10 @@ from node.core.errors import Refused
 from node.core.study import StoredInstance
 from node.pipeline import series
 from node.pipeline.film import read_header
+from node.pipeline.frames import MULTI_FRAME_CT, slices_of
 from node.pipeline.header import text_of
 from node.pipeline.identity import contradiction
-from node.pipeline.objections import Objection, description, first_objection, names_the_chest, remarks
+from node.pipeline.objections import Objection, Rule, description, first_objection, names_the_chest, remarks
 from node.pipeline.rules import Rules, load
 from node.results.record import LeftOut
 
@@ -45,7 +46,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class TakenSeries:
-    """A CT series to analyse, in the order of its instance numbers."""
+    """A CT series to analyse, in the order of its instance numbers; of frames, their one object."""
 
     instances: tuple[StoredInstance, ...]
     reason: str
@@ -73,17 +74,18 @@ def select_images(instances: Sequence[StoredInstance], ct: bool = True, rules: R
         try:
             headers[instance.sop_instance_uid] = header = read_header(instance.path)
             kind = "ct" if ct and _is_ct(header) else "film"
-            objection = OWN_RESULT if instance.is_own_result else first_objection(header, rules.of(kind))
+            images = slices_of(header) if kind == "ct" else [header]
+            objection = OWN_RESULT if instance.is_own_result else _objection(images, rules.of(kind))
         except Refused as error:
             objection = Objection("unreadable", str(error))
         if objection:
             left_out.append(left_out_as(instance, objection))
         elif kind == "ct":
-            slices.append(series.Candidate(instance, header))
+            slices += [series.Candidate(instance, image) for image in images]
         else:
             taken.append(_taken(instance, header, rules))
     chosen, refused = series.choose(slices, rules.series, rules.choice)
-    left_out += [left_out_as(item.instance, objection) for item, objection in refused]
+    left_out += dict.fromkeys(left_out_as(item.instance, objection) for item, objection in refused)
     found = tuple(_taken_series(run, why, rules) for run, why in chosen)
     selection = Selection(tuple(taken), tuple(left_out), found)
     received = [headers[i.sop_instance_uid] for i in instances if not i.is_own_result and i.sop_instance_uid in headers]
@@ -108,7 +110,15 @@ def left_out_as(instance: StoredInstance, objection: Objection) -> LeftOut:
 
 
 def _is_ct(header: Dataset) -> bool:
-    return text_of(header, "SOPClassUID") == CTImageStorage
+    return text_of(header, "SOPClassUID") in (CTImageStorage, *MULTI_FRAME_CT)
+
+
+def _objection(images: Sequence[Dataset], rules: Sequence[Rule[Dataset]]) -> Objection | None:
+    """The first, which of a multi-frame object names the frame where the first frame would have passed."""
+    for number, image in enumerate(images, start=1):
+        if found := first_objection(image, rules):
+            return Objection(found.rule, f"Frame {number}: {found.sentence}") if number > 1 else found
+    return None
 
 
 def _taken(instance: StoredInstance, header: Dataset, rules: Rules) -> Taken:
@@ -119,7 +129,7 @@ def _taken(instance: StoredInstance, header: Dataset, rules: Rules) -> Taken:
 def _taken_series(run: series.Run, why: str, rules: Rules) -> TakenSeries:
     of_images = [said for item in run for said in remarks(item.header, rules.of("ct"))]
     notes = tuple(dict.fromkeys([*of_images, *remarks(run, rules.series)]))
-    return TakenSeries(tuple(item.instance for item in run), why, notes)
+    return TakenSeries(tuple(dict.fromkeys(item.instance for item in run)), why, notes)
 
 
 def _what_the_header_says(header: Dataset, rules: Rules) -> tuple[bool, str]:

@@ -1,9 +1,9 @@
 """Which CT series of a study is analysed, and in a sentence why each other image is not. Headers only, no pixels.
 
-First every image is judged alone (``objections``). What is left is judged by series: enough images, of one matrix, one
-frame of reference and one orientation, whose slice normal lies near the patient's long axis (Image Orientation
-(Patient), PS3.3 C.7.6.2.1.1). A header silent on the part of the body passes: whether lungs are seen is for the systems
-to check. Two reconstructions under one Series Instance UID (other kernel or pixel spacing) count as two series.
+First every image is judged alone (``objections``). What is left is judged by series: enough images, which are one
+axial stack (``by_stack``). A header silent on the part of the body passes: whether lungs are seen is for the systems to
+check. Two reconstructions under one Series Instance UID (other kernel or pixel spacing) count as two series, and so
+does each multi-frame object.
 
 One series of a study is analysed, so that a scan reconstructed five times is not five findings: the best by the points
 of ``Choice.order``, the first that tells two apart. Rules, limits and order stand in ``config/selection.toml``.
@@ -14,24 +14,33 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
-import numpy as np
 from pydicom import Dataset
 
 from node.core.study import StoredInstance
+from node.pipeline import by_stack
 from node.pipeline.by_header import WithContrast
 from node.pipeline.header import text_of
 from node.pipeline.objections import Facts, Objection, Rule, Words, first_objection, names_the_chest
-from node.pipeline.volume import normal, numbers
+from node.pipeline.stack import Plane, numbers, stack_of
+from node.results.references import frame_of
+
+STRANGER = "It has another kernel or pixel spacing than the other images of its series ({image})."
+FEWEST_OF_A_SERIES = 3  # fewer images of another kernel or spacing are strangers in a series, not one of their own
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One CT image that no rule objects to."""
+    """One CT image that no rule objects to: an object, or a frame of one as ``frames`` lays it out."""
 
     instance: StoredInstance
     header: Dataset
+
+    @cached_property
+    def plane(self) -> Plane:
+        return Plane(self.header)
 
 
 Run = Sequence[Candidate]
@@ -69,15 +78,9 @@ def choose(
     candidates: Run, rules: Sequence[Rule[Run]], choice: Choice
 ) -> tuple[list[tuple[Run, str]], list[tuple[Candidate, Objection]]]:
     """(the series to analyse, none or one, with its reason; every other image with what is said against it)."""
-    runs: dict[tuple[str, str, str], list[Candidate]] = {}
-    for candidate in candidates:
-        header = candidate.header
-        key = (text_of(header, "ConvolutionKernel"), text_of(header, "PixelSpacing"))  # of one reconstruction
-        runs.setdefault((candidate.instance.series_instance_uid, *key), []).append(candidate)
-    refused: list[tuple[Candidate, Objection]] = []
+    runs, refused = _runs(candidates)
     sound: list[Run] = []
-    run: Run
-    for run in runs.values():
+    for run in runs:
         if objection := first_objection(run, rules):
             refused += [(candidate, objection) for candidate in run]
         else:
@@ -93,16 +96,34 @@ def choose(
     return [(best, why)], refused
 
 
+def _runs(candidates: Run) -> tuple[list[Run], list[tuple[Candidate, Objection]]]:
+    """(what may be one stack each; single images that are no part of the stack that their series is)."""
+    series: dict[tuple[str, ...], dict[tuple[str, ...], list[Candidate]]] = {}
+    for one in candidates:
+        frame = (one.instance.sop_instance_uid,) if frame_of(one.header) else ()
+        spacing = numbers(one.header, "PixelSpacing", 2)
+        told = () if frame else (text_of(one.header, "ConvolutionKernel"), str(spacing))  # of one reconstruction
+        series.setdefault((one.instance.series_instance_uid, *frame), {}).setdefault(told, []).append(one)
+    runs: list[Run] = []
+    strangers: list[tuple[Candidate, Objection]] = []
+    for parts in series.values():
+        largest = max(len(part) for part in parts.values())
+        for part in parts.values():
+            if len(part) < FEWEST_OF_A_SERIES <= largest:
+                strangers += [(one, Objection("stranger", STRANGER.format(image=one.plane.name))) for one in part]
+            else:
+                runs.append(part)
+    return runs, strangers
+
+
 def _chest(choice: Choice, run: Run) -> tuple[float, float]:
     return float(not names_the_chest(run[0].header, choice.words["chest"])), 0
 
 
 def _coverage(choice: Choice, run: Run) -> tuple[float, float]:
     """mm along the slice normal, from the first slice to the last."""
-    along = normal(run[0].header)
-    found = [numbers(item.header, "ImagePositionPatient", 3) for item in run]
-    places = [float(place @ along) for place in found if place is not None and along is not None]
-    covered = max(places) - min(places) if places else 0.0
+    stack = stack_of([item.plane for item in run])
+    covered = float(stack.steps.sum()) if stack is not None else 0.0
     return -min(covered, choice.enough_coverage_mm), covered
 
 
@@ -157,61 +178,4 @@ class NumberOfImages:
         return {"images": "1 CT image" if len(run) == 1 else f"{len(run)} CT images"}
 
 
-@dataclass(frozen=True)
-class Differs:
-    """The images do not all say the same of the attributes."""
-
-    tells: ClassVar = ()
-    attributes: tuple[str, ...]
-
-    def __call__(self, run: Run) -> Facts | None:
-        found = {tuple(text_of(item.header, name) for name in self.attributes) for item in run}
-        return {} if len(found) > 1 else None
-
-
-@dataclass(frozen=True)
-class NoPlace:
-    """An image lacks its position or its orientation in the patient."""
-
-    tells: ClassVar = ()
-
-    def __call__(self, run: Run) -> Facts | None:
-        placed = (
-            normal(item.header) is not None and numbers(item.header, "ImagePositionPatient", 3) is not None
-            for item in run
-        )
-        return None if all(placed) else {}
-
-
-@dataclass(frozen=True)
-class Turns:
-    """The direction cosines of the images differ by more than ``most_difference``."""
-
-    tells: ClassVar = ()
-    most_difference: float
-
-    def __call__(self, run: Run) -> Facts | None:
-        found = [numbers(item.header, "ImageOrientationPatient", 6) for item in run]
-        cosines = np.array([one for one in found if one is not None])
-        return {} if len(cosines) and np.ptp(cosines, axis=0).max() > self.most_difference else None
-
-
-@dataclass(frozen=True)
-class NotAxial:
-    """The slice normal is steeper than ``steepest_degrees`` against the patient's long axis."""
-
-    tells: ClassVar = ()
-    steepest_degrees: float
-
-    def __call__(self, run: Run) -> Facts | None:
-        along = normal(run[0].header)
-        return {} if along is not None and along[2] < math.cos(math.radians(self.steepest_degrees)) else None
-
-
-TESTS: dict[str, type] = {
-    "number-of-images": NumberOfImages,
-    "differs": Differs,
-    "no-place": NoPlace,
-    "turns": Turns,
-    "not-axial": NotAxial,
-}
+TESTS: dict[str, type] = {"number-of-images": NumberOfImages, **by_stack.TESTS}

@@ -44,7 +44,7 @@ def tilted(degrees: float) -> list[float]:
         {"BodyPartExamined": None, "SeriesDescription": None, "StudyDescription": None},
         {"BodyPartExamined": "CHEST_TO_PELVIS"},
         {"ImageType": ["DERIVED", "PRIMARY", "AXIAL"]},
-        {"ImageOrientationPatient": tilted(25)},
+        {"ImageOrientationPatient": tilted(5)},
         {"ImageOrientationPatient": [-1, 0, 0, 0, -1, 0]},
         {"ImageOrientationPatient": [-1, 0, 0, 0, 1, 0]},
         {"Modality": None, "PatientName": None},
@@ -71,8 +71,9 @@ def test_axial_chest_series_are_taken(changes: dict[str, object], tmp_path: Path
         ),
         ({"PatientAge": "009Y"}, "younger than 16"),
         ({"NumberOfFrames": 4}, "4 frames"),
-        ({"ImageOrientationPatient": tilted(35)}, "not axial"),
-        ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "not axial"),
+        ({"ImageOrientationPatient": tilted(25)}, "tilted by 25 degrees"),
+        ({"ImageOrientationPatient": [1, 0, 0, 0, 0, -1]}, "coronal, not axial"),
+        ({"ImageOrientationPatient": [0, 1, 0, 0, 0, -1]}, "sagittal, not axial"),
         ({"ImageOrientationPatient": None}, "does not state the position and orientation"),
         ({"ImageOrientationPatient": [1, 0, 0, 1, 0, 0]}, "does not state the position and orientation"),
         ({"ImagePositionPatient": None}, "does not state the position and orientation"),
@@ -92,9 +93,9 @@ def test_two_slices_are_too_few_and_three_are_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "keyword, value, sentence",
     [
-        ("Rows", 32, "different numbers of rows"),
-        ("ImageOrientationPatient", tilted(5), "different orientations"),
-        ("FrameOfReferenceUID", "1.2.3", "different frames of reference"),
+        ("Rows", 32, "has another number of rows"),
+        ("ImageOrientationPatient", tilted(5), "has another orientation"),
+        ("FrameOfReferenceUID", "1.2.3", "lies in another frame of reference"),
     ],
 )
 def test_a_series_that_is_not_one_volume_is_left_out(

@@ -25,6 +25,14 @@ def refused(data_sets: list[Dataset], folder: Path) -> str:
     return str(caught.value)
 
 
+def with_repeats() -> list[Dataset]:
+    """Six slices, and the third and fourth once more."""
+    data_sets = [*scan(Scan()), *scan(Scan("again", "scan"))[2:4]]
+    for ds in data_sets[6:]:
+        ds.SeriesInstanceUID = data_sets[0].SeriesInstanceUID
+    return data_sets
+
+
 def test_the_voxels_are_those_that_were_scanned(tmp_path: Path) -> None:
     found = loaded(scan(Scan()), tmp_path)
     assert found.volume.voxels.dtype == np.float32
@@ -72,20 +80,35 @@ def test_a_range_of_padding_is_padding(tmp_path: Path) -> None:
 
 
 def test_a_place_is_used_once_and_the_rest_is_named(tmp_path: Path) -> None:
-    data_sets = [*scan(Scan()), *scan(Scan("again", "scan"))[2:4]]
-    for ds in data_sets[6:]:
-        ds.SeriesInstanceUID = data_sets[0].SeriesInstanceUID
+    data_sets = with_repeats()
     found = loaded(data_sets, tmp_path)
     assert list(found.volume.slice_uids) == [ds.SOPInstanceUID for ds in data_sets[:6]]
     assert [item.instance.sop_instance_uid for item in found.repeated] == [ds.SOPInstanceUID for ds in data_sets[6:]]
-    assert "2 of the images lie where another does" in found.notes[0]
+    assert "2 of the images are the same as another" in found.notes[0]
 
 
-def test_a_gap_is_told(tmp_path: Path) -> None:
+def test_two_stacks_at_the_same_places_are_refused_with_the_slice_named(tmp_path: Path) -> None:
+    data_sets = with_repeats()
+    changed = bytearray(data_sets[7].PixelData)
+    changed[2000] ^= 1  # one grey level of one pixel
+    data_sets[7].PixelData = bytes(changed)
+    data_sets[7].InstanceNumber = 99
+    said = refused(data_sets, tmp_path)
+    assert said.startswith("Slice 6 of 8 from the feet (image number 99) lies where image number 3 does")
+    assert said.endswith("there are two stacks in one series.")
+
+
+def test_uneven_steps_are_told(tmp_path: Path) -> None:
     data_sets = scan(Scan(slices=8))
-    del data_sets[4]
+    data_sets[4].ImagePositionPatient = [-150, -150, -279]
     (note,) = loaded(data_sets, tmp_path).notes
-    assert "the usual gap is 5.0 mm, the largest 10.0 mm" in note
+    assert "the usual gap is 5.0 mm, the smallest 4.0 mm, the largest 6.0 mm" in note
+
+
+def test_another_orientation_is_refused_whatever_the_rules_allow(tmp_path: Path) -> None:
+    data_sets = scan(Scan())
+    change(data_sets[1], ImageOrientationPatient=[1, 0, 0, 0, 0, -1])
+    assert "Slice 2 of 6 from the feet (image number 5) has another orientation" in refused(data_sets, tmp_path)
 
 
 def test_pixel_spacing_may_be_missing(tmp_path: Path) -> None:
@@ -112,13 +135,13 @@ def test_what_gives_no_volume_is_refused(changes: dict[str, object], sentence: s
 def test_another_matrix_is_refused(tmp_path: Path) -> None:
     data_sets = scan(Scan())
     change(data_sets[1], Rows=32, PixelData=data_sets[1].PixelData[: 32 * 64 * 2])
-    assert "different numbers of rows" in refused(data_sets, tmp_path)
+    assert "Slice 2 of 6 from the feet (image number 5) has another number of rows" in refused(data_sets, tmp_path)
 
 
 def test_a_slice_that_cannot_be_decoded_is_named_by_its_number_alone(tmp_path: Path) -> None:
     data_sets = scan(Scan())
     data_sets[4].PixelData = b"\0\0"
-    assert refused(data_sets, tmp_path) == "Slice 5 of 6, counted from the feet, cannot be decoded."
+    assert refused(data_sets, tmp_path) == "Slice 5 of 6 from the feet (image number 2) cannot be decoded."
 
 
 def test_a_scan_too_large_is_refused_before_any_pixel_is_read(tmp_path: Path) -> None:
