@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_send(commands)
     _add_status(commands)
     _add_query(commands)
+    _add_select(commands)
     _add_destinations(commands)
     _add_models(commands)
     _add_train(commands)
@@ -170,6 +171,30 @@ def _query(parsed: argparse.Namespace) -> int:
     wanted = {name: getattr(parsed, name) for name in names.split()}
     kind: Kind = "lesions" if parsed.lesions else "deliveries" if parsed.deliveries else "findings"
     return asking.query(parsed.data, wanted, kind, parsed.format)
+
+
+def _add_select(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    words = f"What of a study would be analysed, and by which rule the rest would not; nothing is stored. {RESEARCH}"
+    select = commands.add_parser(
+        "select", help="what of a study would be analysed, and why the rest not", description=words
+    )
+    select.add_argument("study", nargs="?", metavar="STUDY_UID")
+    select.add_argument("--data", type=Path, metavar="DIR", help="the node that stores the study")
+    select.add_argument("--files", type=Path, nargs="+", metavar="PATH", help="files or folders instead of a study")
+    select.add_argument("--config", type=Path, metavar="FILE", help="settings to try (those of the node's last run)")
+    select.add_argument("--rules", type=Path, metavar="FILE", help="rules to try, as [analysis] selection names them")
+    select.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    select.set_defaults(run=_select)
+
+
+def _select(parsed: argparse.Namespace) -> int:
+    from node import choosing
+
+    if parsed.files and not parsed.study and not parsed.data:
+        return choosing.files(parsed.files, parsed.config, parsed.rules, parsed.format)
+    if parsed.files or not parsed.study or not parsed.data:
+        raise Misconfigured("select needs STUDY_UID --data DIR, or --files PATH...")
+    return choosing.stored(parsed.data, parsed.study, parsed.config, parsed.rules, parsed.format)
 
 
 def _add_destinations(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from node import cli
-from tests.docs import models_page
+from tests.docs import models_page, selection_page
 from tests.docs.settings_page import PAGE, page
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +18,12 @@ def test_models_page_is_written_from_the_cards() -> None:
     assert models_page.PAGE.read_text(encoding="utf-8") == models_page.page(), "run python -m tests.docs.models_page"
 
 
+def test_selection_page_is_written_from_the_rules() -> None:
+    assert selection_page.PAGE.read_text(encoding="utf-8") == selection_page.page(), (
+        "run python -m tests.docs.selection_page"
+    )
+
+
 def test_every_setting_has_a_meaning() -> None:
     for line in page().splitlines():
         if line.startswith("| `"):
@@ -27,7 +33,7 @@ def test_every_setting_has_a_meaning() -> None:
 def test_readme_names_every_command() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = set(re.search(r"\{(.*?)\}", cli._parser().format_usage() + "{}")[1].split(",")) - {""}  # type: ignore[index]
-    commands |= {"serve", "send", "status", "query", "models", "train", "evaluate", "migrate", "demo"}
+    commands |= {"serve", "send", "status", "select", "query", "models", "train", "evaluate", "migrate", "demo"}
     for command in commands - {"worker"}:
         assert f"lungnode {command}" in readme, f"README does not mention lungnode {command}"
 
