@@ -7,6 +7,7 @@ answers is held against a header by the same rule, but that it may know no issue
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from node.results.common import IR58_ESCAPE
 
 STRICT = ("PatientID", "IssuerOfPatientID")
 IF_GIVEN = ("PatientName", "PatientBirthDate")
-LOST = ("?", "\ufffd")  # what a peer writes for a letter that its character set lacks
+LOST = "?\ufffd"  # what a peer may write for a letter that its character set lacks; some write nothing
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def difference(header: Dataset, known: Patient) -> str:
     if issuer and known.issuer.strip() not in ("", issuer):
         return "IssuerOfPatientID"
     names = zip(_groups(text_of(header, "PatientName")), _groups(known.name), strict=False)
-    if any(ours and theirs and ours != theirs and not any(lost in theirs for lost in LOST) for ours, theirs in names):
+    if any(ours and theirs and not _may_be(ours, theirs) for ours, theirs in names):
         return "PatientName"
     return "PatientBirthDate" if day and known.birth_date.strip() not in ("", day) else ""
 
@@ -73,4 +74,25 @@ def _plain(name: str) -> str:
 
 def _groups(name: str) -> list[str]:
     """Component groups of a person name (PS3.5 section 6.2.1): alphabetic, ideographic, phonetic."""
-    return [_plain(group) for group in name.split("=")]
+    kept = "".join(letter for letter in unicodedata.normalize("NFC", name) if letter not in LOST)
+    return [_plain(group) for group in kept.split("=")]
+
+
+def _may_be(ours: str, theirs: str) -> bool:
+    """Whether ``theirs`` is ``ours`` with letters that are not ASCII lost on the way, or both differ in accents."""
+    return _is_left_of(theirs, ours) or _bare(theirs) == _bare(ours)
+
+
+def _is_left_of(theirs: str, ours: str) -> bool:
+    place = 0
+    for letter in ours:
+        if theirs[place : place + 1] == letter:
+            place += 1
+        elif letter.isascii():
+            return False
+    return place == len(theirs)
+
+
+def _bare(name: str) -> str:
+    letters = unicodedata.normalize("NFD", name)
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
