@@ -57,6 +57,7 @@ class LesionRecord:
     study_uid: str
     series_uid: str
     sop_instance_uid: str
+    frame: int | None
     system: str
     class_name: str
     number: int

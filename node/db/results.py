@@ -162,8 +162,12 @@ def add_prediction(
     prediction: Prediction,
     lesions: Sequence[NewLesion],
     details: Mapping[str, float],
+    frame: int = 0,
 ) -> None:
-    """Findings, lesions and further numbers of one system on one image. ``lesions`` beside those of the prediction."""
+    """Findings, lesions and further numbers of one system on one image. ``lesions`` beside those of the prediction.
+
+    frame: of a multi-frame object, from 1; 0 for an object of one image.
+    """
     where = {"analysis_id": analysis_id, "sop_uid": instance.sop_instance_uid}
     series, model = {"series_uid": instance.series_instance_uid}, prediction.model
     for score in prediction.scores:
@@ -207,15 +211,18 @@ def add_prediction(
                 peak_heat=lesion.peak_heat,
                 inside_lung=lesion.inside_lung,
                 lung_share=lesion.lung_share,
+                frame=frame or None,
             )
         )
-    add_details(session, analysis_id, instance.sop_instance_uid, model.system, details)
+    add_details(session, analysis_id, instance.sop_instance_uid, model.system, details, frame)
 
 
-def add_details(session: Session, analysis_id: int, sop_uid: str, system: str, details: Mapping[str, float]) -> None:
-    """Further numbers of one system on one image."""
-    for name, value in details.items():
-        session.add(Detail(analysis_id=analysis_id, sop_uid=sop_uid, system=system, name=name, value=value))
+def add_details(
+    session: Session, analysis_id: int, sop_uid: str, system: str, details: Mapping[str, float], frame: int = 0
+) -> None:
+    """Further numbers of one system on one image; ``frame`` as above."""
+    where = {"analysis_id": analysis_id, "sop_uid": sop_uid, "frame": frame or None}
+    session.add_all(Detail(**where, system=system, name=name, value=value) for name, value in details.items())
 
 
 def add_output(

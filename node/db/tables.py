@@ -254,6 +254,7 @@ class LesionRow(Base):
     peak_heat: Mapped[float]
     inside_lung: Mapped[bool]
     lung_share: Mapped[float]
+    frame: Mapped[int | None]  # from 1; none where the object has one image
 
 
 class Detail(Base):
@@ -267,6 +268,7 @@ class Detail(Base):
     system: Mapped[str] = mapped_column(String(64))
     name: Mapped[str] = mapped_column(String(64))
     value: Mapped[float]
+    frame: Mapped[int | None]  # as of lesions; none too where the number is of the whole object
 
 
 class Output(Base):

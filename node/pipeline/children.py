@@ -17,6 +17,7 @@ from models.api import Measured, Prediction, Quantity
 from node.db import results as rows
 from node.results.common import tracking_uid
 from node.results.record import AnalysisRecord, ImageOutcome, SeriesOutcome, SystemRefusal, judged_slices
+from node.results.references import frame_of
 
 Spacing = tuple[float, float]  # between rows, between columns, mm
 
@@ -53,7 +54,7 @@ class Children:
             self._measured(instance, measured)
 
     def _series(self, outcome: SeriesOutcome) -> None:
-        for uid in outcome.volume.slice_uids:
+        for uid in dict.fromkeys(outcome.volume.slice_uids):
             self._taken(uid)
         self._refusals(outcome.refusals)
         spacing = outcome.volume.spacing_mm
@@ -65,12 +66,12 @@ class Children:
                 of_slice = dataclasses.replace(
                     prediction, scores=(), details={}, heat_in_lung=None, lesions=found.lesions
                 )
-                self._prediction(self.instances[found.uid], of_slice, plane)
+                frame = frame_of(outcome.headers[found.index])
+                self._prediction(self.instances[found.uid], of_slice, plane, frame)
             for found in judged_slices(prediction):
                 names = (f"slice.{score.name}" for score in prediction.scores)
-                self._details(
-                    found.uid, prediction.model.system, dict(zip(names, found.probabilities, strict=True))
-                )  # fmt: skip
+                told = dict(zip(names, found.probabilities, strict=True))
+                self._details(found.uid, prediction.model.system, told, frame_of(outcome.headers[found.index]))
 
     def _taken(self, uid: str) -> rows.InstanceRow:
         instance = self.instances[uid]
@@ -91,13 +92,16 @@ class Children:
     def _quantities(self, instance: rows.InstanceRow, system: str, quantities: Sequence[Quantity]) -> None:
         self._details(instance.sop_instance_uid, system, {q.kind.name: float(q.value) for q in quantities})
 
-    def _details(self, sop_uid: str, system: str, details: Mapping[str, float]) -> None:
-        rows.add_details(self.session, self.analysis_id, sop_uid, system, details)
+    def _details(self, sop_uid: str, system: str, details: Mapping[str, float], frame: int = 0) -> None:
+        rows.add_details(self.session, self.analysis_id, sop_uid, system, details, frame)
 
-    def _prediction(self, instance: rows.InstanceRow, prediction: Prediction, spacing: Spacing | None) -> None:
+    def _prediction(
+        self, instance: rows.InstanceRow, prediction: Prediction, spacing: Spacing | None, frame: int = 0
+    ) -> None:
+        """frame: of a multi-frame object, from 1; 0 for an object of one image."""
         lesions = [
             rows.NewLesion(
-                tracking_uid(self.study_uid, instance.sop_instance_uid, prediction.model.system, lesion.number),
+                tracking_uid(self.study_uid, instance.sop_instance_uid, prediction.model.system, lesion.number, frame),
                 lesion.centre_px[0] * spacing[1] if spacing else None,
                 lesion.centre_px[1] * spacing[0] if spacing else None,
             )
@@ -106,7 +110,7 @@ class Children:
         details = dict(prediction.details)
         if prediction.heat_in_lung is not None:
             details["heat_in_lung"] = prediction.heat_in_lung
-        rows.add_prediction(self.session, self.analysis_id, instance, prediction, lesions, details)
+        rows.add_prediction(self.session, self.analysis_id, instance, prediction, lesions, details, frame)
 
 
 def _place(outcome: SeriesOutcome, prediction: Prediction) -> str:

@@ -32,6 +32,7 @@ MACROS = (  # of one item each: PS3.3 C.7.6.16.2, C.8.15.3; the last two of lega
     "PixelValueTransformationSequence",
     "CTImageFrameTypeSequence",
     "CTReconstructionSequence",
+    "FrameVOILUTSequence",
     "UnassignedSharedConvertedAttributesSequence",
     "UnassignedPerFrameConvertedAttributesSequence",
 )

@@ -87,6 +87,7 @@ IMAGE = (
     "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns", "PatientOrientation",
     "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio", "BurnedInAnnotation", "InstanceNumber",
     "SeriesNumber", "RequestAttributesSequence", "FrameOfReferenceUID", "Manufacturer", "ManufacturerModelName",
+    "ImagePositionPatient", "ImageOrientationPatient", "ReferencedFrameNumber",
 )  # fmt: skip
 
 
@@ -229,9 +230,9 @@ def document_number(record: AnalysisRecord, kind: str) -> int:
     return 1 + max((earlier.instance_number for earlier in record.predecessors if earlier.kind == kind), default=0)
 
 
-def tracking_uid(study_uid: str, sop_uid: str, system: str, number: int) -> str:
-    """Tracking Unique Identifier (112040, DCM) of one lesion, stable over reruns."""
-    return derive("tracking", study_uid, sop_uid, system, str(number))
+def tracking_uid(study_uid: str, sop_uid: str, system: str, number: int, frame: int = 0) -> str:
+    """Tracking Unique Identifier (112040, DCM) of one lesion, stable over reruns. frame: of a multi-frame object."""
+    return derive("tracking", study_uid, sop_uid, system, str(number), *([f"frame {frame}"] if frame else []))
 
 
 def device_uid(record: AnalysisRecord) -> str:
@@ -292,11 +293,12 @@ def _algorithms(record: AnalysisRecord, day: str, time: str) -> Dataset:
     return item
 
 
-def encode(ds: Dataset, kind: str) -> BuiltObject:
-    """The Part 10 file. Raises ``UnencodableText`` where the character set of the source lacks some of the text."""
+def encode(ds: Dataset, kind: str, syntax: UID = ExplicitVRLittleEndian) -> BuiltObject:
+    """The Part 10 file, the pixel data being in ``syntax`` already. Raises ``UnencodableText`` where the character set of
+    the source lacks some of the text."""
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.TransferSyntaxUID = syntax
     ds.file_meta.ImplementationClassUID = UID(PRODUCT_UID)
     buffer = io.BytesIO()
     try:

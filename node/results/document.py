@@ -8,13 +8,19 @@ from collections.abc import Sequence
 
 from highdicom import sr
 from pydicom import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, CTImageStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+)
 
 from models.api import RESEARCH_USE_ONLY, ModelIdentity
 from node.core.uids import PRODUCT_UID
 from node.results import codes, common
 from node.results.record import AnalysisRecord, BuiltObject
 
+CT = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 NOTHING_FOUND = ("normal", "non_covid")  # classes that name no disease
 
 
@@ -56,7 +62,7 @@ def limits() -> sr.TextContentItem:
 def procedures(record: AnalysisRecord, source: Dataset) -> list[sr.CodedConcept]:
     """What was analysed; where nothing was, what the study is by its first image."""
     if not record.images and not record.series:
-        is_ct = source.get("SOPClassUID") == CTImageStorage
+        is_ct = source.get("SOPClassUID") in CT
         return [codes.CHEST_CT if is_ct else codes.CHEST_XRAY]
     return [*([codes.CHEST_XRAY] if record.images else ()), *([codes.CHEST_CT] if record.series else ())]
 

@@ -17,6 +17,7 @@ from pydicom import Dataset
 from models.api import Lesion, Prediction
 from node.results import codes, common, document
 from node.results.record import AnalysisRecord
+from node.results.references import frame_of, frames_of
 
 Planar = sr.PlanarROIMeasurementsAndQualitativeEvaluations
 
@@ -72,7 +73,7 @@ def groups(canvas: Canvas, lesion: Lesion) -> Iterator[Planar]:
 def tracking_uid(canvas: Canvas, lesion: Lesion) -> str:
     """The same in every object that shows this focus."""
     study, image = (common.text_of(canvas.source, keyword) for keyword in ("StudyInstanceUID", "SOPInstanceUID"))
-    return common.tracking_uid(study, image, canvas.system, lesion.number)
+    return common.tracking_uid(study, image, canvas.system, lesion.number, frame_of(canvas.source))
 
 
 def site(lesion: Lesion) -> list[sr.FindingSite] | None:
@@ -81,7 +82,8 @@ def site(lesion: Lesion) -> list[sr.FindingSite] | None:
 
 def region(canvas: Canvas, kind: str, points: ArrayLike) -> sr.ImageRegion:
     """``points`` (n, 2) of x, y; kept inside the image, since highdicom does not look."""
-    source = sr.SourceImageForRegion(canvas.source.SOPClassUID, canvas.source.SOPInstanceUID)
+    image = canvas.source
+    source = sr.SourceImageForRegion(image.SOPClassUID, image.SOPInstanceUID, frames_of(image))
     return sr.ImageRegion(graphic_type=kind, graphic_data=_inside(canvas, kind, points), source_image=source)
 
 

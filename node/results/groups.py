@@ -15,6 +15,7 @@ from models.api import ClassScore, ModelIdentity, Prediction, Quantity
 from node.core.uids import derive
 from node.results import codes, common, document, foci
 from node.results.record import AnalysisRecord, ImageOutcome, SeriesOutcome, judged_slices
+from node.results.references import frames_of
 
 Group = sr.MeasurementsAndQualitativeEvaluations | foci.Planar
 
@@ -118,4 +119,5 @@ def statement_uid(study: str, uid: str, name: str) -> str:
 
 
 def _images(subject: _Subject) -> list[sr.SourceImageForMeasurementGroup] | None:
-    return [sr.SourceImageForMeasurementGroup(ds.SOPClassUID, ds.SOPInstanceUID) for ds in subject.images] or None
+    found = subject.images
+    return [sr.SourceImageForMeasurementGroup(ds.SOPClassUID, ds.SOPInstanceUID, frames_of(ds)) for ds in found] or None

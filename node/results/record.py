@@ -46,7 +46,8 @@ class ImageOutcome:
 
 @dataclass(frozen=True)
 class SeriesOutcome:
-    """One CT series that was analysed. ``headers``: of every slice, as received, in the order of the volume.
+    """One CT series that was analysed. ``headers``: of every slice, in the order of the volume: as received, or of a
+    frame of a multi-frame object as ``references`` says.
 
     notes: what is worth knowing of how the volume was made, one sentence each.
     """
@@ -134,7 +135,8 @@ class AnalysisRecord:
 
     @property
     def instances_used(self) -> int:
-        return len(self.images) + sum(len(outcome.headers) for outcome in self.series)
+        slices = {str(header.get("SOPInstanceUID", "")) for outcome in self.series for header in outcome.headers}
+        return len(self.images) + len(slices)
 
 
 @dataclass(frozen=True)

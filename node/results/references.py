@@ -1,4 +1,4 @@
-"""How our objects refer to a source image: an object with one image, or a frame of a multi-frame object.
+"""How our objects refer to a source image, and how it lies: an object with one image, or a frame of several.
 
 The header of a frame is that of its object with the frame's functional groups laid out, and names the frame in
 Referenced Frame Number (0008,1160), counted from 1 (``pipeline.frames`` makes it). Of one image, it has none.
@@ -6,9 +6,14 @@ Referenced Frame Number (0008,1160), counted from 1 (``pipeline.frames`` makes i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from fractions import Fraction
 
 from pydicom import Dataset
+
+LEAST_SHARE = 0.2  # of a direction: less than about 12 degrees beside an axis is not worth a letter
+LARGEST_TERM = 1000  # of an aspect ratio
 
 
 def frame_of(header: Dataset) -> int:
@@ -42,3 +47,38 @@ def one_for_each_object(headers: Iterable[Dataset]) -> list[Dataset]:
     for header in headers:
         found.setdefault(str(header.get("SOPInstanceUID", "")), header)
     return list(found.values())
+
+
+def patient_orientation(header: Dataset) -> list[str] | str:
+    """Patient Orientation (0020,0020) of the rows and the columns: as stated, else by Image Orientation (Patient)
+    (PS3.3 C.7.6.1.1.1); empty where neither says."""
+    if stated := header.get("PatientOrientation"):
+        return list(stated)
+    cosines = _numbers(header, "ImageOrientationPatient")
+    return [_letters(cosines[:3]), _letters(cosines[3:])] if len(cosines) == 6 else ""
+
+
+def aspect_ratio(header: Dataset) -> list[int] | None:
+    """Pixel Aspect Ratio (0028,0034), vertical and horizontal, of pixels that are not square (PS3.3 C.7.6.3.1.7): as
+    stated, else by the spacing; it says nothing of sizes."""
+    for keyword in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"):
+        pair = _numbers(header, keyword)
+        if len(pair) == 2 and min(pair) > 0:
+            ratio = Fraction(pair[0] / pair[1]).limit_denominator(LARGEST_TERM)
+            return None if ratio == 1 or not ratio else [ratio.numerator, ratio.denominator]
+    return None
+
+
+def _letters(direction: list[float]) -> str:
+    """The greatest component first."""
+    named = [(abs(value), letters[value < 0]) for value, letters in zip(direction, ("LR", "PA", "HF"), strict=True)]
+    return "".join(letter for size, letter in sorted(named, reverse=True) if size > LEAST_SHARE)
+
+
+def _numbers(header: Dataset, keyword: str) -> list[float]:
+    """Finite ones; empty where the attribute is absent or cannot be understood."""
+    try:
+        found = [float(value) for value in header.get(keyword) or []]
+    except Exception:  # noqa: BLE001 - a value pydicom cannot convert counts as absent
+        return []
+    return found if all(math.isfinite(value) for value in found) else []

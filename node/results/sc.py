@@ -14,6 +14,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 from models.api import RESEARCH_USE_ONLY, Prediction, SliceFinding
 from node.results import common, render
 from node.results.record import AnalysisRecord, BuiltObject, ImageOutcome, SeriesOutcome
+from node.results.references import aspect_ratio, image_key, patient_orientation, reference
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def slice_heat_map(
 def uids(record: AnalysisRecord, source: Dataset, system: str) -> tuple[str, str]:
     """(SOP Instance UID, Series Instance UID) of the picture of a system's heat on an image, for what refers to it."""
     kind = f"sc-{system}"
-    return common.instance_uid(record, kind, common.text_of(source, "SOPInstanceUID")), common.series_uid(record, kind)
+    return common.instance_uid(record, kind, *image_key(source)), common.series_uid(record, kind)
 
 
 def _capture(record: AnalysisRecord, shown: _Shown, picture: render.RGB) -> BuiltObject:
@@ -63,11 +64,11 @@ def _capture(record: AnalysisRecord, shown: _Shown, picture: render.RGB) -> Buil
     ds.SecondaryCaptureDeviceManufacturer = record.settings.manufacturer
     ds.SecondaryCaptureDeviceManufacturerModelName = record.settings.model_name
     ds.SecondaryCaptureDeviceSoftwareVersions = record.software_version
-    ds.PatientOrientation = source.get("PatientOrientation", "") or ""
+    ds.PatientOrientation = patient_orientation(source)
     _derivation(ds, shown)
     _burned_in(ds, source)
-    if "PixelAspectRatio" in source and source.PixelAspectRatio:
-        ds.PixelAspectRatio = source.PixelAspectRatio
+    if ratio := aspect_ratio(source):
+        ds.PixelAspectRatio = ratio
     ds.ImageComments = f"{RESEARCH_USE_ONLY}. {prediction.model.name} {prediction.model.version}"
     _pixels(ds, picture)
     return common.encode(ds, "sc")
@@ -80,8 +81,7 @@ def _rank(record: AnalysisRecord, prediction: Prediction) -> int:
 
 def _derivation(ds: Dataset, shown: _Shown) -> None:
     """Source image and how the picture was derived from it (PS3.3 C.7.6.1.1.3, C.12.4.1.1)."""
-    source, item = shown.source, Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    source, item = shown.source, reference(shown.source)
     item.SpatialLocationsPreserved = "YES"
     item.PurposeOfReferenceCodeSequence = [
         code("121322", "DCM", "Source image for image processing operation")  # CID 7202
@@ -89,10 +89,10 @@ def _derivation(ds: Dataset, shown: _Shown) -> None:
     ds.SourceImageSequence = [item]
     ds.DerivationDescription = f"Heat of {shown.prediction.model.name} over the {shown.shown}. {RESEARCH_USE_ONLY}."
     ds.DerivationCodeSequence = [code("130403", "DCM", "Gradient-weighted class activation")]  # CID 217
-    series, reference = Dataset(), Dataset()
+    series, whole = Dataset(), Dataset()
     series.SeriesInstanceUID = source.SeriesInstanceUID
-    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
-    series.ReferencedInstanceSequence = [reference]
+    whole.ReferencedSOPClassUID, whole.ReferencedSOPInstanceUID = source.SOPClassUID, source.SOPInstanceUID
+    series.ReferencedInstanceSequence = [whole]
     ds.ReferencedSeriesSequence = [series]
 
 

@@ -16,6 +16,7 @@ from node.core.uids import derive
 from node.results import codes, common, document
 from node.results.groups import Group, groups
 from node.results.record import AnalysisRecord, BuiltObject, LeftOut, SeriesOutcome, judged_slices
+from node.results.references import frame_of, one_for_each_object
 
 LONGEST_TEXT = 1024
 LISTED = 50  # sentences on what was left out
@@ -39,7 +40,7 @@ def report(record: AnalysisRecord) -> BuiltObject:
 
 def _evidence(record: AnalysisRecord) -> list[Dataset]:
     """Every film and every slice that was analysed."""
-    slices = [header for outcome in record.series for header in outcome.headers]
+    slices = one_for_each_object(header for outcome in record.series for header in outcome.headers)
     return [common.source_of(header) for header in (*(image.header for image in record.images), *slices)]
 
 
@@ -124,5 +125,7 @@ def _slices_sentence(outcome: SeriesOutcome, prediction: Prediction) -> str:
 
 
 def _slice_name(outcome: SeriesOutcome, found: SliceFinding) -> str:
-    number = common.text_of(common.source_of(outcome.headers[found.index]), "InstanceNumber")
-    return f"slice {found.index + 1}" + (f", image number {number}" if number else "")
+    source = common.source_of(outcome.headers[found.index])
+    number, frame = common.text_of(source, "InstanceNumber"), frame_of(source)
+    image = f", frame {frame}" if frame else f", image number {number}" if number else ""
+    return f"slice {found.index + 1}{image}"

@@ -21,7 +21,7 @@ def database(tmp_path: Path) -> Database:
 
 
 def test_migration_from_empty_equals_the_tables(database: Database) -> None:
-    assert schema.migrate(database.engine) == (None, "0002")
+    assert schema.migrate(database.engine) == (None, "0003")
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
@@ -29,7 +29,7 @@ def test_migration_from_empty_equals_the_tables(database: Database) -> None:
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:
     schema.migrate(database.engine)
-    assert schema.migrate(database.engine) == ("0002", "0002")
+    assert schema.migrate(database.engine) == ("0003", "0003")
     schema.require_current(database.engine)
 
 
