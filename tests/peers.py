@@ -34,6 +34,8 @@ PACKAGES = {
     "dcmsend": "dcmtk",
     "dsrdump": "dcmtk",
     "dsr2html": "dcmtk",
+    "dcmp2pgm": "dcmtk",
+    "dcmpschk": "dcmtk",
     "dciodvfy": "dicom3tools",
 }
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
@@ -117,23 +119,26 @@ def _luts(header: Dataset, keyword: str) -> list[Dataset]:
 
 
 def _lut(item: Dataset, header: Dataset) -> Dataset:
+    """The same look-up table with entries of 8 or 16 bits: validators know no others (PS3.3 C.11.2.1.1 does)."""
     entries, first, bits = (int(value) for value in item.LUTDescriptor)
     entries %= 2**16  # read as signed where the second value is
-    data = item.LUTData
-    if isinstance(data, bytes):
-        is_little = header.original_encoding[1] is not False
-        data = data if is_little else np.frombuffer(data, ">u2").astype("<u2").tobytes()
-    else:
-        data = np.asarray(data).astype("<u2").tobytes()
-    if not data or not 8 <= bits <= 16:
+    data = _entries(item.LUTData, is_little=header.original_encoding[1] is not False)
+    if not data.size or not 8 <= bits <= 16:
         raise ValueError("a look-up table without entries")
-    found = Dataset()
+    if 8 < bits < 16:
+        data, bits = np.rint(data * (65535 / (2**bits - 1))).clip(0, 65535), 16
     signed = first < 0
     entries -= 2**16 if signed and entries >= 2**15 else 0
+    found = Dataset()
     found.add_new("LUTDescriptor", "SS" if signed else "US", [entries, first, bits])
-    found.add_new("LUTData", "OW", data)
+    found.add_new("LUTData", "OW", data.astype("<u2").tobytes())
     found.update(common.copied(item, ("LUTExplanation",)))
     return found
+
+
+def _entries(data: Any, is_little: bool) -> NDArray[Any]:
+    """As words of 16 bits: two entries of 8 bits may share one."""
+    return np.frombuffer(data, "<u2" if is_little else ">u2") if isinstance(data, bytes) else np.asarray(data)
 
 
 def _text(header: Dataset, keyword: str) -> str:

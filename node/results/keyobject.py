@@ -17,6 +17,7 @@ from pydicom.uid import KeyObjectSelectionDocumentStorage, SecondaryCaptureImage
 from models.api import RESEARCH_USE_ONLY, Prediction
 from node.results import codes, common, document, sc
 from node.results.record import AnalysisRecord, BuiltObject, SeriesOutcome
+from node.results.references import frame_of
 
 OF_INTEREST = CodedConcept("113000", "DCM", "Of Interest")  # CID 7010
 DESCRIPTION = CodedConcept("113012", "DCM", "Key Object Description")
@@ -67,7 +68,7 @@ def _slices(record: AnalysisRecord, outcome: SeriesOutcome) -> Iterator[_Chosen]
 
 
 def _source(header: Dataset) -> _Chosen:
-    return _Chosen(common.source_of(header), SOURCE, int(header.get("ReferencedFrameNumber") or 0))
+    return _Chosen(common.source_of(header), SOURCE, frame_of(header))
 
 
 def _heat_maps(record: AnalysisRecord, header: Dataset, explained: list[Prediction]) -> Iterator[_Chosen]:

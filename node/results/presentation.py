@@ -22,6 +22,7 @@ from pydicom.uid import GrayscaleSoftcopyPresentationStateStorage
 from models.api import FloatImage, Lesion, Prediction, SliceFinding
 from node.results import appearance, common, foci, render
 from node.results.record import AnalysisRecord, BuiltObject, ImageOutcome, SeriesOutcome
+from node.results.references import frame_of, image_key
 
 LAYERS = {  # name, in the order of drawing -> description, colour
     "LUNGS": ("Lung contours", render.CONTOUR),
@@ -48,7 +49,7 @@ class _Shown:
     @property
     def frame(self) -> int:
         """Of a multi-frame object, from 1; 0 where the image is an object of its own."""
-        return int(self.header.get("ReferencedFrameNumber") or 0)
+        return frame_of(self.header)
 
 
 def states(record: AnalysisRecord) -> Iterator[BuiltObject]:
@@ -109,8 +110,8 @@ def _alike(images: Iterable[_Shown]) -> list[list[_Shown]]:
 def _state(record: AnalysisRecord, images: Sequence[_Shown], number: int) -> BuiltObject:
     first = images[0]
     source, system = first.canvas.source, first.canvas.system
-    uids = [f"{common.text_of(shown.canvas.source, 'SOPInstanceUID')}/{shown.frame}" for shown in images]
-    uid, series = common.instance_uid(record, "pr", system, *uids), common.series_uid(record, "pr")
+    keys = [part for shown in images for part in image_key(shown.header)]
+    uid, series = common.instance_uid(record, "pr", system, *keys), common.series_uid(record, "pr")
     ds = Dataset()
     common.finish(ds, record, source, GrayscaleSoftcopyPresentationStateStorage, uid, series)
     ds.Modality, ds.BodyPartExamined = "PR", "CHEST"  # an unpaired part: without it Laterality (2C) would be missing
