@@ -40,6 +40,7 @@ DOES = ("leave-out", "say", "nothing")
 REQUIRED_WORDS = ("chest", "frontal", "lateral", "lung-kernel", "contrast", "no-contrast")
 HARMLESS = ("CS", "DS", "IS", "US", "SS", "FD", "FL", "UI")  # codes, numbers and UIDs; nothing that people type
 PATIENT_GROUP = 0x0010
+NAMES: dict[Any, str] = {float: "number", int: "whole number", str: "text", bool: "true or false"}
 
 
 @dataclass(frozen=True)
@@ -105,23 +106,22 @@ def _rules(tree: Tree) -> Rules:
 
 
 def _section(section: str, tables: object, words: Mapping[str, Words]) -> tuple[Rule[Any], ...]:
-    made = [
-        (table.get("does"), _rule(section, name, _table(f"{section}.{name}", table), words))
-        for name, table in _table(section, tables).items()
-    ]
-    return tuple(rule for does, rule in made if does != "nothing")
+    """Every rule is checked, also those that do nothing."""
+    checked = {name: _table(f"{section}.{name}", table) for name, table in _table(section, tables).items()}
+    made = {name: _rule(section, name, table, words) for name, table in checked.items()}
+    return tuple(rule for name, rule in made.items() if checked[name]["does"] != "nothing")
 
 
 def _rule(section: str, name: str, table: Table, words: Mapping[str, Words]) -> Rule[Any]:
     where = f"[{section}.{name}]"
-    if table.get("test") not in SECTIONS[section]:
+    if str(table.get("test")) not in SECTIONS[section]:
         raise Misconfigured(f"{where} test is one of {', '.join(SECTIONS[section])}, not {table.get('test')!r}")
     kind = SECTIONS[section][table["test"]]
     own = {field.name: field for field in dataclasses.fields(kind)}
     common = {"test", "does", "sentence"} | ({"for", "sop_classes", "only_if_silent"} if section == "image" else set())
     if unknown := set(table) - common - set(own):
         raise Misconfigured(f"{where} knows no {sorted(unknown)[0]}; its test has {', '.join(own) or 'no parameter'}")
-    if table.get("does") not in DOES:
+    if str(table.get("does")) not in DOES:
         raise Misconfigured(f"{where} does {' or '.join(DOES)}, not {table.get('does')!r}")
     test = kind(**_parameters(where, kind, table, words))
     limits = {name: getattr(test, name) for name in own if type(getattr(test, name)) in (int, float)}
@@ -153,15 +153,15 @@ def _parameters(where: str, kind: type, table: Table, words: Mapping[str, Words]
 
 def _typed(where: str, value: object, hint: Any, words: Mapping[str, Words]) -> object:
     if hint in (Words, Words | None):
-        if value not in words:
+        if not isinstance(value, str) or value not in words:
             raise Misconfigured(f"{where} names no entry of [words]: {value!r}")
-        return words[str(value)]
+        return words[value]
     if hint == tuple[str, ...]:
         return _list(where, value)
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:
-        raise Misconfigured(f"{where} is a {hint.__name__}, not {value!r}")
+        raise Misconfigured(f"{where} is a {NAMES.get(hint, hint.__name__)}, not {value!r}")
     return value
 
 
@@ -177,13 +177,17 @@ def _sentence(where: str, table: Table, tells: set[str]) -> str:
     return sentence
 
 
-def _check_names(where: str, sentence: str, allowed: set[str]) -> None:
+def _check_names(where: str, sentence: str, allowed: set[str], formats: bool = False) -> None:
+    """``formats``: the sentence is filled with numbers, whose form it may say, as in {best:.0f}."""
     try:
-        named = {name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None}
+        named = [(name, form or kind) for _, name, form, kind in string.Formatter().parse(sentence) if name is not None]
     except ValueError:
         raise Misconfigured(f"{where} sentence has a brace without its partner") from None
-    if unknown := named - allowed:
-        raise Misconfigured(f"{where} sentence cannot tell {{{sorted(unknown)[0]}}}")
+    for name, form in named:
+        if name not in allowed:
+            raise Misconfigured(f"{where} sentence cannot tell {{{name}}}")
+        if form and not (formats and re.fullmatch(r"\.\d[fg]", form)):
+            raise Misconfigured(f"{where} sentence cannot tell {{{name}}} in the form {form!r}")
 
 
 def _is_harmless(attribute: str) -> bool:
@@ -200,17 +204,20 @@ def _check_attributes(where: str, attributes: Sequence[str]) -> None:
 def _choice(table: Table, words: Mapping[str, Words]) -> Choice:
     hints = typing.get_type_hints(Choice)
     _exactly("[choice]", table, set(hints) - {"words"})
-    because = _table("choice.because", table["because"])
+    because = {
+        name: str(_typed(f"[choice.because] {name}", text, str, words))
+        for name, text in _table("choice.because", table["because"]).items()
+    }
     simple = set(hints) - {"words", "because"}
     found: dict[str, Any] = {name: _typed(f"[choice] {name}", table[name], hints[name], words) for name in simple}
-    choice = Choice(**found, because={name: str(text) for name, text in because.items()}, words=words)
+    choice = Choice(**found, because=because, words=words)
     if unknown := [name for name in (*choice.order, *because) if name not in POINTS]:
         raise Misconfigured(f"[choice] order names {unknown[0]!r}; known: {', '.join(POINTS)}")
     if missing := [name for name in (*choice.order, "number") if name not in because]:
         raise Misconfigured(f"[choice.because] needs {missing[0]}")
     _check_names("[choice]", choice.sentence, {"because"})
     for name, text in choice.because.items():
-        _check_names(f"[choice.because] {name}", text, {"best", "this"})
+        _check_names(f"[choice.because] {name}", text, {"best", "this"}, formats=True)
     return choice
 
 
