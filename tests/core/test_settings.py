@@ -121,3 +121,9 @@ def test_wrong_objects_refuse_to_start(text: str, tmp_path: Path) -> None:
     (tmp_path / "node.toml").write_text(text)
     with pytest.raises(Misconfigured):
         settings.load(tmp_path / "node.toml")
+
+
+def test_a_destination_s_name_is_how_it_is_written() -> None:
+    """The ledger knows destinations by name alone."""
+    for text in ("A@one:104", "A@[::1]:11113"):
+        assert settings.Destination.parse(text).name == text

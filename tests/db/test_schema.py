@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
@@ -25,6 +26,16 @@ def test_migration_from_empty_equals_the_tables(database: Database) -> None:
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
+
+
+def test_an_older_database_keeps_what_it_holds(database: Database) -> None:
+    with database.engine.execution_options(lungnode_write=True).begin() as connection:
+        command.upgrade(schema._config(connection), "0001")
+    with database.write() as session:
+        session.add(Patient(patient_id="A"))
+    assert schema.migrate(database.engine) == ("0001", "0002")
+    with database.read() as session:
+        assert session.query(Patient).count() == 1
 
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:

@@ -1,0 +1,164 @@
+"""A late instance: the newer report names the one it takes the place of, in the same series, under the next number.
+
+Through analysis with made-up systems, twice. Not covered: how the older report's delivery ends (test_deliver,
+test_fallback), and what a viewer makes of two versions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset, dcmread
+
+from node.core import settings
+from node.core.job import Job, JobKind
+from node.core.settings import Settings
+from node.db import jobs
+from node.pipeline.analyse import Analyse
+from tests.films import Film, drawn, wrap
+from tests.peers import dciodvfy, dsrdump
+from tests.pipeline.test_judge import WANTED, registry
+from tests.pipeline.waiting import Room
+
+PACS, OTHER = "PACS@127.0.0.1:104", "OTHER@127.0.0.1:105"
+REPORTS = ("sr", "regions")
+
+
+def wishes(*destinations: str, **objects: object) -> Settings:
+    """Settings with these destinations."""
+    usual = settings.load()
+    return dataclasses.replace(
+        usual,
+        analysis=WANTED,
+        delivery=dataclasses.replace(usual.delivery, destinations=destinations),
+        objects=dataclasses.replace(usual.objects, **{"kinds": ("summary", "regions"), **objects}),  # type: ignore[arg-type]
+    )
+
+
+class Ward(Room):
+    """Films of one study arrive one after another, and each time the study is closed and analysed."""
+
+    def arrive(self, number: int) -> Job:
+        self.take(late(number))
+        return self.closed()
+
+    def closed(self) -> Job:
+        self.clock.pass_by(100)
+        assert len(self.close()) == 1
+        with self.database.write() as session:
+            job = jobs.claim(session, JobKind.ANALYSE, "w", "t", self.clock())
+        assert job is not None
+        return job
+
+    def analyse(self, job: Job, wanted: Settings) -> None:
+        Analyse(self.database, self.archive, registry(), wanted, "0.1.0", self.clock)(job)
+
+    def reports(self, kind: str) -> list[Dataset]:
+        """In the order of their rows."""
+        found = self.rows("SELECT path FROM outputs WHERE kind = :kind ORDER BY id", kind=kind)
+        return [dcmread(self.archive.path(str(row["path"]))) for row in found]
+
+
+def late(number: int) -> Dataset:
+    """One film after the other of the same study."""
+    return wrap(Film(drawn(number, 128), f"late {number}", "late"))
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Ward:
+    return Ward(tmp_path)
+
+
+def named(report: Dataset) -> list[tuple[str, str, str]]:
+    """(series, class, instance) of every predecessor."""
+    return [
+        (series.SeriesInstanceUID, reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID)
+        for study in report.get("PredecessorDocumentsSequence", [])
+        for series in study.ReferencedSeriesSequence
+        for reference in series.ReferencedSOPSequence
+    ]
+
+
+def whole(report: Dataset) -> tuple[str, str, str]:
+    return report.SeriesInstanceUID, report.SOPClassUID, report.SOPInstanceUID
+
+
+@pytest.mark.parametrize("kind", REPORTS)
+def test_each_report_names_the_one_before_it(ward: Ward, kind: str, tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        ward.analyse(ward.arrive(number), wishes(PACS))
+    first, second, third = ward.reports(kind)
+    assert [named(report) for report in (first, second, third)] == [[], [whole(first)], [whole(second)]]
+    assert "PredecessorDocumentsSequence" not in first
+    assert len({report.SeriesInstanceUID for report in (first, second, third)}) == 1
+    assert [int(report.InstanceNumber) for report in (first, second, third)] == [1, 2, 3]
+    path = tmp_path / "third.dcm"
+    third.save_as(path)
+    assert dciodvfy(path) == [] and dsrdump(path).code == 0
+
+
+def test_a_report_that_nobody_was_owed_is_not_named(ward: Ward) -> None:
+    """More had arrived while it was made: it was kept and not delivered."""
+    ward.analyse(ward.arrive(1), wishes(PACS))
+    job = ward.arrive(2)
+
+    def more_arrives() -> bool:
+        ward.take(late(3))
+        return True
+
+    Analyse(ward.database, ward.archive, registry(), wishes(PACS), "0.1.0", ward.clock, more_arrives)(job)
+    ward.analyse(ward.closed(), wishes(PACS))
+    first, kept, third = ward.reports("sr")
+    assert named(kept) == [whole(first)] and named(third) == [whole(first)]
+    assert [int(report.InstanceNumber) for report in (first, kept, third)] == [1, 2, 2]
+
+
+def test_a_destination_is_told_of_the_reports_that_it_was_owed(ward: Ward) -> None:
+    """A second one that came later starts with a first report."""
+    ward.analyse(ward.arrive(1), wishes(PACS))
+    later = wishes(PACS, OTHER)
+    own = {OTHER: dataclasses.replace(later.objects, kinds=("summary",))}
+    ward.analyse(ward.arrive(2), dataclasses.replace(later, destinations=own))
+    owed = ward.rows(
+        "SELECT destination, path FROM deliveries JOIN outputs ON outputs.id = output_id"
+        " WHERE kind = 'sr' AND analysis_id = 2 ORDER BY destination"
+    )
+    (first, *_) = ward.reports("sr")
+    told = {str(row["destination"]): named(dcmread(ward.archive.path(str(row["path"])))) for row in owed}
+    assert told == {PACS: [whole(first)], OTHER: []}
+
+
+def test_a_node_without_destinations_names_none(ward: Ward) -> None:
+    for number in (1, 2):
+        ward.analyse(ward.arrive(number), wishes())
+    assert [named(report) for report in ward.reports("sr")] == [[], []]
+
+
+def test_a_second_run_of_the_same_job_writes_the_same_bytes(ward: Ward, tmp_path: Path) -> None:
+    """The first run wrote its files and died before the commit."""
+    ward.analyse(ward.arrive(1), wishes(PACS))
+    job = ward.arrive(2)
+
+    class Dies(Analyse):
+        def _commit(self, *arguments: object) -> None:  # type: ignore[override]
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Dies(ward.database, ward.archive, registry(), wishes(PACS), "0.1.0", ward.clock)(job)
+    written = {path: path.read_bytes() for path in (ward.archive.root / "results").rglob("*.dcm")}
+    ward.clock.pass_by(1000)
+    ward.analyse(job, wishes(PACS))
+    assert {path: path.read_bytes() for path in (ward.archive.root / "results").rglob("*.dcm")} == written
+    assert named(ward.reports("sr")[1]) == [whole(ward.reports("sr")[0])]
+
+
+@pytest.mark.filterwarnings("ignore:Unknown encoding:UserWarning")
+def test_what_cannot_be_written_in_the_study_s_own_set_stands_in_its_story(ward: Ward) -> None:
+    ds = late(1)
+    ds.SpecificCharacterSet = "ISO_IR 999"
+    ward.take(ds)
+    ward.analyse(ward.closed(), wishes(PACS, character_set="source"))
+    assert "Results are written in UTF-8" in ward.events() and f"({PACS})" in ward.events()
+    assert {report.SpecificCharacterSet for report in ward.reports("sr")} == {"ISO_IR 192"}
