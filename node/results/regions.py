@@ -7,6 +7,7 @@ What else it asks of a group (read in and tried with OHIF 3.13, tests/viewers):
 - a Tracking Identifier that begins with the name of its tool;
 - the region once more below every number, INFERRED FROM; of an outline the first number is taken for the area;
 - a Comment, which becomes the label (TID 1410, $QualType as TEXT).
+On oblong pixels it draws regions elsewhere (cornerstone3D issue 2758): foci on such images stand in the summary alone.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from node.results.record import AnalysisRecord, BuiltObject
 TOOL = "Cornerstone3DTools@^0.1.0"
 OUTLINE, POINT, RECTANGLE = f"{TOOL}:PlanarFreehandROI", f"{TOOL}:Probe", f"{TOOL}:RectangleROI"
 DESCRIPTION = "AI regions (not for diagnosis)"
+ELSEWHERE = "Foci on oblong pixels, where viewers misplace regions, are left to the summary"
 
 
 def report(record: AnalysisRecord) -> Iterator[BuiltObject]:
@@ -42,6 +44,8 @@ def report(record: AnalysisRecord) -> Iterator[BuiltObject]:
     else:
         return
     content.ContentSequence.append(document.limits())
+    if left := sum(_is_oblong(canvas) for canvas, _ in foci.marked(record)):
+        content.ContentSequence.append(_comment(f"{ELSEWHERE}: {left}."))
     images = {common.text_of(canvas.source, "SOPInstanceUID"): canvas.source for canvas, _ in drawn}
     how = ["whole images"] if record.wanted.whole_image_regions else []
     yield document.written(record, "regions", content, list(images.values()), *how, description=DESCRIPTION)
@@ -57,8 +61,12 @@ def _content(record: AnalysisRecord, drawn: Sequence[Planar]) -> Dataset:
 
 
 def _without_regions(record: AnalysisRecord) -> Dataset:
-    """TID 1500 without Imaging Measurements: Qualitative Evaluations (row 12) say what came of the analysis."""
-    root = sr.ContainerContentItem(name=codes.MEASUREMENT_REPORT, template_id="1500")
+    """TID 1500 without Imaging Measurements: Qualitative Evaluations (row 12) say what came of the analysis.
+
+    Its title is one of our own (CID 7021 may be extended): OHIF shows such a report as text, and stops at one that is
+    called Imaging Measurement Report and has no region.
+    """
+    root = sr.ContainerContentItem(name=codes.NO_REGIONS, template_id="1500")
     root.ContentSequence = sr.ContentSequence()
     root.ContentSequence.extend(sr.LanguageOfContentItemAndDescendants(DEFAULT_LANGUAGE))
     root.ContentSequence.extend(document.observer(record))
@@ -70,56 +78,77 @@ def _without_regions(record: AnalysisRecord) -> Dataset:
     said.ContentSequence.append(
         sr.CodeContentItem(codes.SUMMARY, document.outcome(record), relationship_type="CONTAINS")
     )  # fmt: skip
-    said.ContentSequence.append(
-        sr.TextContentItem(codes.COMMENT, "No region is marked by this analysis.", relationship_type="CONTAINS")
-    )
+    said.ContentSequence.append(_comment("This analysis draws no region; those of earlier ones no longer hold."))
     root.ContentSequence.append(said)
     return root
 
 
+def _comment(text: str) -> sr.TextContentItem:
+    return sr.TextContentItem(codes.COMMENT, text, relationship_type="CONTAINS")
+
+
 def _groups(record: AnalysisRecord) -> Iterator[tuple[Canvas, Planar]]:
     for canvas, lesion in foci.marked(record):
+        if _is_oblong(canvas):
+            continue
         if lesion.outline_px:
             yield canvas, _outline(canvas, lesion)
         yield canvas, _centre(canvas, lesion)
     if record.wanted.whole_image_regions:
-        for canvas, uid in foci.canvases(record):
+        for canvas, uid in ((canvas, uid) for canvas, uid in foci.canvases(record) if not _is_oblong(canvas)):
             yield from ((canvas, _whole(canvas, uid, score)) for score in canvas.prediction.scores)
 
 
+def _is_oblong(canvas: Canvas) -> bool:
+    """Whether taking the one spacing for the other shifts anything in the image by a pixel."""
+    spacing = canvas.source.get("PixelSpacing") or canvas.source.get("ImagerPixelSpacing") or (1, 1)
+    low, high = sorted(float(value) for value in spacing)
+    return low > 0 and (high / low - 1) * max(canvas.shape) > 1
+
+
 def _outline(canvas: Canvas, lesion: Lesion) -> Planar:
-    uid, region = foci.tracking_uid(canvas, lesion), foci.region(canvas, "POLYLINE", lesion.outline_px)
-    name = f"{OUTLINE}:{canvas.system} focus {lesion.number}"
-    return _focus(canvas, lesion, sr.TrackingIdentifier(uid, name), region, codes.OUTLINE)
+    tracking = sr.TrackingIdentifier(foci.tracking_uid(canvas, lesion), f"{OUTLINE}:{_name(canvas, lesion)}")
+    region = foci.region(canvas, "POLYLINE", lesion.outline_px)
+    return _focus(canvas, lesion, tracking, region, _numbers(canvas, lesion))
 
 
 def _centre(canvas: Canvas, lesion: Lesion) -> Planar:
-    uid, region = foci.tracking_uid(canvas, lesion), foci.region(canvas, "POINT", [lesion.centre_px])
-    name = f"{POINT}:{canvas.system} focus {lesion.number} centre"
-    tracking = sr.TrackingIdentifier(derive("centre", uid) if lesion.outline_px else uid, name)
-    return _focus(canvas, lesion, tracking, region, codes.CENTRE)
+    """Of an outlined focus it says little, since the viewer writes every number beside it."""
+    uid, name = foci.tracking_uid(canvas, lesion), f"{POINT}:{_name(canvas, lesion)} centre"
+    region = foci.region(canvas, "POINT", [lesion.centre_px])
+    if not lesion.outline_px:
+        return _focus(canvas, lesion, sr.TrackingIdentifier(uid, name), region, _numbers(canvas, lesion))
+    heat = sr.Measurement(codes.PEAK_HEAT, round(float(lesion.peak_heat), 4), codes.NO_UNITS)
+    return _focus(canvas, lesion, sr.TrackingIdentifier(derive("centre", uid), name), region, [heat])
+
+
+def _name(canvas: Canvas, lesion: Lesion) -> str:
+    return f"{canvas.system} focus {lesion.number}"
+
+
+def _numbers(canvas: Canvas, lesion: Lesion) -> list[sr.Measurement]:
+    return [
+        sr.Measurement(codes.AREA, round(float(lesion.area_px), 1), codes.SQUARE_PIXELS),
+        sr.Measurement(codes.CLASS_PROBABILITY, round(float(_explained(canvas).probability), 6), codes.NO_UNITS),
+    ]
 
 
 def _focus(
-    canvas: Canvas, lesion: Lesion, tracking: sr.TrackingIdentifier, region: sr.ImageRegion, purpose: sr.CodedConcept
-) -> Planar:
-    explained = _explained(canvas)
+    canvas: Canvas, lesion: Lesion, tracking: sr.TrackingIdentifier, region: sr.ImageRegion,
+    measurements: Sequence[sr.Measurement],
+) -> Planar:  # fmt: skip
+    explained, is_point = _explained(canvas), region.GraphicType == "POINT"
     group = Planar(
         tracking_identifier=tracking,
         referenced_region=region,
         finding_type=codes.VISUAL_EXPLANATION,
         algorithm_id=document.algorithm(canvas.prediction.model),
-        finding_sites=foci.site(lesion),
-        geometric_purpose=purpose,
-        measurements=[
-            sr.Measurement(codes.AREA, round(float(lesion.area_px), 1), codes.SQUARE_PIXELS),
-            sr.Measurement(codes.CLASS_PROBABILITY, round(float(explained.probability), 6), codes.NO_UNITS),
-            sr.Measurement(codes.PEAK_HEAT, round(float(lesion.peak_heat), 4), codes.NO_UNITS),
-            sr.Measurement(codes.LUNG_SHARE, round(float(lesion.lung_share), 4), codes.NO_UNITS),
-        ],
+        finding_sites=None if is_point and lesion.outline_px else foci.site(lesion),
+        geometric_purpose=codes.CENTRE if is_point else codes.OUTLINE,
+        measurements=measurements,
         qualitative_evaluations=[sr.QualitativeEvaluation(codes.EXPLAINED_CLASS, codes.concept(explained.code))],
     )
-    label = f"{canvas.system} focus {lesion.number}: {explained.name}, p = {explained.probability:.2f} of the whole"
+    label = f"{_name(canvas, lesion)}: {explained.name}, p = {explained.probability:.2f} of the whole"
     return _for_viewers(group, region, label)
 
 
@@ -162,5 +191,5 @@ def _for_viewers(group: Planar, region: sr.ImageRegion, label: str) -> Planar:
         if item.ValueType == "NUM":
             again = sr.CoordinatesForMeasurement(region.GraphicType, region.value, image)
             item.ContentSequence = [*item.get("ContentSequence", ()), again]
-    group[0].ContentSequence.append(sr.TextContentItem(codes.COMMENT, label, relationship_type="CONTAINS"))
+    group[0].ContentSequence.append(_comment(label))
     return group
