@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from node.results import keyobject, presentation, regions, sc, sr
+from node.results import keyobject, presentation, regions, sc, sr, stack
 from node.results.character_sets import UnencodableText
 from node.results.record import AnalysisRecord, BuiltObject
 
@@ -32,22 +32,11 @@ def _summary(record: AnalysisRecord) -> Iterator[BuiltObject]:
     yield sr.report(record)
 
 
-def _heat_maps(record: AnalysisRecord) -> Iterator[BuiltObject]:
-    for number, outcome in enumerate(record.images, start=1):
-        for prediction in outcome.predictions:
-            if prediction.heat is not None:
-                yield sc.heat_map(record, outcome, prediction, number)
-    for series in record.series:
-        for prediction in series.predictions:
-            keys = [found for found in prediction.slices if found.key]
-            for number, found in enumerate(keys, start=1):
-                yield sc.slice_heat_map(record, series, prediction, found, number)
-
-
 MAKERS: Mapping[str, Maker] = {  # names as in ``objects.kinds`` of the settings
     "summary": _summary,
     "regions": regions.report,
-    "heat-maps": _heat_maps,
+    "heat-maps": sc.heat_maps,
+    "heat-stacks": stack.stacks,
     "presentation-states": presentation.states,
     "key-images": keyobject.selection,
 }

@@ -183,7 +183,8 @@ def _models(record: AnalysisRecord) -> list[ModelIdentity]:
     found = [prediction.model for prediction in record.predictions]
     for image in record.images:
         found += [measured.model for measured in (*image.biomarkers, *image.indicators)]
-        found += [image.lungs.model] if image.lungs else []
+        found += [field.model for field in (image.lungs, image.heart) if field]
+    found += [series.lungs.model for series in record.series if series.lungs]
     return found
 
 
@@ -294,7 +295,7 @@ def _algorithms(record: AnalysisRecord, day: str, time: str) -> Dataset:
 
 
 def encode(ds: Dataset, kind: str, syntax: UID = ExplicitVRLittleEndian) -> BuiltObject:
-    """The Part 10 file, the pixel data being in ``syntax`` already. Raises ``UnencodableText`` where the character set of
+    """The Part 10 file; the pixel data is in ``syntax`` already. Raises ``UnencodableText`` where the character set of
     the source lacks some of the text."""
     ds.file_meta = FileMetaDataset()
     ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID

@@ -5,51 +5,91 @@ no identifying text can reach a pixel. Coordinates as in ``models.api``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-from models.api import RESEARCH_USE_ONLY, FloatImage, ImageInput, Lesion, LungField, Prediction, SliceFinding
+from models.api import (
+    RESEARCH_USE_ONLY,
+    ClassScore,
+    FloatImage,
+    ImageInput,
+    Lesion,
+    LungField,
+    Prediction,
+    SliceFinding,
+)
+from node.results import lettering
 
 Grey = NDArray[np.uint8]
 RGB = NDArray[np.uint8]
 LUNG_WINDOW = (-600.0, 1500.0)  # centre and width in HU
 CONTOUR, CENTRE = (64, 224, 96), (255, 255, 255)
+LEAST_FOR_ALL_WORDS = 200  # pixels; smaller pictures would be covered by words and bear the class and p alone
 STRONGEST = 0.55  # opacity of heat 1; heat 0 is transparent
+UNDER_SCALE = 110  # the grey that the scale's colours lie on, about that of a lung with its vessels
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What lies over a film or a slice. contours: closed polygons (n, 2) of x, y."""
+
+    heat: FloatImage | None = None
+    contours: Sequence[NDArray[np.float32]] = ()
+    lesions: Sequence[Lesion] = ()
 
 
 def heat_map(image: ImageInput, lungs: LungField | None, prediction: Prediction) -> RGB:
     """(row, column, 3) in the matrix of the source."""
-    contours = lungs.contours if lungs is not None else ()
-    return _picture(grey(image), prediction.heat, contours, prediction.lesions, words(prediction, prediction.heat))
+    return _worded(film(image, lungs, prediction), words(prediction, prediction.heat), prediction.heat is not None)
 
 
 def slice_heat_map(voxels: FloatImage, found: SliceFinding, slices: int, prediction: Prediction) -> RGB:
-    """One slice in the lung window with its heat. voxels: (row, column) HU. ``slices``: of the volume."""
+    """A key slice in the lung window with its heat. voxels: (row, column) HU. ``slices``: of the volume."""
     top, bottom = words(prediction, found.heat)
-    lines = [*top, f"slice {found.index + 1} of {slices}, from the feet"]
-    return _picture(windowed(voxels), found.heat, (), found.lesions, (lines, bottom))
+    return _worded(ct_slice(voxels, found), ([*top, _place(found, slices)], bottom), found.heat is not None)
 
 
-def _picture(
-    film: Grey,
-    heat: FloatImage | None,
-    contours: Sequence[NDArray[np.float32]],
-    lesions: Sequence[Lesion],
-    lines: tuple[list[str], list[str]],
-) -> RGB:
-    picture = Image.fromarray(_overlay(film, heat))
-    pen = ImageDraw.Draw(picture)
-    unit = max(1.0, min(film.shape) / 512)  # one screen pixel of a 512 film
-    for contour in contours:
+def stack_slice(voxels: FloatImage, found: SliceFinding, slices: int, prediction: Prediction) -> RGB:
+    """Any slice, with what the system says of this one."""
+    explained = prediction.heat_class or prediction.decided_class
+    place = [score.name for score in prediction.scores].index(explained)
+    top = [
+        _model(prediction),
+        f"{explained}  p = {found.probabilities[place]:.2f} in this slice",
+        f"series: {_decided(prediction)}",
+        _place(found, slices) + (", key slice" if found.key else ""),
+        *(["no heat was made for this slice"] if found.heat is None else []),
+    ]
+    return _worded(ct_slice(voxels, found), (top, [RESEARCH_USE_ONLY]), found.heat is not None)
+
+
+def film(image: ImageInput, lungs: LungField | None, prediction: Prediction) -> Image.Image:
+    """Without words."""
+    contours = lungs.contours if lungs is not None else ()
+    return drawn(grey(image), Overlay(prediction.heat, contours, prediction.lesions))
+
+
+def ct_slice(voxels: FloatImage, found: SliceFinding) -> Image.Image:
+    """Without words."""
+    return drawn(windowed(voxels), Overlay(found.heat, (), found.lesions))
+
+
+def drawn(picture: Grey, over: Overlay) -> Image.Image:
+    found = Image.fromarray(_heated(picture, over.heat))
+    pen, unit = ImageDraw.Draw(found), unit_of(found)
+    for contour in over.contours:
         pen.line([(float(x), float(y)) for x, y in contour], fill=CONTOUR, width=max(1, round(1.5 * unit)))
-    for lesion in lesions:
-        _centre(pen, lesion.centre_px, str(lesion.number), unit)
-    _words(picture, pen, lines, unit)
-    if heat is not None:
-        _scale(picture, pen, unit)
-    return np.asarray(picture)
+    for lesion in over.lesions:
+        _centre(pen, lesion.centre_px, str(lesion.number), unit, found.width)
+    return found
+
+
+def unit_of(picture: Image.Image) -> float:
+    """One screen pixel of a picture of 512: lines and letters grow with the picture, since screens show it whole."""
+    return max(1.0, min(picture.size) / 512)
 
 
 def grey(image: ImageInput) -> Grey:
@@ -69,85 +109,86 @@ def jet(values: FloatImage) -> NDArray[np.float32]:
     return np.asarray(255 * np.clip(1.5 - np.abs(4 * values[..., None] - np.array([3, 2, 1])), 0, 1), dtype=np.float32)
 
 
-def _overlay(film: Grey, heat: FloatImage | None) -> RGB:
-    colour = np.repeat(film[..., None], 3, axis=2).astype(np.float32)
-    if heat is None:
-        return colour.astype(np.uint8)
-    opacity = (STRONGEST * np.clip(heat, 0, 1))[..., None]
-    return np.asarray(np.rint(colour * (1 - opacity) + jet(heat) * opacity), dtype=np.uint8)
+def _heated(picture: Grey, heat: FloatImage | None) -> RGB:
+    """(row, column, 3). Only where there is heat is anything computed."""
+    colour = np.repeat(picture[..., None], 3, axis=2)
+    if heat is None or not heat.any():
+        return colour
+    rows, columns = np.flatnonzero(heat.any(axis=1)), np.flatnonzero(heat.any(axis=0))
+    here = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    colour[here] = _blended(picture[here].astype(np.float32), heat[here])
+    return colour
 
 
-def _centre(pen: ImageDraw.ImageDraw, centre: tuple[float, float], label: str, unit: float) -> None:
+def _blended(below: FloatImage, heat: FloatImage) -> RGB:
+    value = np.clip(heat, 0, 1).astype(np.float32)
+    opacity = (STRONGEST * value)[..., None]
+    return np.asarray(np.rint(below[..., None] * (1 - opacity) + jet(value) * opacity), dtype=np.uint8)
+
+
+def _centre(pen: ImageDraw.ImageDraw, centre: tuple[float, float], label: str, unit: float, width: int) -> None:
+    """A cross open in the middle; its number to the right, or to the left where the picture ends."""
     x, y = centre
-    arm, gap, width = 9 * unit, 3 * unit, max(1, round(unit))
+    arm, gap, line = 9 * unit, 3 * unit, max(1, round(unit))
     for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
         ends = [(x + dx * gap, y + dy * gap), (x + dx * arm, y + dy * arm)]
-        pen.line(ends, fill="black", width=width + 2)
-        pen.line(ends, fill=CENTRE, width=width)
-    pen.text(
-        (x + 7 * unit, y - 7 * unit), label, CENTRE, _font(13 * unit), "ls", stroke_width=width, stroke_fill="black"
-    )
-
-
-def _font(size: float) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(max(8.0, size))
+        pen.line(ends, fill="black", width=line + 2)
+        pen.line(ends, fill=CENTRE, width=line)
+    size, side = 13 * unit, 7 * unit
+    right = x + side + lettering.length(label, size) + line <= width
+    above = max(y - side, size)
+    lettering.outlined(pen, (x + side if right else x - side, above), label, size, "ls" if right else "rs")
 
 
 def words(prediction: Prediction, heat: FloatImage | None) -> tuple[list[str], list[str]]:
     """(lines at the top, lines at the bottom) of a picture of this heat"""
-    model = prediction.model
-    decided = next(score for score in prediction.scores if score.decision)
-    top = [f"{model.name}, version {model.version}", f"{decided.name}  p = {decided.probability:.2f}"]
+    top = [_model(prediction), _decided(prediction)]
     if prediction.heat_class and prediction.heat_class != prediction.decided_class:
-        shown = next(score for score in prediction.scores if score.name == prediction.heat_class)
+        shown = _score(prediction, prediction.heat_class)
         found = "heat shown" if heat is not None and heat.any() else "no heat found"
         top.append(f"{found} for {shown.name}  p = {shown.probability:.2f} (not decided)")
     return top, [RESEARCH_USE_ONLY]
 
 
-def _words(picture: Image.Image, pen: ImageDraw.ImageDraw, lines: tuple[list[str], list[str]], unit: float) -> None:
-    top, bottom = lines
-    margin = 8 * unit
-    y = margin
-    for number, line in enumerate(top):
-        font = _fitting(pen, line, (17 if number == 1 else 13) * unit, picture.width - 2 * margin)
-        y = _line(pen, (margin, y), line, font, unit)
-    font = _fitting(pen, bottom[0], 13 * unit, picture.width - 2 * margin)
-    _line(pen, (margin, picture.height - margin - 16 * unit), bottom[0], font, unit)
+def _place(found: SliceFinding, slices: int) -> str:
+    return f"slice {found.index + 1} of {slices}, from the feet"
 
 
-def _fitting(
-    pen: ImageDraw.ImageDraw, line: str, size: float, room: float
-) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The font, smaller where the line would leave the picture."""
-    length = pen.textlength(line, _font(size))
-    return _font(size if length <= room else size * room / length)
+def _model(prediction: Prediction) -> str:
+    return f"{prediction.model.name}, version {prediction.model.version}"
 
 
-def _line(
-    pen: ImageDraw.ImageDraw,
-    place: tuple[float, float],
-    line: str,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    unit: float,
-) -> float:
-    """One line of text on a dark plate; returns where the next begins."""
-    left, top, right, bottom = pen.textbbox(place, line, font)
-    pad = 2 * unit
-    pen.rectangle((left - pad, top - pad, right + pad, bottom + pad), fill=(0, 0, 0))
-    pen.text(place, line, "white", font)
-    return float(bottom + 3 * pad)
+def _decided(prediction: Prediction) -> str:
+    decided = next(score for score in prediction.scores if score.decision)
+    return f"{decided.name}  p = {decided.probability:.2f}"
 
 
-def _scale(picture: Image.Image, pen: ImageDraw.ImageDraw, unit: float) -> None:
-    """The colour scale at the right edge: heat 0 to 1."""
-    height, width = int(picture.height * 0.3), max(6, round(10 * unit))
-    left, top = picture.width - width - round(10 * unit), (picture.height - height) // 2
-    ramp = np.linspace(1, 0, height, dtype=np.float32)[:, None]
-    picture.paste(Image.fromarray(np.repeat(jet(ramp), width, axis=1).astype(np.uint8)), (left, top))
-    pen.rectangle((left - 1, top - 1, left + width, top + height), outline="white")
-    font = _font(11 * unit)
-    for text, y, anchor in (("1", top, "rm"), ("heat", top + height / 2, "rm"), ("0", top + height, "rm")):
-        pen.text(
-            (left - 4 * unit, y), text, "white", font, anchor, stroke_width=max(1, round(unit)), stroke_fill="black"
-        )
+def _score(prediction: Prediction, name: str) -> ClassScore:
+    return next(score for score in prediction.scores if score.name == name)
+
+
+def _worded(picture: Image.Image, lines: tuple[list[str], list[str]], scale: bool) -> RGB:
+    """The picture with its words, the second line larger, and the scale where there is heat."""
+    unit, (top, bottom) = unit_of(picture), lines
+    margin, pad = 8 * unit, 2 * unit
+    sized = [(line, (17 if number == 1 else 13) * unit) for number, line in enumerate(top)]
+    if min(picture.size) < LEAST_FOR_ALL_WORDS:
+        sized, margin = [(top[1], lettering.SMALLEST)], pad
+    lettering.plates(picture, sized, margin, pad)
+    for line in bottom:
+        lettering.plate_below(picture, line, 13 * unit, margin, pad)
+    if scale:
+        _scale(picture, unit)
+    return np.asarray(picture)
+
+
+def _scale(picture: Image.Image, unit: float) -> None:
+    """The colours of heat 0 to 1 at the right edge, as they look over lung."""
+    tall, wide = int(picture.height * 0.3), max(6, round(10 * unit))
+    left, top = picture.width - wide - round(10 * unit), (picture.height - tall) // 2
+    ramp = np.repeat(np.linspace(1, 0, tall, dtype=np.float32)[:, None], wide, axis=1)
+    picture.paste(Image.fromarray(_blended(np.full_like(ramp, UNDER_SCALE), ramp)), (left, top))
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((left - 1, top - 1, left + wide, top + tall), outline="white")
+    for text, y in (("1", top), ("heat", top + tall / 2), ("0", top + tall)):
+        lettering.outlined(pen, (left - 4 * unit, y), text, 11 * unit, "rm")
