@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -73,7 +74,8 @@ class VolumeInput:
     """One axial chest CT series, ready for any CT system.
 
     voxels: (slice, row, column) float32, Hounsfield units after Modality LUT (PS3.3 C.11.1), slices ascending along
-        the slice normal (feet to head). All values finite.
+        the slice normal (feet to head). All values finite. Systems are given rows that run to the patient's back and
+        columns that run to the left, or nearly so.
     slice_uids: opaque identifier of each slice, in the same order. uid: of the series; seeds anything random.
     spacing_mm: (between slices, between rows, between columns).
     """
@@ -125,7 +127,8 @@ class LungField:
     """What a segmentation system found: the lung field of one film.
 
     mask: (row, column) bool in the source matrix. contours: closed polygons, each (n, 2) float32 of (x, y).
-    heart: likewise, where the system knows it. quantities: biomarkers, where the system measures them.
+    heart: likewise, where the system knows it; ``heart_is_whole`` is false where only a part of it was found.
+    quantities: biomarkers, where the system measures them.
     """
 
     mask: Mask
@@ -134,11 +137,36 @@ class LungField:
     notes: tuple[str, ...] = ()
     heart: Mask | None = None
     quantities: tuple[Quantity, ...] = ()
+    heart_is_whole: bool = True
 
     @property
     def share(self) -> float:
         """Share of the matrix that is lung, 0..1."""
         return float(self.mask.mean())
+
+
+@dataclass(frozen=True)
+class VolumeField:
+    """The lungs of one CT series.
+
+    parts: (slice, row, column) uint8 in the matrix of the volume: 0 outside, else the value of a ``LungPart``.
+    """
+
+    parts: NDArray[np.uint8]
+    model: ModelIdentity
+
+    @property
+    def mask(self) -> Mask:
+        """(slice, row, column): lung of either side; a new array."""
+        return np.asarray(self.parts > 0)
+
+
+class LungPart(IntEnum):
+    """Whose lung a voxel is; ``EITHER`` where the two could not be told apart."""
+
+    RIGHT = 1
+    LEFT = 2
+    EITHER = 3
 
 
 @dataclass(frozen=True)
@@ -265,6 +293,16 @@ class Segmenter(Protocol):
     def segment(self, image: ImageInput) -> LungField: ...
 
 
+class VolumeSegmenter(Protocol):
+    """What finds the lungs of a CT series. It needs no weights."""
+
+    identity: ModelIdentity
+
+    def segment(self, volume: VolumeInput) -> VolumeField:
+        """Raises RefusedInput where there is no lung."""
+        ...
+
+
 class FilmSystem(Protocol):
     """A classifier of frontal chest films; explains itself by heat and lesions. Raises RefusedInput."""
 
@@ -302,6 +340,8 @@ class Registry(Protocol):
         ...
 
     def load_segmenter(self, system: str, device: str = "cpu") -> Segmenter: ...
+
+    def volume_segmenter(self) -> VolumeSegmenter: ...
 
     def load_film_system(self, system: str, device: str = "cpu") -> FilmSystem: ...
 

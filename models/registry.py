@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from models.api import Card, CTSystem, FilmSystem, IndicatorSystem, Segmenter, WeightsMismatch
+from models.api import Card, CTSystem, FilmSystem, IndicatorSystem, Segmenter, VolumeSegmenter, WeightsMismatch
 from models.cards import read_cards, weights_problem
 
 
@@ -30,6 +30,10 @@ class Registry:
 
     def load_segmenter(self, system: str, device: str = "cpu") -> Segmenter:
         return cast(Segmenter, self._load(system, "lungs", device))
+
+    def volume_segmenter(self) -> VolumeSegmenter:
+        """Without a card: nothing of it was trained."""
+        return cast(VolumeSegmenter, importlib.import_module("models.systems.ct_lungs").CTLungs())
 
     def load_film_system(self, system: str, device: str = "cpu") -> FilmSystem:
         return cast(FilmSystem, self._load(system, "film", device))

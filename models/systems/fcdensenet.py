@@ -73,7 +73,8 @@ class FCDenseNetSegmenter:
             raise RefusedInput("No lung field was found in the film.")
         heart = found.heart if found.heart.any() else None
         quantities, notes = self._quantities(image, film, found)
-        return LungField(lungs, contours(lungs), self.card.identity, notes, heart, quantities)
+        is_whole = POOR_HEART not in notes
+        return LungField(lungs, contours(lungs), self.card.identity, notes, heart, quantities, is_whole)
 
     def _quantities(self, image: ImageInput, film: U8, found: Regions) -> tuple[tuple[Quantity, ...], tuple[str, ...]]:
         spacing = image.spacing_mm[1] if image.spacing_mm is not None else None

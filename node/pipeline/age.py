@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models.api import Card, CTSystem, FilmSystem, IndicatorSystem, RefusedInput, Registry, Segmenter
+from models.api import (
+    Card,
+    CTSystem,
+    FilmSystem,
+    IndicatorSystem,
+    RefusedInput,
+    Registry,
+    Segmenter,
+    VolumeSegmenter,
+)
 
 
 def objection(card: Card, age_years: float | None) -> str:
@@ -36,6 +45,9 @@ class OfAge:
     def load_segmenter(self, system: str, device: str = "cpu") -> Segmenter:
         self._check(system)
         return self.registry.load_segmenter(system, device)
+
+    def volume_segmenter(self) -> VolumeSegmenter:
+        return self.registry.volume_segmenter()
 
     def load_film_system(self, system: str, device: str = "cpu") -> FilmSystem:
         self._check(system)

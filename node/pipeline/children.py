@@ -56,6 +56,8 @@ class Children:
     def _series(self, outcome: SeriesOutcome) -> None:
         for uid in dict.fromkeys(outcome.volume.slice_uids):
             self._taken(uid)
+        if outcome.lungs is not None:
+            rows.add_model(self.session, self.analysis_id, outcome.lungs.model)
         self._refusals(outcome.refusals)
         spacing = outcome.volume.spacing_mm
         plane = spacing[1:] if spacing is not None else None

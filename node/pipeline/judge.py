@@ -23,6 +23,7 @@ from models.api import (
     Prediction,
     RefusedInput,
     Registry,
+    VolumeField,
     VolumeInput,
     WeightsMismatch,
 )
@@ -82,7 +83,7 @@ class Judge:
         with stages.timed("segment"):
             lungs, refusals = self._lungs(image)
         with stages.timed("biomarkers"):
-            biomarkers, unseen = self._biomarkers(image, lungs)
+            measured, unseen = self._measured(image, lungs)
         refusals += unseen
         predictions, refused = self._predictions(
             self.settings.systems, lambda system: self._film_system(system, image, lungs), stages
@@ -99,7 +100,8 @@ class Judge:
             (*predictions, *mean),
             (*refusals, *no_mean, *unmeasured),
             tuple(indicators),
-            tuple(biomarkers),
+            (Measured(measured.model, measured.quantities, measured.notes),) if measured else (),
+            measured if measured and measured.heart is not None and measured.heart_is_whole else None,
         )
 
     def series(self, taken: TakenSeries, stages: Stages) -> tuple[SeriesOutcome, tuple[Slice, ...]]:
@@ -112,6 +114,8 @@ class Judge:
             self.settings.ct_systems, lambda system: judge._ct_system(system, given), stages
         )
         _check_judged(predictions, refusals)
+        with stages.timed("segment"):
+            lungs, unseen = self._volume_lungs(given)
         rows, columns = loaded.volume.voxels.shape[1:]
         predictions = [loaded.turn.back(answer, (rows, columns)) for answer in predictions]
         mean, no_mean = self._mean(predictions)
@@ -119,8 +123,9 @@ class Judge:
             headers=tuple(item.header for item in loaded.slices),
             volume=loaded.volume,
             predictions=(*predictions, *mean),
-            refusals=(*refusals, *no_mean),
+            refusals=(*refusals, *unseen, *no_mean),
             notes=(*loaded.notes, *taken.notes),
+            lungs=loaded.turn.lungs_back(lungs) if lungs else None,
         )
         return outcome, loaded.repeated
 
@@ -137,17 +142,24 @@ class Judge:
         except (RefusedInput, WeightsMismatch) as error:
             return None, [SystemRefusal(system, str(error))]
 
-    def _biomarkers(self, image: ImageInput, lungs: LungField | None) -> tuple[list[Measured], list[SystemRefusal]]:
-        """Numbers of heart and lungs, of the segmenter itself or of another one that measures them."""
+    def _measured(self, image: ImageInput, lungs: LungField | None) -> tuple[LungField | None, list[SystemRefusal]]:
+        """Heart and lungs with their numbers, of the segmenter itself or of another one that measures them."""
         system = self.settings.biomarkers
         if not system:
-            return [], []
-        field = lungs if lungs is not None and lungs.model.system == system else None
+            return None, []
+        if lungs is not None and lungs.model.system == system:
+            return lungs, []
         try:
-            field = field or self.registry.load_segmenter(system, self.settings.device).segment(image)
+            return self.registry.load_segmenter(system, self.settings.device).segment(image), []
         except (RefusedInput, WeightsMismatch) as error:
-            return [], [SystemRefusal(system, str(error), self._model(system))]
-        return [Measured(field.model, field.quantities, field.notes)], []
+            return None, [SystemRefusal(system, str(error), self._model(system))]
+
+    def _volume_lungs(self, volume: VolumeInput) -> tuple[VolumeField | None, list[SystemRefusal]]:
+        segmenter = self.registry.volume_segmenter()
+        try:
+            return segmenter.segment(volume), []
+        except RefusedInput as error:
+            return None, [SystemRefusal(segmenter.identity.system, str(error), segmenter.identity)]
 
     def _predictions(
         self, systems: Sequence[str], predict: Callable[[str], Prediction], stages: Stages

@@ -11,11 +11,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.api import FloatImage, Lesion, Prediction, SliceFinding, VolumeInput
+from models.api import FloatImage, Lesion, Prediction, SliceFinding, VolumeField, VolumeInput
+
+Pixels = TypeVar("Pixels", FloatImage, NDArray[np.uint8])
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,17 @@ class Turn:
             return prediction
         return dataclasses.replace(prediction, slices=tuple(self._slice(one, shape) for one in prediction.slices))
 
+    def lungs_back(self, found: VolumeField) -> VolumeField:
+        """The lungs of the turned volume in the stored one."""
+        return found if self.is_none else dataclasses.replace(found, parts=self._image_back(found.parts))
+
     def _image(self, stored: FloatImage) -> FloatImage:
         """(..., row, column) turned; a copy in C order, as the systems want it."""
         turned = np.swapaxes(stored, -2, -1) if self.exchanged else stored
         turned = turned[..., ::-1, :] if self.rows else turned
         return np.ascontiguousarray(turned[..., ::-1] if self.columns else turned)
 
-    def _image_back(self, turned: FloatImage) -> FloatImage:
+    def _image_back(self, turned: Pixels) -> Pixels:
         stored = turned[..., ::-1, :] if self.rows else turned
         stored = stored[..., ::-1] if self.columns else stored
         return np.ascontiguousarray(np.swapaxes(stored, -2, -1) if self.exchanged else stored)

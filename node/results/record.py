@@ -10,7 +10,16 @@ from datetime import datetime
 
 from pydicom import Dataset
 
-from models.api import ImageInput, LungField, Measured, ModelIdentity, Prediction, SliceFinding, VolumeInput
+from models.api import (
+    ImageInput,
+    LungField,
+    Measured,
+    ModelIdentity,
+    Prediction,
+    SliceFinding,
+    VolumeField,
+    VolumeInput,
+)
 from node.core.settings import Objects, Results
 
 
@@ -33,6 +42,7 @@ class ImageOutcome:
 
     indicators: numbers that systems predicted from the foci, one entry for each system.
     biomarkers: numbers measured on heart and lungs, likewise.
+    heart: of the system that found the whole of it.
     """
 
     header: Dataset
@@ -42,6 +52,7 @@ class ImageOutcome:
     refusals: tuple[SystemRefusal, ...] = ()
     indicators: tuple[Measured, ...] = ()
     biomarkers: tuple[Measured, ...] = ()
+    heart: LungField | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ class SeriesOutcome:
     frame of a multi-frame object as ``references`` says.
 
     notes: what is worth knowing of how the volume was made, one sentence each.
+    lungs: in the matrix of the volume; None where none were found.
     """
 
     headers: tuple[Dataset, ...]
@@ -57,6 +69,7 @@ class SeriesOutcome:
     predictions: tuple[Prediction, ...]
     refusals: tuple[SystemRefusal, ...] = ()
     notes: tuple[str, ...] = ()
+    lungs: VolumeField | None = None
 
     def key_slices(self, prediction: Prediction) -> tuple[SliceFinding, ...]:
         """The slices that a prediction rests on: its own key slices, else those of any system, ascending."""

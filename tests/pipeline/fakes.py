@@ -14,12 +14,15 @@ from models.api import (
     ImageInput,
     Lesion,
     LungField,
+    LungPart,
     Measured,
+    ModelIdentity,
     Prediction,
     Quantity,
     QuantityKind,
     RefusedInput,
     SliceFinding,
+    VolumeField,
     VolumeInput,
     WeightsMismatch,
 )
@@ -121,6 +124,17 @@ def _heat(shape: tuple[int, ...]) -> np.ndarray:
     return heat
 
 
+class FakeLungs:
+    """Two boxes, on the right and on the left of what the systems see."""
+
+    identity = ModelIdentity("ct-lungs", "Made up lungs", "1", "")
+
+    def segment(self, volume: VolumeInput) -> VolumeField:
+        parts = np.zeros(volume.voxels.shape, np.uint8)
+        parts[:, 20:30, 5:15], parts[:, 20:30, 40:50] = LungPart.RIGHT, LungPart.LEFT
+        return VolumeField(parts, self.identity)
+
+
 class FakeRegistry:
     """``models.api.Registry`` over fakes."""
 
@@ -135,6 +149,9 @@ class FakeRegistry:
 
     def load_segmenter(self, system: str, device: str = "cpu") -> Fake:
         return self._load(system, "lungs")
+
+    def volume_segmenter(self) -> FakeLungs:
+        return FakeLungs()
 
     def load_film_system(self, system: str, device: str = "cpu") -> Fake:
         return self._load(system, "film")
