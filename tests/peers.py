@@ -225,6 +225,8 @@ class Orthanc(Service):
 class Storescp(Service):
     """DCMTK's storage SCP; what it received lies in ``received``. ``options``: its own flags, e.g. --abort-after."""
 
+    accepts: tuple[str | Path, ...] = ("+xa", "-pm")  # every transfer syntax and SOP class
+
     def __init__(self, *options: str, port: int | None = None, aet: str = "STORESCP") -> None:
         super().__init__()
         self.aet, self.options = aet, options
@@ -237,7 +239,7 @@ class Storescp(Service):
         return f"{self.aet}@{LOOPBACK}:{self.port}"
 
     def start(self) -> Self:
-        command = [program("storescp"), "-aet", self.aet, "-od", self.received, "-uf", "+xa", "-pm"]
+        command = [program("storescp"), "-aet", self.aet, "-od", self.received, "-uf", *self.accepts]
         self._spawn([*command, *self.options, str(self.port)])
         wait_until(lambda: _listens(self.port), 15, "storescp listens")
         return self
