@@ -23,11 +23,17 @@ Planar = sr.PlanarROIMeasurementsAndQualitativeEvaluations
 
 
 @dataclass(frozen=True)
-class Canvas:
-    """What one system marked foci on: a film or a slice. source: normalised header; shape: (rows, columns)."""
+class Place:
+    """A film or a slice. source: normalised header; shape: (rows, columns)."""
 
     source: Dataset
     shape: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Canvas(Place):
+    """What one system marked foci on."""
+
     prediction: Prediction
 
     @property
@@ -63,6 +69,13 @@ def canvases(record: AnalysisRecord) -> Iterator[tuple[Canvas, str]]:
             yield Canvas(common.source_of(header), (rows, columns), prediction), outcome.volume.uid
 
 
+def border(place: Place) -> sr.ImageRegion:
+    """The image as a whole."""
+    rows, columns = place.shape
+    right, bottom = columns - 0.5, rows - 0.5
+    return region(place, "POLYLINE", [[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom], [-0.5, -0.5]])
+
+
 def groups(canvas: Canvas, lesion: Lesion) -> Iterator[Planar]:
     """The centre with its measurements; the outline, where there is one, under the same tracking identifier."""
     yield _centre(canvas, lesion)
@@ -80,15 +93,15 @@ def site(lesion: Lesion) -> list[sr.FindingSite] | None:
     return [sr.FindingSite(codes.LUNG)] if lesion.inside_lung else None
 
 
-def region(canvas: Canvas, kind: str, points: ArrayLike) -> sr.ImageRegion:
+def region(place: Place, kind: str, points: ArrayLike) -> sr.ImageRegion:
     """``points`` (n, 2) of x, y; kept inside the image, since highdicom does not look."""
-    image = canvas.source
+    image = place.source
     source = sr.SourceImageForRegion(image.SOPClassUID, image.SOPInstanceUID, frames_of(image))
-    return sr.ImageRegion(graphic_type=kind, graphic_data=_inside(canvas, kind, points), source_image=source)
+    return sr.ImageRegion(graphic_type=kind, graphic_data=_inside(place, kind, points), source_image=source)
 
 
-def _inside(canvas: Canvas, kind: str, points: ArrayLike) -> np.ndarray:
-    rows, columns = canvas.shape
+def _inside(place: Place, kind: str, points: ArrayLike) -> np.ndarray:
+    rows, columns = place.shape
     inside = np.clip(np.asarray(points, np.float64) + 0.5, 0, (columns, rows))
     if kind == "POLYLINE":
         inside[-1] = inside[0]

@@ -69,6 +69,15 @@ def aspect_ratio(header: Dataset) -> list[int] | None:
     return None
 
 
+def spacing_of(header: Dataset) -> tuple[float, float]:
+    """Between rows and between columns, in millimetres; (1, 1) where nothing usable is stated."""
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        pair = _numbers(header, keyword)
+        if len(pair) == 2 and min(pair) > 0:
+            return pair[0], pair[1]
+    return 1.0, 1.0
+
+
 def _letters(direction: list[float]) -> str:
     """The greatest component first."""
     named = [(abs(value), letters[value < 0]) for value, letters in zip(direction, ("LR", "PA", "HF"), strict=True)]

@@ -15,14 +15,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from highdicom import sr
-from highdicom.sr.templates import DEFAULT_LANGUAGE
 from pydicom import Dataset
 
 from models.api import ClassScore, Lesion
 from node.core.uids import derive
 from node.results import codes, common, document, foci, groups
-from node.results.foci import Canvas, Planar
+from node.results.foci import Canvas, Place, Planar
 from node.results.record import AnalysisRecord, BuiltObject
+from node.results.references import spacing_of
 
 TOOL = "Cornerstone3DTools@^0.1.0"
 OUTLINE, POINT, RECTANGLE = f"{TOOL}:PlanarFreehandROI", f"{TOOL}:Probe", f"{TOOL}:RectangleROI"
@@ -33,61 +33,30 @@ ELSEWHERE = "Foci on oblong pixels, where viewers misplace regions, are left to 
 def report(record: AnalysisRecord) -> Iterator[BuiltObject]:
     """The document, or none: where there is no region to show and no earlier document to take the place of.
 
-    That a system looked and found nothing is said by the summary; without an earlier one, a document of no regions
-    would be one more empty series. With one, viewers would go on showing the regions of the earlier one.
+    That a system looked and found nothing is said by the summary. Where there is an earlier document, viewers would go
+    on showing its regions: it is withdrawn.
     """
-    drawn = list(_groups(record))
-    if drawn:
-        content = _content(record, [group for _, group in drawn])
-    elif common.predecessors(record, "regions"):
-        content = _without_regions(record)
-    else:
+    drawn = list(_groups(record)) or list(_withdrawal(record))
+    if not drawn:
         return
-    content.ContentSequence.append(document.limits())
-    if left := sum(_is_oblong(canvas) for canvas, _ in foci.marked(record)):
-        content.ContentSequence.append(_comment(f"{ELSEWHERE}: {left}."))
-    images = {common.text_of(canvas.source, "SOPInstanceUID"): canvas.source for canvas, _ in drawn}
-    how = ["whole images"] if record.wanted.whole_image_regions else []
-    yield document.written(record, "regions", content, list(images.values()), *how, description=DESCRIPTION)
-
-
-def _content(record: AnalysisRecord, drawn: Sequence[Planar]) -> Dataset:
     content: Dataset = sr.MeasurementReport(
         observation_context=document.observer(record),
         procedure_reported=document.procedures(record, common.source_of(record.reference)),
-        imaging_measurements=drawn,
+        imaging_measurements=[group for _, group in drawn],
     )[0]
-    return content
-
-
-def _without_regions(record: AnalysisRecord) -> Dataset:
-    """TID 1500 without Imaging Measurements: Qualitative Evaluations (row 12) say what came of the analysis.
-
-    Its title is one of our own (CID 7021 may be extended): OHIF shows such a report as text, and stops at one that is
-    called Imaging Measurement Report and has no region.
-    """
-    root = sr.ContainerContentItem(name=codes.NO_REGIONS, template_id="1500")
-    root.ContentSequence = sr.ContentSequence()
-    root.ContentSequence.extend(sr.LanguageOfContentItemAndDescendants(DEFAULT_LANGUAGE))
-    root.ContentSequence.extend(document.observer(record))
-    for procedure in document.procedures(record, common.source_of(record.reference)):
-        item = sr.CodeContentItem(codes.PROCEDURE_REPORTED, procedure, relationship_type="HAS CONCEPT MOD")
-        root.ContentSequence.append(item)
-    said = sr.ContainerContentItem(name=codes.QUALITATIVE_EVALUATIONS, relationship_type="CONTAINS")
-    said.ContentSequence = sr.ContentSequence()
-    said.ContentSequence.append(
-        sr.CodeContentItem(codes.SUMMARY, document.outcome(record), relationship_type="CONTAINS")
-    )  # fmt: skip
-    said.ContentSequence.append(_comment("This analysis draws no region; those of earlier ones no longer hold."))
-    root.ContentSequence.append(said)
-    return root
+    content.ContentSequence.append(document.limits())
+    if left := sum(_is_oblong(canvas) for canvas, _ in foci.marked(record)):
+        content.ContentSequence.append(_comment(f"{ELSEWHERE}: {left}."))
+    images = {common.text_of(place.source, "SOPInstanceUID"): place.source for place, _ in drawn}
+    how = ["whole images"] if record.wanted.whole_image_regions else []
+    yield document.written(record, "regions", content, list(images.values()), *how, description=DESCRIPTION)
 
 
 def _comment(text: str) -> sr.TextContentItem:
     return sr.TextContentItem(codes.COMMENT, text, relationship_type="CONTAINS")
 
 
-def _groups(record: AnalysisRecord) -> Iterator[tuple[Canvas, Planar]]:
+def _groups(record: AnalysisRecord) -> Iterator[tuple[Place, Planar]]:
     for canvas, lesion in foci.marked(record):
         if _is_oblong(canvas):
             continue
@@ -101,9 +70,8 @@ def _groups(record: AnalysisRecord) -> Iterator[tuple[Canvas, Planar]]:
 
 def _is_oblong(canvas: Canvas) -> bool:
     """Whether taking the one spacing for the other shifts anything in the image by a pixel."""
-    spacing = canvas.source.get("PixelSpacing") or canvas.source.get("ImagerPixelSpacing") or (1, 1)
-    low, high = sorted(float(value) for value in spacing)
-    return low > 0 and (high / low - 1) * max(canvas.shape) > 1
+    down, across = spacing_of(canvas.source)
+    return abs(down / across - 1) * max(canvas.shape) > 1
 
 
 def _outline(canvas: Canvas, lesion: Lesion) -> Planar:
@@ -162,17 +130,14 @@ def _explained(canvas: Canvas) -> ClassScore:
 def _whole(canvas: Canvas, uid: str, score: ClassScore) -> Planar:
     """A class of the film or series, as the outer border of the image. ``uid``: of the film or series."""
     study, name = common.text_of(canvas.source, "StudyInstanceUID"), f"{canvas.system} {score.name}"
-    rows, columns = canvas.shape
-    right, bottom = columns - 0.5, rows - 0.5
-    border = [[-0.5, -0.5], [right, -0.5], [right, bottom], [-0.5, bottom], [-0.5, -0.5]]
-    region = foci.region(canvas, "POLYLINE", border)
+    region = foci.border(canvas)
     group = Planar(
         tracking_identifier=sr.TrackingIdentifier(groups.statement_uid(study, uid, name), f"{RECTANGLE}:{name}"),
         referenced_region=region,
         finding_type=codes.concept(score.code),
         algorithm_id=document.algorithm(canvas.prediction.model),
         measurements=[
-            sr.Measurement(codes.AREA, rows * columns, codes.SQUARE_PIXELS),
+            _area_of(canvas),
             sr.Measurement(codes.PROBABILITY, round(float(score.probability), 6), codes.NO_UNITS),
             sr.Measurement(codes.THRESHOLD, round(float(score.threshold), 6), codes.NO_UNITS),
         ],
@@ -182,6 +147,32 @@ def _whole(canvas: Canvas, uid: str, score: ClassScore) -> Planar:
     )
     said = "present" if score.decision else "absent"
     return _for_viewers(group, region, f"{name}: {said}, p = {score.probability:.2f}")
+
+
+def _withdrawal(record: AnalysisRecord) -> Iterator[tuple[Place, Planar]]:
+    """What takes the place of earlier regions where there is none: the whole image, and that they no longer hold.
+
+    A document without any region would be the standard's way (TID 1500 row 12), but OHIF answers it with an error, and
+    under another title with the words of the earlier document.
+    """
+    earlier = sum(predecessor.kind == "regions" for predecessor in record.predecessors)
+    source = common.source_of(record.reference)
+    if not earlier or not source.get("Rows") or not source.get("Columns"):
+        return
+    place = Place(source, (int(source.Rows), int(source.Columns)))
+    region, uid = foci.border(place), derive("tracking", common.text_of(source, "StudyInstanceUID"), "no regions")
+    group = Planar(
+        tracking_identifier=sr.TrackingIdentifier(uid, f"{RECTANGLE}:no regions"),
+        referenced_region=region,
+        finding_type=codes.STUDY_SUMMARY,
+        measurements=[_area_of(place), sr.Measurement(codes.WITHDRAWN, earlier, codes.REPORTS)],
+        qualitative_evaluations=[sr.QualitativeEvaluation(codes.SUMMARY, document.outcome(record))],
+    )
+    yield place, _for_viewers(group, region, "This analysis draws no region; earlier ones no longer hold")
+
+
+def _area_of(place: Place) -> sr.Measurement:
+    return sr.Measurement(codes.AREA, place.shape[0] * place.shape[1], codes.SQUARE_PIXELS)
 
 
 def _for_viewers(group: Planar, region: sr.ImageRegion, label: str) -> Planar:

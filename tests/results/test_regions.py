@@ -86,7 +86,11 @@ def test_validators_find_no_error_and_the_bytes_repeat(made: object, whole: bool
     assert digests(objects) == digests(tuple(regions.report(*once())))
 
 
-@pytest.mark.parametrize("made", [record(), whole_images(record()), ct_record(), whole_images(ct_record())])
+@pytest.mark.parametrize(
+    "made",
+    [record(), whole_images(record()), ct_record(), whole_images(ct_record()), nothing(predecessors=(EARLIER,))],
+    ids=["film", "whole film", "ct", "whole ct", "withdrawal"],
+)
 def test_what_ohif_asks_of_every_group(made: AnalysisRecord) -> None:
     """Its own tracking UID, a tool in its identifier, one region, and that region again below every number."""
     found = groups(written(made))
@@ -202,7 +206,7 @@ def test_foci_on_oblong_pixels_stand_in_the_summary_alone(keyword: str) -> None:
     assert not list(regions.report(record(oblong, images=(outcome(oblong),))))
 
 
-@pytest.mark.parametrize("spacing", [[0.6, 0.6], [0.1388, 0.1389], [0, 0], None])
+@pytest.mark.parametrize("spacing", [[0.6, 0.6], [0.1388, 0.1389], [0, 0], [0.6], [0.6, 0.6, 0.9], None])
 def test_square_pixels_and_unknown_ones_are_drawn(spacing: list[float] | None) -> None:
     source = header(ImagerPixelSpacing=spacing)
     assert len(groups(written(record(source, images=(outcome(source),))))) == 2
@@ -253,17 +257,15 @@ def test_without_a_region_there_is_no_document(made: AnalysisRecord) -> None:
 
 
 @pytest.mark.parametrize("made, code", [(nothing(), "111241"), (refusal(), "111245")], ids=["nothing", "refused"])
-def test_an_earlier_document_is_superseded_by_one_that_draws_nothing(
-    made: AnalysisRecord, code: str, tmp_path: Path
-) -> None:
+def test_earlier_regions_are_withdrawn_on_the_whole_image(made: AnalysisRecord, code: str, tmp_path: Path) -> None:
     objects = tuple(regions.report(dataclasses.replace(made, predecessors=(EARLIER,))))
     checked(objects, tmp_path)
     ds = parsed(objects[0])
-    assert not groups(ds) and not [item for item in items(ds) if item.ValueType == "SCOORD"]
-    assert code in {value(item, "ConceptCodeSequence") for item in items(ds) if item.ValueType == "CODE"}
-    assert ds.ContentTemplateSequence[0].TemplateIdentifier == "1500" and "draws no region" in texts(ds)
-    assert _concept(ds) != "126000", "OHIF stops at an Imaging Measurement Report without regions"
-    assert ds.InstanceNumber == 5
+    (group,) = groups(ds)
+    assert list(region(group).GraphicData) == [0, 0, SIZE, 0, SIZE, SIZE, 0, SIZE, 0, 0]
+    assert value(child(group, "111017"), "ConceptCodeSequence") == code
+    assert int(child(group, "withdrawn").MeasuredValueSequence[0].NumericValue) == 1
+    assert "earlier ones no longer hold" in child(group, "121106").TextValue and ds.InstanceNumber == 5
 
 
 def test_the_predecessor_is_named_and_one_of_another_kind_is_not() -> None:
