@@ -68,11 +68,15 @@ class Trial:
 
     def verdicts(self, instances: Sequence[StoredInstance]) -> list[Verdict]:
         """Of the images of one study, in their order."""
+        said = self.said(instances)
+        return grouped([(instance, said[instance.sop_instance_uid]) for instance in instances])
+
+    def said(self, instances: Sequence[StoredInstance]) -> dict[str, Said]:
+        """By SOP Instance UID."""
         selection = select_images(instances, bool(self.analysis.ct_systems), self.rules)
         found = [*self._films(selection), *(one for run in selection.series for one in self._series(run))]
         found += [(out.sop_instance_uid, left(out.rule, out.reason)) for out in selection.left_out]
-        by_uid = dict(found)
-        return grouped([(instance, by_uid[instance.sop_instance_uid]) for instance in instances])
+        return dict(found)
 
     def _films(self, selection: Selection) -> list[tuple[str, Said]]:
         looks: list[Look] = []
