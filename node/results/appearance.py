@@ -8,7 +8,6 @@ for their VR are met in the field and count. Nothing is made up but a window for
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,11 @@ from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, LegacyConvertedE
 from pydicom.valuerep import format_number_as_ds
 
 from node.results import common
+from node.results.references import aspect_ratio
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 CT = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 FUNCTIONS = {"": 1.0, "LINEAR": 1.0, "LINEAR_EXACT": 0.0, "SIGMOID": 0.0}  # least width, PS3.3 C.11.2.1.2, C.11.2.1.3
-LONGEST_RATIO = 1000  # of numerator and denominator of a pixel aspect ratio
 
 
 def is_grey(header: Dataset) -> bool:
@@ -82,18 +81,8 @@ def displayed_area(header: Dataset, shape: tuple[int, int]) -> Dataset:
     if spacing and header.get("SOPClassUID") in CT:
         item.PresentationPixelSpacing = [format_number_as_ds(value) for value in spacing]
     else:
-        item.PresentationPixelAspectRatio = list(_aspect(header))
+        item.PresentationPixelAspectRatio = aspect_ratio(header) or [1, 1]
     return item
-
-
-def _aspect(header: Dataset) -> tuple[int, int]:
-    """(height, width) of a pixel in whole numbers."""
-    for keyword in ("PixelAspectRatio", "PixelSpacing", "ImagerPixelSpacing"):
-        if pair := _pair(header, keyword):
-            ratio = Fraction(pair[0] / pair[1]).limit_denominator(LONGEST_RATIO)
-            if 0 < ratio <= LONGEST_RATIO:
-                return ratio.numerator, ratio.denominator
-    return 1, 1
 
 
 def _whole(least: float, greatest: float) -> tuple[float, float, str]:
