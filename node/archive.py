@@ -1,8 +1,9 @@
-"""The archive: complete DICOM files in a folder, durable before they have their name.
+"""The archive: complete DICOM files in a folder, durable before anybody is told of them.
 
 Owns the layout ``root/received|results/xx/<sha256 of the SOP Instance UID>.dcm`` and ``root/tmp``; a path is never
-made of text that a peer sent. A file is written in ``tmp``, synced, renamed, and its folder is synced: it exists whole
-or not at all.
+made of text that a peer sent. A result is written in ``tmp``, synced, renamed, and its folder is synced. A received
+object (``Incoming``) is written in ``tmp`` while it comes in, renamed, and then file and folder are synced together:
+one journal commit of the file system for both. Its row is written after that, so a file without a row is none.
 Knows no database and no data set.
 """
 
@@ -13,12 +14,13 @@ import errno
 import hashlib
 import os
 import threading
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
 from node.core.errors import OutOfResources
+from node.incoming import Chunks, Incoming, takes_direct
 
 PREAMBLE = bytes(128) + b"DICM"  # PS3.10 section 7.1
 RECEIVED, RESULTS = "received", "results"
@@ -36,33 +38,30 @@ class Archive:
         self._known: set[str] = set()  # folders whose own entries are durable
         self._lock = threading.Lock()
         self._writers = ThreadPoolExecutor(WRITERS, "archive")
+        self._chunks, self._direct = Chunks(), takes_direct(self._tmp)
 
-    def put(self, sop_uid: str, meta: bytes, parts: Iterable[bytes | memoryview]) -> str:
-        """Preamble, ``meta`` (the encoded file meta group) and ``parts`` as one file; its path relative to the root."""
-        return self.begin(meta, parts).name(sop_uid)
+    def incoming(self, meta: bytes) -> Incoming:
+        """A file to receive into, which begins with preamble and ``meta``. Either ``keep`` or ``drop`` it."""
+        with _no_room_is_transient():
+            return Incoming(self.new_temporary(), PREAMBLE + meta, self._chunks, self._writers, self._direct)
 
-    def begin(self, meta: bytes, parts: Iterable[bytes | memoryview]) -> Pending:
-        """As ``put``, but write and sync in a thread of their own: the caller checks the data set meanwhile."""
-        temporary = self.new_temporary()
-        return Pending(self, temporary, self._writers.submit(self._write, temporary, meta, parts))
+    def keep(self, incoming: Incoming, sop_uid: str) -> str:
+        """Give a received file its name and make both durable; its path relative to the root."""
+        relative = _relative(sop_uid, RECEIVED)
+        target = self.root / relative
+        with _no_room_is_transient(), _removed_on_error(incoming.path, target):
+            incoming.written(sync=False)
+            self._make(target.parent)
+            incoming.path.replace(target)
+            incoming.written(self.fsync)
+            self._sync_folder(target.parent)
+        incoming.close()
+        return relative
 
-    def _write(self, temporary: Path, meta: bytes, parts: Iterable[bytes | memoryview]) -> None:
-        with _no_room_is_transient(), _removed_on_error(temporary), temporary.open("xb", buffering=0) as file:
-            _write_all(file.fileno(), PREAMBLE + meta)
-            for part in parts:
-                _write_all(file.fileno(), part)
-            self._sync(file.fileno())
-
-    def adopt(self, temporary: Path, sop_uid: str) -> str:
-        """Take a complete file that was written under ``new_temporary()``; its path relative to the root."""
-        with _no_room_is_transient(), _removed_on_error(temporary):
-            if self.fsync:
-                descriptor = os.open(temporary, os.O_RDONLY)
-                try:
-                    self._sync(descriptor)
-                finally:
-                    os.close(descriptor)
-            return self._name(temporary, sop_uid)
+    def drop(self, incoming: Incoming) -> None:
+        """Leave nothing of a file that is not kept."""
+        incoming.close()
+        incoming.path.unlink(missing_ok=True)
 
     def put_bytes(self, sop_uid: str, content: bytes) -> str:
         """A finished result; the same bytes again change nothing. Results have a shelf of their own, so that one which
@@ -138,24 +137,6 @@ class Archive:
             os.close(descriptor)
 
 
-class Pending:
-    """A file that is being written under a temporary name. Either ``name`` or ``drop`` must be called."""
-
-    def __init__(self, archive: Archive, temporary: Path, written: Future[None]) -> None:
-        self._archive, self._temporary, self._written = archive, temporary, written
-
-    def name(self, sop_uid: str) -> str:
-        """Wait until the content is durable, then give it its name; its path relative to the root."""
-        self._written.result()
-        with _no_room_is_transient(), _removed_on_error(self._temporary):
-            return self._archive._name(self._temporary, sop_uid)
-
-    def drop(self) -> None:
-        """Leave nothing of it. Never raises for a write that failed by itself."""
-        self._written.exception()
-        self._temporary.unlink(missing_ok=True)
-
-
 def _relative(sop_uid: str, shelf: str) -> str:
     digest = hashlib.sha256(sop_uid.encode()).hexdigest()
     return f"{shelf}/{digest[:2]}/{digest}.dcm"
@@ -178,9 +159,10 @@ def _no_room_is_transient() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _removed_on_error(temporary: Path) -> Iterator[None]:
+def _removed_on_error(*paths: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        for path in paths:
+            path.unlink(missing_ok=True)
         raise

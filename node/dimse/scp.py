@@ -11,6 +11,7 @@ from typing import Any
 from pydicom import Dataset
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
 
 from node.core import log
 from node.core.errors import InternalError, LungnodeError, Misconfigured
@@ -18,8 +19,7 @@ from node.core.settings import Node, Receive
 from node.core.study import Origin
 from node.dimse import contexts, streaming
 from node.dimse.status import SUCCESS, status_of
-from node.pipeline.header import Received
-from node.pipeline.intake import Intake
+from node.pipeline.intake import Announced, Arriving, Intake
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Receiver:
     """Listens once ``start`` returns; ``port`` is then the real one. ``stop`` lets associations end first."""
 
     def __init__(self, node: Node, receive: Receive, intake: Intake) -> None:
-        self._node, self._intake, self._largest = node, intake, receive.max_instance_bytes
+        self._node, self._intake = node, intake
         self._names: dict[Association, str] = {}
         self._ae = _application_entity(node, receive)
         self._server: Any = None
@@ -55,7 +55,7 @@ class Receiver:
             log.event(logger, "receiver.ordinary", logging.WARNING, reason="this pynetdicom has other inner names")
             return self._ae.start_server(address, block=False, evt_handlers=handlers)
         server = self._ae.make_server(
-            address, evt_handlers=handlers, server_class=streaming.StreamingServer, largest=self._largest
+            address, evt_handlers=handlers, server_class=streaming.StreamingServer, taker=self
         )
         threading.Thread(target=server.serve_forever, name="AcceptorServer", daemon=True).start()
         self._ae._servers.append(server)  # for its shutdown
@@ -79,7 +79,7 @@ class Receiver:
         name = uuid.uuid4().hex[:12]
         self._names[event.assoc] = name
         self._intake.association_opened(name)
-        origin = self._origin(event)
+        origin = self._origin(event.assoc)
         log.event(logger, "association.opened", association=name, aet=origin.calling_aet, address=origin.address)
 
     def _closed(self, event: evt.Event) -> None:
@@ -91,32 +91,39 @@ class Receiver:
     def _rejected(self, event: evt.Event) -> None:
         log.event(logger, "association.rejected", logging.WARNING, address=event.assoc.requestor.address)
 
-    def _origin(self, event: evt.Event) -> Origin:
-        requestor, acceptor = event.assoc.requestor, event.assoc.acceptor
-        name = self._names.get(event.assoc, "")
+    def _origin(self, assoc: Association) -> Origin:
+        requestor, acceptor = assoc.requestor, assoc.acceptor
+        name = self._names.get(assoc, "")
         return Origin(name, requestor.ae_title.strip(), acceptor.ae_title.strip(), str(requestor.address))
 
     def _store(self, event: evt.Event) -> int | Dataset:
+        """The ordinary way: all of it at once."""
         request: Any = event.request
-        origin = self._origin(event)
-        received = Received(
-            request.DataSet.getbuffer(),
-            str(event.context.transfer_syntax),
-            str(request.AffectedSOPClassUID),
-            str(request.AffectedSOPInstanceUID),
-        )
+        arriving = self.begin(event.assoc, request, str(event.context.transfer_syntax))
+        arriving.add(request.DataSet.getbuffer())
+        return self.finish(arriving)
+
+    def begin(self, assoc: Association, request: C_STORE, transfer_syntax_uid: str) -> Arriving:
+        sop_class, instance = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
+        return self._intake.begin(Announced(transfer_syntax_uid, sop_class, instance), self._origin(assoc))
+
+    def finish(self, arriving: Arriving) -> int | Dataset:
+        """Success once it is durable, else a status with its sentence."""
         try:
-            self._intake.receive(received, origin)
+            self._intake.finish(arriving)
         except LungnodeError as error:
-            return self._answer(received, origin, error)
+            return self._answer(arriving, error)
         except Exception:
-            logger.exception("instance.failed", extra={"fields": {"association": origin.association}})
-            return self._answer(received, origin, InternalError("the node failed; its log says why"))
+            logger.exception("instance.failed", extra={"fields": {"association": arriving.origin.association}})
+            return self._answer(arriving, InternalError("the node failed; its log says why"))
         return SUCCESS
 
-    def _answer(self, received: Received, origin: Origin, error: LungnodeError) -> Dataset:
+    def drop(self, arriving: Arriving) -> None:
+        self._intake.drop(arriving)
+
+    def _answer(self, arriving: Arriving, error: LungnodeError) -> Dataset:
         status = status_of(error)
-        self._intake.refuse(received, origin, status, error)
+        self._intake.refuse(arriving.announced, arriving.origin, status, error)
         answer = Dataset()
         answer.Status = status
         answer.ErrorComment = str(error)[:64]  # LO, PS3.7 C.5

@@ -1,8 +1,8 @@
-"""A quicker way through pynetdicom for C-STORE: data set fragments go from the socket into one buffer.
+"""A quicker way through pynetdicom for C-STORE: data set fragments go from the socket into the memory of their file.
 
 pynetdicom copies a data set five times and hands it between two threads that sleep while they wait. Here the provider's
 thread, in state Sta6 and between messages, looks at each P-DATA PDU: one that holds a complete C-STORE-RQ command on an
-accepted context is served on the spot, by the handler that is bound to it; everything else is put back and takes the
+accepted context is served on the spot, by the ``Taker`` of the server; everything else is put back and takes the
 ordinary way. The names used are semi-private, hence the pinned version; ``usable`` says whether they are
 all there, and the receiver takes the ordinary server where they are not.
 
@@ -12,16 +12,15 @@ once, and a peer that goes silent within a PDU is dropped after the network time
 
 from __future__ import annotations
 
-import io
 import logging
 import queue
 import select
 import socket
 import struct
 import time
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from pynetdicom import evt
+from pydicom import Dataset
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
@@ -32,7 +31,7 @@ from node.dimse import wire
 from node.dimse.status import SUCCESS
 
 logger = logging.getLogger(__name__)
-FIRST_BUFFER, LARGEST_SPARE = 1 << 20, 1 << 25
+STEP = 1 << 20  # bytes read at once of what the ordinary way asks for
 LARGEST_COMMAND_PDU = 1 << 22  # a first PDU above it takes the ordinary way
 RECEIVE_BUFFER = 1 << 20  # of the kernel
 LINGER_SECONDS = 0.02  # wait for the next request of a busy sender before going back to the provider's loop
@@ -49,15 +48,26 @@ def usable() -> bool:
     return all(hasattr(owner, name) for owner, names in needed for name in names)
 
 
-class Encoded(io.BytesIO):
-    """A data set as received, without another copy: pynetdicom asks for a BytesIO, the handler for ``getbuffer``."""
+class Arriving(Protocol):
+    """A data set while it comes in."""
 
-    def __init__(self, content: memoryview) -> None:
-        super().__init__()
-        self._content = content
+    def room(self, most: int) -> memoryview:
+        """Where the next bytes go: at least one, at most ``most``."""
+        ...
 
-    def getbuffer(self) -> memoryview:
-        return self._content
+    def took(self, count: int) -> None: ...
+
+    def add(self, content: bytes | memoryview) -> None: ...
+
+
+class Taker(Protocol):
+    """Who keeps what is received. ``finish`` gives the status of the response; every other end is ``drop``."""
+
+    def begin(self, assoc: Association, request: C_STORE, transfer_syntax_uid: str) -> Arriving: ...
+
+    def finish(self, arriving: Any) -> int | Dataset: ...
+
+    def drop(self, arriving: Any) -> None: ...
 
 
 class _Unusual(Exception):
@@ -86,7 +96,7 @@ class StreamingSocket(AssociationSocket):
         """As the original: what has come of ``nr_bytes`` when the connection ends."""
         content = bytearray()
         while len(content) < nr_bytes:  # in steps: the length is only what the peer claims
-            step = bytearray(min(nr_bytes - len(content), FIRST_BUFFER))
+            step = bytearray(min(nr_bytes - len(content), STEP))
             done = self.fill(memoryview(step))
             content += step if done == len(step) else step[:done]
             if done < len(step):
@@ -125,10 +135,9 @@ class StreamingSocket(AssociationSocket):
 
 
 class StreamingProvider(DULServiceProvider):
-    """The upper layer provider with the quick way for C-STORE. ``largest``: bytes of a data set that are kept."""
+    """The upper layer provider with the quick way for C-STORE, which begins when ``taker`` is set."""
 
-    largest = 1 << 62
-    _spare = bytearray()  # the last data set's memory, for the next one: zeroing megabytes takes as long as receiving
+    taker: Taker | None = None
 
     def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:
         """As the original, but a peer that has gone is not waited for."""
@@ -143,13 +152,13 @@ class StreamingProvider(DULServiceProvider):
 
     def _read_pdu_data(self) -> None:
         connection = self.socket
-        if not isinstance(connection, StreamingSocket) or not self._between_messages():
+        if self.taker is None or not isinstance(connection, StreamingSocket) or not self._between_messages():
             super()._read_pdu_data()
             return
         try:
-            served = self._serve_store(connection)
+            served = self._serve_store(connection, self.taker)
             while served and self._between_messages() and connection.comes_within(LINGER_SECONDS):
-                served = self._serve_store(connection)
+                served = self._serve_store(connection, self.taker)
             if served:
                 return
         except _Dropped:
@@ -173,7 +182,7 @@ class StreamingProvider(DULServiceProvider):
             and not self._kill_thread
         )
 
-    def _serve_store(self, connection: StreamingSocket) -> bool:
+    def _serve_store(self, connection: StreamingSocket, taker: Taker) -> bool:
         """Receive and answer one C-STORE; False with everything put back when the next PDU does not begin one."""
         head = connection.recv(6)
         if len(head) < 6 or head[0] != wire.P_DATA_TF:
@@ -191,15 +200,20 @@ class StreamingProvider(DULServiceProvider):
             connection.put_back(head)
             return False
         context_id = values[0][0]
-        data = _DataSet(self.largest, self._spare)
-        ended = False
-        for value in values[1:]:
-            ended = data.add(value, context_id) or ended
-        while not ended:
-            ended = self._receive_fragments(connection, data, context_id)
-        request.DataSet = Encoded(data.content())
-        self._answer(request, context_id)
-        self._spare = data.buffer if len(data.buffer) <= LARGEST_SPARE else bytearray()
+        arriving = taker.begin(self.assoc, request, str(self.assoc._accepted_cx[context_id].transfer_syntax[0]))
+        try:
+            ended = False
+            for context, control, content in values[1:]:
+                if context != context_id or control & wire.COMMAND or ended:
+                    raise _Unusual
+                arriving.add(content)
+                ended = bool(control & wire.LAST)
+            while not ended:
+                ended = self._receive_fragments(connection, arriving, context_id)
+        except BaseException:
+            taker.drop(arriving)
+            raise
+        self._answer(request, context_id, taker.finish(arriving))
         self._idle_timer.restart()
         return True
 
@@ -217,7 +231,7 @@ class StreamingProvider(DULServiceProvider):
             return None
         return request if request is not None and request.AffectedSOPClassUID == context.abstract_syntax else None
 
-    def _receive_fragments(self, connection: StreamingSocket, data: _DataSet, context_id: int) -> bool:
+    def _receive_fragments(self, connection: StreamingSocket, arriving: Arriving, context_id: int) -> bool:
         """One P-DATA PDU in the middle of a data set; True with the last fragment."""
         head = connection.recv(6)
         if len(head) == 6 and head[0] != wire.P_DATA_TF:
@@ -234,20 +248,20 @@ class StreamingProvider(DULServiceProvider):
             size, context, control = struct.unpack(">LBB", value_head)
             if size < 2 or size + 4 > length or context != context_id or control & wire.COMMAND or ended:
                 raise _Unusual
-            for begin in range(0, size - 2, FIRST_BUFFER):  # in steps: the size is only what the peer claims
-                target = data.room(min(FIRST_BUFFER, size - 2 - begin))
-                if connection.fill(target) < len(target):
+            left = size - 2
+            while left:  # in steps, as there is room: the size is only what the peer claims
+                count = connection.fill(arriving.room(left))
+                if not count:
                     raise ConnectionError
+                arriving.took(count)
+                left -= count
             length -= size + 4
             ended = bool(control & wire.LAST)
         self._idle_timer.restart()
         return ended
 
-    def _answer(self, request: C_STORE, context_id: int) -> None:
-        """Ask the handler that is bound to EVT_C_STORE, and send its status before anything else is read."""
-        context = self.assoc._accepted_cx[context_id]
-        attributes = {"request": request, "context": context.as_tuple}
-        status: Any = evt.trigger(self.assoc, evt.EVT_C_STORE, attributes)
+    def _answer(self, request: C_STORE, context_id: int, status: int | Dataset) -> None:
+        """Send the status before anything else is read."""
         if not self.assoc.is_established:
             return
         if status == SUCCESS:
@@ -266,49 +280,13 @@ class StreamingProvider(DULServiceProvider):
                 return
 
 
-class _DataSet:
-    """A growing buffer. Beyond ``largest`` bytes fragments are read and dropped; one byte too many stays to be seen."""
-
-    def __init__(self, largest: int, spare: bytearray) -> None:
-        self._largest = largest
-        self.buffer = spare or bytearray(FIRST_BUFFER)
-        self._length = 0
-
-    def room(self, size: int) -> memoryview:
-        """Where the next ``size`` bytes go."""
-        if self._length + size > self._largest:
-            self._length = self._largest + 1
-            self._grow(self._length)
-            return memoryview(bytearray(size))
-        begin, self._length = self._length, self._length + size
-        self._grow(self._length)
-        return memoryview(self.buffer)[begin : self._length]
-
-    def _grow(self, needed: int) -> None:
-        if needed > len(self.buffer):
-            larger = bytearray(max(needed, 2 * len(self.buffer)))
-            larger[: len(self.buffer)] = self.buffer
-            self.buffer = larger
-
-    def add(self, value: tuple[int, int, memoryview], context_id: int) -> bool:
-        """A fragment that is in memory already; True for the last one."""
-        context, control, content = value
-        if context != context_id or control & wire.COMMAND:
-            raise _Unusual
-        self.room(len(content))[:] = content
-        return bool(control & wire.LAST)
-
-    def content(self) -> memoryview:
-        return memoryview(self.buffer)[: self._length]
-
-
 class StreamingHandler(RequestHandler):
     """Makes associations whose provider and socket know the quick way."""
 
     def _create_association(self) -> Association:
         assoc = super()._create_association()
         provider = StreamingProvider(assoc)
-        provider.largest = getattr(self.server, "largest", provider.largest)
+        provider.taker = getattr(self.server, "taker", None)
         assoc.dul = provider
         assoc.acse_timeout, assoc.network_timeout = self.ae.acse_timeout, self.ae.network_timeout  # its timers are new
         provider.socket = StreamingSocket(assoc, self.request)
@@ -316,9 +294,9 @@ class StreamingHandler(RequestHandler):
 
 
 class StreamingServer(ThreadedAssociationServer):
-    """``ThreadedAssociationServer`` with the quick way. ``largest``: bytes of a data set that are kept in memory."""
+    """``ThreadedAssociationServer`` with the quick way."""
 
-    def __init__(self, *arguments: Any, largest: int, **keywords: Any) -> None:
-        self.largest = largest
+    def __init__(self, *arguments: Any, taker: Taker, **keywords: Any) -> None:
+        self.taker = taker
         keywords["request_handler"] = StreamingHandler
         super().__init__(*arguments, **keywords)

@@ -23,17 +23,19 @@ from pydicom.uid import UID
 from sqlalchemy.exc import SQLAlchemyError
 
 from node import __version__
-from node.archive import Archive, Pending
+from node.archive import Archive
 from node.core import log
 from node.core.errors import BadDataSet, Conflict, LungnodeError, OutOfResources
 from node.core.study import InstanceHeader, Origin
 from node.core.uids import PRODUCT_UID
 from node.db import intake as rows
 from node.db.session import Database
+from node.incoming import Incoming
 from node.pipeline.header import Received, is_uid, read_header
 
 logger = logging.getLogger(__name__)
 STRIPES = 256
+LET_THROUGH = 1 << 20  # bytes at once of a data set that is not kept
 PLACE = b"7"  # a whole UID of it is none that occurs
 
 
@@ -44,6 +46,49 @@ class Receipt:
     kind: Literal["stored", "duplicate"]
     study_instance_uid: str
     sop_instance_uid: str
+
+
+@dataclass(frozen=True)
+class Announced:
+    """What the command set of a C-STORE says before its data set comes."""
+
+    transfer_syntax_uid: str
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+class Arriving:
+    """A data set while it comes in. file: None where it is only let through, because of ``error``."""
+
+    def __init__(self, announced: Announced, origin: Origin, largest: int) -> None:
+        self.announced, self.origin, self._largest = announced, origin, largest
+        self.file: Incoming | None = None
+        self.error: Exception | None = None
+        self._size = 0
+
+    def room(self, most: int) -> memoryview:
+        """Where the next bytes go: at least one, at most ``most``."""
+        if self.file is None or self.error is not None:
+            return memoryview(bytearray(min(most, LET_THROUGH)))
+        return self.file.room(most)
+
+    def took(self, count: int) -> None:
+        self._size += count
+        if self.error is not None:
+            return
+        if self.file is not None:
+            self.file.took(count)
+        if self._size > self._largest:
+            self.error = BadDataSet(f"The data set is larger than the limit of {self._largest} bytes.")
+
+    def add(self, content: bytes | memoryview) -> None:
+        """Bytes that are in memory already."""
+        view = memoryview(content)
+        while len(view):
+            room = self.room(len(view))
+            room[:] = view[: len(room)]
+            self.took(len(room))
+            view = view[len(room) :]
 
 
 class Intake:
@@ -58,37 +103,66 @@ class Intake:
         self._guard = threading.Lock()
         self._one_at_a_time = [threading.Lock() for _ in range(STRIPES)]  # by SOP Instance UID
 
-    def receive(self, received: Received, origin: Origin) -> Receipt:
-        """Store one data set; raises a LungnodeError, after which nothing of it is kept."""
-        if len(received.encoded) > self._largest:
-            raise BadDataSet(f"The data set is larger than the limit of {self._largest} bytes.")
-        if not self._archive.has_room(len(received.encoded)):
-            raise OutOfResources("the archive's disk is nearly full")
-        pending = self._archive.begin(meta_group(received, origin.calling_aet), (received.encoded,))
+    def begin(self, announced: Announced, origin: Origin) -> Arriving:
+        """Room for a data set that begins to come. Never raises: what is wrong is said when it has come."""
+        arriving = Arriving(announced, origin, self._largest)
         try:
-            sha256 = hashlib.sha256(received.encoded).hexdigest()
-            header = read_header(received, self._largest)
-            return self._keep(received, origin, header, sha256, pending)
-        finally:
-            pending.drop()
+            if not self._archive.has_room():
+                raise OutOfResources("the archive's disk is nearly full")
+            arriving.file = self._archive.incoming(meta_group(announced, origin.calling_aet))
+        except (LungnodeError, OSError) as error:
+            arriving.error = error
+        return arriving
 
-    def _keep(
-        self, received: Received, origin: Origin, header: InstanceHeader, sha256: str, pending: Pending
-    ) -> Receipt:
-        """Give the written file its name and commit its rows, unless the instance is known."""
+    def finish(self, arriving: Arriving) -> Receipt:
+        """Keep what has come; raises a LungnodeError, after which nothing of it is kept."""
+        try:
+            if arriving.error:
+                raise arriving.error
+            return self._finish(arriving)
+        finally:
+            self.drop(arriving)
+
+    def drop(self, arriving: Arriving) -> None:
+        """Let go of what was not kept."""
+        if arriving.file is not None:
+            self._archive.drop(arriving.file)
+            arriving.file = None
+
+    def receive(self, received: Received, origin: Origin) -> Receipt:
+        """``begin``, all of it, ``finish``."""
+        announced = Announced(received.transfer_syntax_uid, received.sop_class_uid, received.sop_instance_uid)
+        arriving = self.begin(announced, origin)
+        arriving.add(received.encoded)
+        return self.finish(arriving)
+
+    def _finish(self, arriving: Arriving) -> Receipt:
+        file, announced = arriving.file, arriving.announced
+        assert file is not None
+        file.finish()
+
+        def read(data: memoryview) -> InstanceHeader:
+            received = Received(
+                data, announced.transfer_syntax_uid, announced.sop_class_uid, announced.sop_instance_uid
+            )
+            return read_header(received, self._largest)
+
+        header = file.whole(read)
+        sha256, size = file.digest(), file.received
         with self._one_at_a_time[hash(header.sop_instance_uid) % STRIPES]:
             known = self._known(header, sha256)
             if known.sha256 is not None:
-                return self._noted("duplicate", header, origin, len(received.encoded))
+                return self._noted("duplicate", header, arriving.origin, size)
             if known.is_our_output:
                 header = dataclasses.replace(header, is_own_result=True)
-            path = pending.name(header.sop_instance_uid)
+            path = self._archive.keep(file, header.sop_instance_uid)
+            arriving.file = None
             try:
-                self._commit(header, sha256, len(received.encoded), path, origin)
+                self._commit(header, sha256, size, path, arriving.origin)
             except SQLAlchemyError as error:
                 self._archive.discard(path)
                 raise OutOfResources("the database cannot be written") from error
-        return self._noted("stored", header, origin, len(received.encoded))
+        return self._noted("stored", header, arriving.origin, size)
 
     def _known(self, header: InstanceHeader, sha256: str) -> rows.Known:
         """What is known of the UID; Conflict when it stands for other bytes."""
@@ -118,9 +192,9 @@ class Intake:
         )
         return Receipt(kind, header.study_instance_uid, header.sop_instance_uid)
 
-    def refuse(self, received: Received, origin: Origin, status: int, error: LungnodeError) -> None:
+    def refuse(self, announced: Announced, origin: Origin, status: int, error: LungnodeError) -> None:
         """Write down why a data set was answered with a failure; never raises."""
-        claimed = received.sop_instance_uid.strip("\0 ")
+        claimed = announced.sop_instance_uid.strip("\0 ")
         claimed = claimed if is_uid(claimed) else "not a UID"  # what a peer says may be anybody's name
         log.event(
             logger,
@@ -151,11 +225,11 @@ class Intake:
             return frozenset[str]().union(*self._open.values())
 
 
-def meta_group(received: Received, source_aet: str) -> bytes:
+def meta_group(announced: Announced, source_aet: str) -> bytes:
     """The file meta group (PS3.10 section 7.1) for a data set stored as received."""
-    uid = received.sop_instance_uid.strip("\0 ").encode("ascii", "replace")[:64]
+    uid = announced.sop_instance_uid.strip("\0 ").encode("ascii", "replace")[:64]
     uid += bytes(len(uid) % 2)
-    form = _meta_form(received.sop_class_uid, received.transfer_syntax_uid, source_aet[:16], len(uid))
+    form = _meta_form(announced.sop_class_uid, announced.transfer_syntax_uid, source_aet[:16], len(uid))
     return form.replace(PLACE * len(uid), uid)
 
 

@@ -5,16 +5,39 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from node.archive import Archive
+from node.archive import PREAMBLE, Archive
 from node.core.errors import OutOfResources
+from node.incoming import BLOCK, CHUNK, Incoming
 
 UID = "1.2.826.0.1.3680043.2.1"
+
+
+def received(archive: Archive, *parts: bytes, uid: str = UID, meta: bytes = b"meta") -> str:
+    incoming = archive.incoming(meta)
+    try:
+        for part in parts:
+            fill(incoming, part)
+        incoming.finish()
+        return archive.keep(incoming, uid)
+    except BaseException:
+        archive.drop(incoming)
+        raise
+
+
+def fill(incoming: Incoming, content: bytes) -> None:
+    while content:
+        room = incoming.room(len(content))
+        room[:] = content[: len(room)]
+        incoming.took(len(room))
+        content = content[len(room) :]
 
 
 @pytest.fixture
@@ -23,7 +46,7 @@ def archive(tmp_path: Path) -> Archive:
 
 
 def test_a_file_is_preamble_meta_and_parts(archive: Archive) -> None:
-    path = archive.put(UID, b"meta", (b"one", memoryview(b"two")))
+    path = received(archive, b"one", b"two")
     assert archive.path(path).read_bytes() == bytes(128) + b"DICM" + b"metaonetwo"
     digest = hashlib.sha256(UID.encode()).hexdigest()
     assert path.endswith(f"{digest[:2]}/{digest}.dcm")
@@ -47,34 +70,48 @@ def test_the_same_result_again_changes_nothing(archive: Archive) -> None:
 
 
 def test_a_received_instance_never_takes_the_place_of_a_result(archive: Archive) -> None:
-    result, received = archive.put_bytes(UID, b"result"), archive.put(UID, b"", (b"received",))
-    assert result != received
+    result, other = archive.put_bytes(UID, b"result"), received(archive, b"received", meta=b"")
+    assert result != other
     assert archive.path(result).read_bytes() == b"result"
 
 
-def test_a_written_file_is_adopted(archive: Archive) -> None:
-    temporary = archive.new_temporary()
-    temporary.write_bytes(b"whole")
-    path = archive.adopt(temporary, UID)
-    assert archive.path(path).read_bytes() == b"whole"
-    assert not temporary.exists()
+@pytest.mark.parametrize("direct", [True, False])
+@pytest.mark.parametrize("more", [-1, 0, 1, BLOCK, CHUNK, 2 * CHUNK + 5])
+def test_a_file_of_any_size_is_what_was_received(more: int, direct: bool, tmp_path: Path) -> None:
+    """Around the size of a chunk, with and without the page cache; digest, size and the whole as read back."""
+    archive = Archive(tmp_path)
+    archive._direct = direct and archive._direct
+    content = np.random.default_rng(more + 1).bytes(CHUNK - len(PREAMBLE) - 4 + more)
+    incoming = archive.incoming(b"meta")
+    fill(incoming, content)
+    incoming.finish()
+    assert incoming.whole(bytes) == content
+    assert (incoming.digest(), incoming.received) == (hashlib.sha256(content).hexdigest(), len(content))
+    path = archive.path(archive.keep(incoming, UID))
+    assert path.read_bytes() == bytes(128) + b"DICMmeta" + content
 
 
-def test_data_are_synced_before_the_name_and_the_folder_after(
-    archive: Archive, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_dropped_leaves_nothing_and_its_memory_serves_again(archive: Archive) -> None:
+    incoming = archive.incoming(b"meta")
+    fill(incoming, bytes(3 * CHUNK))
+    archive.drop(incoming)
+    assert [path for path in archive.root.rglob("*") if path.is_file()] == []
+    assert archive.path(received(archive, b"next")).read_bytes().endswith(b"DICMmetanext")
+
+
+def test_the_name_comes_before_both_are_synced(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File and folder are durable before ``keep`` returns; one commit of the file system serves both."""
+    received(archive, b"so that its folders are known")
     steps: list[str] = []
-    sync, replace = os.fdatasync, Path.replace
-    monkeypatch.setattr(os, "fdatasync", lambda fd: (steps.append("data"), sync(fd)))
-    monkeypatch.setattr(os, "fsync", lambda fd: steps.append("folder"))
+    sync, replace = os.fsync, Path.replace
+    kind = {True: "folder", False: "data"}
+    monkeypatch.setattr(os, "fsync", lambda fd: (steps.append(kind[stat.S_ISDIR(os.fstat(fd).st_mode)]), sync(fd)))
     monkeypatch.setattr(Path, "replace", lambda self, to: (steps.append("name"), replace(self, to))[1])
-    archive.put(UID, b"", (b"x",))
-    assert steps[0] == "data"
-    assert steps[-2:] in (["folder", "folder"], ["name", "folder"])
-    assert steps.index("data") < steps.index("name") < len(steps) - 1
+    received(archive, b"x")
+    assert steps == ["name", "data", "folder"]
 
 
-@pytest.mark.parametrize("failing", ["write", "fdatasync"])
+@pytest.mark.parametrize("failing", ["pwrite", "fsync"])
 def test_a_full_disk_is_transient_and_leaves_nothing(
     archive: Archive, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
@@ -83,12 +120,12 @@ def test_a_full_disk_is_transient_and_leaves_nothing(
 
     monkeypatch.setattr(os, failing, full)
     with pytest.raises(OutOfResources):
-        archive.put(UID, b"", (b"x",))
+        received(archive, bytes(2 * CHUNK))
     assert [path for path in archive.root.rglob("*") if path.is_file()] == []
 
 
 def test_what_was_left_half_written_is_discarded(archive: Archive) -> None:
-    kept = archive.put(UID, b"", (b"x",))
+    kept = received(archive, b"x")
     archive.new_temporary().write_bytes(b"half")
     assert Archive(archive.root).discard_temporaries() == 1
     assert archive.path(kept).exists()
