@@ -6,6 +6,7 @@ Not covered: how a viewer lists them.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -25,8 +26,8 @@ from tests.results.series import KEYS, ct_record, of_series, series_outcome, sli
 WITH_PICTURES = ("heat-maps", "key-images")
 
 
-def wanting(made: AnalysisRecord, *kinds: str) -> AnalysisRecord:
-    return dataclasses.replace(made, wanted=dataclasses.replace(settings.load().objects, kinds=kinds))
+def wanting(made: AnalysisRecord, *kinds: str, jpeg: bool = False) -> AnalysisRecord:
+    return dataclasses.replace(made, wanted=dataclasses.replace(settings.load().objects, kinds=kinds, jpeg=jpeg))
 
 
 def documents(made: AnalysisRecord, *kinds: str) -> list[Dataset]:
@@ -88,6 +89,18 @@ def test_pictures_that_the_destination_is_not_sent_are_not_referred_to() -> None
     (with_them,) = documents(made)
     assert references(without) == [source.SOPInstanceUID]
     assert without.SOPInstanceUID != with_them.SOPInstanceUID, "other bytes"
+
+
+@pytest.mark.parametrize("made", [record, ct_record], ids=["film", "scan"])
+def test_pictures_in_jpeg_are_referred_to_as_such(made: Callable[[], AnalysisRecord]) -> None:
+    """They are other objects than the lossless ones."""
+    objects = build(wanting(made(), *WITH_PICTURES, jpeg=True))
+    (ds,) = [dcmread(BytesIO(built.content)) for built in objects if built.kind == "ko"]
+    pictures = {built.sop_instance_uid: built.series_instance_uid for built in objects if built.kind == "sc"}
+    named = {
+        uid: series for uid, (sop_class, series) in evidence(ds).items() if sop_class == SecondaryCaptureImageStorage
+    }
+    assert named and named.items() <= pictures.items()
 
 
 @pytest.mark.parametrize("made", ["normal film", "normal scan", "refusal"])
