@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pydicom import Dataset
 
 from models.api import FloatImage, ImageInput
 from node.pipeline.chest import contrast, inverted, looks_negative
+from node.pipeline.objections import first_objection
+from node.pipeline.picture import Look
 from node.pipeline.rules import load
 
 
@@ -36,6 +40,15 @@ def rates(data: Path, every: int = 1) -> dict[str, float]:
     }
 
 
+def left_out(data: Path, split: str, every: int = 1) -> Counter[str]:
+    """Films whose header says that they are frontal chest films, by the rule that leaves them out for their pixels."""
+    rules = load().picture
+    looks = (Look(Dataset(), ImageInput(np.ascontiguousarray(p), "1"), False) for p in films(data, split, every))
+    return Counter(found.rule for look in looks if (found := first_objection(look, rules)))
+
+
 if __name__ == "__main__":
     for name, rate in rates(Path(sys.argv[1])).items():
         sys.stdout.write(f"{name}: {rate:.3f}\n")
+    for split in ("train", "val", "test"):
+        sys.stdout.write(f"{split}: films left out by rule: {dict(left_out(Path(sys.argv[1]), split)) or 'none'}\n")
