@@ -33,7 +33,7 @@ UNDER_SCALE = 110  # the grey that the scale's colours lie on, about that of a l
 
 
 @dataclass(frozen=True)
-class Overlay:
+class _Overlay:
     """What lies over a film or a slice. contours: closed polygons (n, 2) of x, y."""
 
     heat: FloatImage | None = None
@@ -66,20 +66,20 @@ def stack_slice(voxels: FloatImage, found: SliceFinding, slices: int, prediction
     return _worded(ct_slice(voxels, found), (top, [RESEARCH_USE_ONLY]), found.heat is not None)
 
 
-def film(image: ImageInput, lungs: LungField | None, prediction: Prediction) -> Image.Image:
-    """Without words."""
+def film(image: ImageInput, lungs: LungField | None, prediction: Prediction, bold: float = 1.0) -> Image.Image:
+    """Without words; ``bold``: how many times as large as usual the marks are, for a picture that will be reduced."""
     contours = lungs.contours if lungs is not None else ()
-    return drawn(grey(image), Overlay(prediction.heat, contours, prediction.lesions))
+    return _drawn(grey(image), _Overlay(prediction.heat, contours, prediction.lesions), bold)
 
 
-def ct_slice(voxels: FloatImage, found: SliceFinding) -> Image.Image:
-    """Without words."""
-    return drawn(windowed(voxels), Overlay(found.heat, (), found.lesions))
+def ct_slice(voxels: FloatImage, found: SliceFinding, bold: float = 1.0) -> Image.Image:
+    """Likewise, in the lung window."""
+    return _drawn(windowed(voxels), _Overlay(found.heat, (), found.lesions), bold)
 
 
-def drawn(picture: Grey, over: Overlay) -> Image.Image:
+def _drawn(picture: Grey, over: _Overlay, bold: float) -> Image.Image:
     found = Image.fromarray(_heated(picture, over.heat))
-    pen, unit = ImageDraw.Draw(found), unit_of(found)
+    pen, unit = ImageDraw.Draw(found), bold * _unit(found)
     for contour in over.contours:
         pen.line([(float(x), float(y)) for x, y in contour], fill=CONTOUR, width=max(1, round(1.5 * unit)))
     for lesion in over.lesions:
@@ -87,7 +87,7 @@ def drawn(picture: Grey, over: Overlay) -> Image.Image:
     return found
 
 
-def unit_of(picture: Image.Image) -> float:
+def _unit(picture: Image.Image) -> float:
     """One screen pixel of a picture of 512: lines and letters grow with the picture, since screens show it whole."""
     return max(1.0, min(picture.size) / 512)
 
@@ -169,7 +169,7 @@ def _score(prediction: Prediction, name: str) -> ClassScore:
 
 def _worded(picture: Image.Image, lines: tuple[list[str], list[str]], scale: bool) -> RGB:
     """The picture with its words, the second line larger, and the scale where there is heat."""
-    unit, (top, bottom) = unit_of(picture), lines
+    unit, (top, bottom) = _unit(picture), lines
     margin, pad = 8 * unit, 2 * unit
     sized = [(line, (17 if number == 1 else 13) * unit) for number, line in enumerate(top)]
     if min(picture.size) < LEAST_FOR_ALL_WORDS:

@@ -57,7 +57,7 @@ def _built(record: AnalysisRecord, stack: _Stack) -> BuiltObject:
         series_uid=common.series_uid(record, "stack"),
         series_number=common.series_number(record, "stack"),
         number=stack.number,
-        description=f"AI heat {model.system}, all slices with lung",
+        description=f"AI heat stack {model.system}",
         comment=f"{model.name} {model.version}",
         sources=sources,
     )
