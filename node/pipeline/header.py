@@ -13,7 +13,7 @@ import threading
 import warnings
 import zlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pydicom import Dataset
 from pydicom.filereader import read_dataset
@@ -22,6 +22,7 @@ from pydicom.uid import UID
 from node.core.errors import BadDataSet
 from node.core.study import InstanceHeader
 from node.core.uids import PRODUCT_UID
+from node.pipeline import quick_header
 from node.pipeline.wholeness import Encoding, check_whole
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -56,13 +57,16 @@ def read_header(received: Received, largest: int) -> InstanceHeader:
 
 
 def _read(data: bytes | memoryview, encoding: Encoding, received: Received) -> InstanceHeader:
+    walked = quick_header.walk(memoryview(data), encoding.implicit) if encoding.little else None
+    if walked is not None:
+        return _header(walked, received)
     pixels = check_whole(data, encoding)
     end = len(data) if pixels is None else pixels
     if end > LARGEST_HEADER:
         raise BadDataSet("The header of the data set is too large.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks quote values
-        return _header(_decode(bytes(data[:end]), encoding), received)
+        return _header(_Decoded(_decode(bytes(data[:end]), encoding)), received)
 
 
 def _inflate(data: bytes | memoryview, largest: int) -> bytes:
@@ -85,9 +89,30 @@ def _decode(header: bytes, encoding: Encoding) -> Dataset:
         raise BadDataSet("The header of the data set cannot be read.") from error
 
 
-def _header(ds: Dataset, received: Received) -> InstanceHeader:
-    study, series = _uid(ds, "StudyInstanceUID"), _uid(ds, "SeriesInstanceUID")
-    sop_class, sop_instance = _uid(ds, "SOPClassUID"), _uid(ds, "SOPInstanceUID")
+class _Values(Protocol):
+    """A header as receipt asks it."""
+
+    def text(self, keyword: str) -> str: ...
+
+    def number(self, keyword: str) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A header as pydicom reads it."""
+
+    ds: Dataset
+
+    def text(self, keyword: str) -> str:
+        return text_of(self.ds, keyword)
+
+    def number(self, keyword: str) -> int | None:
+        return _number(self.ds, keyword)
+
+
+def _header(values: _Values, received: Received) -> InstanceHeader:
+    study, series = _uid(values, "StudyInstanceUID"), _uid(values, "SeriesInstanceUID")
+    sop_class, sop_instance = _uid(values, "SOPClassUID"), _uid(values, "SOPInstanceUID")
     if (sop_class, sop_instance) != (received.sop_class_uid.strip("\0 "), received.sop_instance_uid.strip("\0 ")):
         raise MismatchError("The data set and the C-STORE command name different SOP classes or instances.")
     return InstanceHeader(
@@ -96,19 +121,19 @@ def _header(ds: Dataset, received: Received) -> InstanceHeader:
         study_instance_uid=study,
         series_instance_uid=series,
         transfer_syntax_uid=received.transfer_syntax_uid,
-        patient_id=text_of(ds, "PatientID"),
-        issuer_of_patient_id=text_of(ds, "IssuerOfPatientID"),
-        accession_number=text_of(ds, "AccessionNumber"),
-        study_date=text_of(ds, "StudyDate")[:8],
-        modality=text_of(ds, "Modality")[:16],
-        series_description=text_of(ds, "SeriesDescription"),
-        body_part=text_of(ds, "BodyPartExamined")[:64],
-        view_position=text_of(ds, "ViewPosition")[:16],
-        instance_number=_number(ds, "InstanceNumber"),
-        rows=_number(ds, "Rows"),
-        columns=_number(ds, "Columns"),
-        frames=_number(ds, "NumberOfFrames"),
-        is_own_result=text_of(ds, "InstanceCreatorUID") == PRODUCT_UID,
+        patient_id=values.text("PatientID"),
+        issuer_of_patient_id=values.text("IssuerOfPatientID"),
+        accession_number=values.text("AccessionNumber"),
+        study_date=values.text("StudyDate")[:8],
+        modality=values.text("Modality")[:16],
+        series_description=values.text("SeriesDescription"),
+        body_part=values.text("BodyPartExamined")[:64],
+        view_position=values.text("ViewPosition")[:16],
+        instance_number=values.number("InstanceNumber"),
+        rows=values.number("Rows"),
+        columns=values.number("Columns"),
+        frames=values.number("NumberOfFrames"),
+        is_own_result=values.text("InstanceCreatorUID") == PRODUCT_UID,
     )
 
 
@@ -121,8 +146,8 @@ def is_uid(text: str) -> bool:
     return len(text) <= 64 and UID_FORM.fullmatch(text) is not None
 
 
-def _uid(ds: Dataset, keyword: str) -> str:
-    text = text_of(ds, keyword)
+def _uid(values: _Values, keyword: str) -> str:
+    text = values.text(keyword)
     if not text:
         raise BadDataSet(f"The data set has no {_spaced(keyword)}.")
     if not is_uid(text):

@@ -36,6 +36,11 @@ def check_whole(encoded: bytes | memoryview, encoding: Encoding) -> int | None:
     return _Walk(memoryview(encoded)).elements(0, encoding, 0, until_item_end=False)[1]
 
 
+def after_items(encoded: memoryview, position: int, encoding: Encoding, encapsulated: bool) -> int:
+    """Where a sequence without a length, or encapsulated pixel data, of the top level ends. BadDataSet as above."""
+    return _Walk(encoded).items(position, encoding, 0, encapsulated)
+
+
 class _Walk:
     def __init__(self, data: memoryview) -> None:
         self._data, self._end = data, len(data)
@@ -59,12 +64,13 @@ class _Walk:
                 position = self._skip(position, length)
             else:
                 inner = IMPLICIT_LITTLE if vr == b"UN" else encoding
-                position = self._items(position, inner, depth, encapsulated=tag in PIXEL_DATA and depth == 0)
+                position = self.items(position, inner, depth, encapsulated=tag in PIXEL_DATA and depth == 0)
         if until_item_end:
             raise BadDataSet("The data set ends in the middle of a sequence.")
         return position, pixels
 
-    def _items(self, position: int, encoding: Encoding, depth: int, encapsulated: bool) -> int:
+    def items(self, position: int, encoding: Encoding, depth: int, encapsulated: bool) -> int:
+        """Walk items up to their end; returns the position after it."""
         while True:
             tag, length, position = self._item_head(position, encoding)
             if tag == SEQUENCE_END:
