@@ -81,14 +81,15 @@ def derived(ds: Dataset, sources: Sequence[Dataset], how: str, *, same_place: bo
     ds.DerivationDescription = f"{how} {RESEARCH_USE_ONLY}."[:LONGEST_TEXT]
     if not sources:
         return
-    ds.SourceImageSequence = [_source(source, same_place) for source in sources]
+    ds.SourceImageSequence = [source_item(source, same_place) for source in sources]
     by_series: dict[str, list[Dataset]] = {}
     for source in one_for_each_object(sources):
         by_series.setdefault(str(source.SeriesInstanceUID), []).append(source)
-    ds.ReferencedSeriesSequence = [_series(uid, found) for uid, found in by_series.items()]
+    ds.ReferencedSeriesSequence = [series_item(uid, found) for uid, found in by_series.items()]
 
 
-def _source(source: Dataset, same_place: bool) -> Dataset:
+def source_item(source: Dataset, same_place: bool) -> Dataset:
+    """An item of Source Image Sequence (0008,2112)."""
     item = reference(source)
     item.SpatialLocationsPreserved = "YES" if same_place else "NO"
     item.PurposeOfReferenceCodeSequence = [
@@ -97,7 +98,8 @@ def _source(source: Dataset, same_place: bool) -> Dataset:
     return item
 
 
-def _series(uid: str, sources: Sequence[Dataset]) -> Dataset:
+def series_item(uid: str, sources: Sequence[Dataset]) -> Dataset:
+    """An item of Referenced Series Sequence (0008,1115), PS3.3 C.12.2. sources: one header of each object."""
     item = Dataset()
     item.SeriesInstanceUID, item.ReferencedInstanceSequence = uid, []
     for source in sources:

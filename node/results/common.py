@@ -188,7 +188,7 @@ def _models(record: AnalysisRecord) -> list[ModelIdentity]:
     return found
 
 
-OFFSETS = {"sr": 0, "regions": 40, "page": 41, "seg": 42, "pr": 43, "ko": 44, "pm": 45, "stack": 46}
+OFFSETS = {"sr": 0, "regions": 40, "page": 41, "seg": 42, "pr": 43, "ko": 44, "pm": 45, "stack": 46, "film-seg": 47}
 
 
 def series_number(record: AnalysisRecord, kind: str) -> int:

@@ -83,6 +83,11 @@ def groups(canvas: Canvas, lesion: Lesion) -> Iterator[Planar]:
         yield _outline(canvas, lesion)
 
 
+def name(canvas: Canvas, lesion: Lesion) -> str:
+    """Tracking Identifier (112039, DCM): for people, the same in every object that shows this focus."""
+    return f"{canvas.system} focus {lesion.number}"
+
+
 def tracking_uid(canvas: Canvas, lesion: Lesion) -> str:
     """The same in every object that shows this focus."""
     study, image = (common.text_of(canvas.source, keyword) for keyword in ("StudyInstanceUID", "SOPInstanceUID"))
@@ -109,7 +114,7 @@ def _inside(place: Place, kind: str, points: ArrayLike) -> np.ndarray:
 
 
 def _tracking(canvas: Canvas, lesion: Lesion) -> sr.TrackingIdentifier:
-    return sr.TrackingIdentifier(tracking_uid(canvas, lesion), f"{canvas.system} focus {lesion.number}")
+    return sr.TrackingIdentifier(tracking_uid(canvas, lesion), name(canvas, lesion))
 
 
 def _centre(canvas: Canvas, lesion: Lesion) -> Planar:

@@ -38,7 +38,7 @@ def put(ds: Dataset, pictures: Iterable[RGB], syntax: UID, sources: Sequence[Dat
     ds.SamplesPerPixel, ds.PlanarConfiguration = 3, 0
     ds.PhotometricInterpretation = "YBR_FULL_422" if syntax == LOSSY else "RGB"  # PS3.5 Table 8.2.1-1
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 8, 8, 7, 0
-    _history(ds, sources, raw / sum(map(len, packed)) if syntax == LOSSY else None)
+    history(ds, sources, raw / sum(map(len, packed)) if syntax == LOSSY else None)
     if syntax == ExplicitVRLittleEndian:
         (plain,) = packed
         ds.PixelData = plain + b"\0" * (len(plain) % 2)
@@ -62,7 +62,7 @@ def _packed(picture: RGB, syntax: UID) -> bytes:
     )  # fmt: skip
 
 
-def _history(ds: Dataset, sources: Sequence[Dataset], ratio: float | None) -> None:
+def history(ds: Dataset, sources: Sequence[Dataset], ratio: float | None) -> None:
     """Once pixels were lost it is said for ever (PS3.3 C.7.6.1.1.5): what the first such source says, then our own."""
     said = (common.copied(source, HISTORY) for source in sources)
     before = next((one for one in said if one.get("LossyImageCompression") == "01"), Dataset())

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from pydicom import Dataset
 
-from models.api import Prediction, SliceFinding, VolumeInput
+from models.api import LungPart, ModelIdentity, Prediction, SliceFinding, VolumeField, VolumeInput
 from node.pipeline.ensemble import mean_of
 from node.results.record import AnalysisRecord, SeriesOutcome
 from tests.pipeline.slices import Scan, scan, thorax
@@ -57,7 +57,15 @@ def series_outcome(headers: list[Dataset], *predictions: Prediction) -> SeriesOu
     )
     found = predictions or (of_series(headers, "bit-ct"), of_whole_series(headers, "cnncf-ct"))
     mean = mean_of(found, "0.1.0")
-    return SeriesOutcome(tuple(headers), volume, (*found, *([mean] if mean else ())), (), ("A remark on the scan.",))
+    every = (*found, *([mean] if mean else ()))
+    return SeriesOutcome(tuple(headers), volume, every, (), ("A remark on the scan.",), drawn_lungs(volume))
+
+
+def drawn_lungs(volume: VolumeInput) -> VolumeField:
+    """Those of the drawn thorax, which lies upright: the right one has the lower columns."""
+    lung = (volume.voxels < -500) & (volume.voxels > -900)
+    parts = np.where(np.arange(lung.shape[2]) < lung.shape[2] // 2, LungPart.RIGHT, LungPart.LEFT)
+    return VolumeField((lung * parts).astype(np.uint8), ModelIdentity("ct-lungs", "Made up lungs", "1", ""))
 
 
 def ct_record(headers: list[Dataset] | None = None, **changes: object) -> AnalysisRecord:
