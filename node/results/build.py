@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from node.results import keyobject, parametric, presentation, regions, sc, seg, sr, stack
+from node.results import keyobject, page, parametric, presentation, regions, sc, seg, sr, stack
 from node.results.character_sets import UnencodableText
 from node.results.record import AnalysisRecord, BuiltObject
 
@@ -37,6 +37,7 @@ MAKERS: Mapping[str, Maker] = {  # names as in ``objects.kinds`` of the settings
     "regions": regions.report,
     "heat-maps": sc.heat_maps,
     "heat-stacks": stack.stacks,
+    "page": page.pages,
     "segmentations": seg.of_series,
     "film-segmentations": seg.of_films,
     "presentation-states": presentation.states,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pydicom import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from node.results import capture, common, pixels, sheet
 from node.results.page_text import sheet as told
@@ -37,7 +37,7 @@ def page(record: AnalysisRecord) -> BuiltObject:
     )
     ds = capture.begun(record, source, what)
     capture.derived(ds, shown, "Report of an automated analysis as a page.", same_place=False)
-    syntax = pixels.LOSSY if record.wanted.jpeg else ExplicitVRLittleEndian
+    syntax = pixels.LOSSY if record.wanted.jpeg else pixels.LOSSLESS  # a seventh of the plain page
     pixels.put(ds, [sheet.draw(told(record))], syntax, headers)
     return common.encode(ds, "page", syntax)
 

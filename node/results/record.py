@@ -154,7 +154,7 @@ class AnalysisRecord:
 
 @dataclass(frozen=True)
 class BuiltObject:
-    """A finished DICOM file. ``kind``: sr (summary), regions, sc (heat map), page, seg, pr, ko, pm."""
+    """A finished DICOM file. ``kind``: sr (summary), regions, sc (heat map), stack, page, seg, pr, ko, pm."""
 
     kind: str
     sop_instance_uid: str
