@@ -29,6 +29,7 @@ from node.core.errors import BadDataSet, Conflict, LungnodeError, OutOfResources
 from node.core.study import InstanceHeader, Origin
 from node.core.uids import PRODUCT_UID
 from node.db import intake as rows
+from node.db.group import GroupCommit
 from node.db.session import Database
 from node.incoming import Incoming
 from node.pipeline.header import Received, is_uid, read_header
@@ -98,7 +99,7 @@ class Intake:
         self, database: Database, archive: Archive, max_instance_bytes: int, clock: Callable[[], datetime]
     ) -> None:
         self._database, self._archive, self._clock = database, archive, clock
-        self._largest = max_instance_bytes
+        self._group, self._largest = GroupCommit(database), max_instance_bytes
         self._open: dict[str, set[str]] = {}  # association -> study UIDs
         self._guard = threading.Lock()
         self._one_at_a_time = [threading.Lock() for _ in range(STRIPES)]  # by SOP Instance UID
@@ -173,8 +174,8 @@ class Intake:
         return known
 
     def _commit(self, header: InstanceHeader, sha256: str, size: int, path: str, origin: Origin) -> None:
-        with self._database.write() as session:
-            rows.add_instance(session, header, sha256, size, path, origin, self._clock())
+        now = self._clock()
+        self._group.run(lambda session: rows.add_instance(session, header, sha256, size, path, origin, now))
 
     def _noted(
         self, kind: Literal["stored", "duplicate"], header: InstanceHeader, origin: Origin, size: int
