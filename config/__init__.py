@@ -1,1 +1,1 @@
-"""The default settings, `node.toml`. A package only so that an installed lungnode finds them."""
+"""The default settings, `node.toml`, and the rules of selection, `selection.toml`. A package so that they are installed."""
