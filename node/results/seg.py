@@ -9,6 +9,7 @@ one of them has a frame of reference and the other has not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from copy import deepcopy
 
 import numpy as np
 from highdicom import AlgorithmIdentificationSequence
@@ -82,7 +83,9 @@ def _described(segment: Segment, number: int) -> SegmentDescription:
         display_color=CIELabColor.from_rgb(*segment.colour),
     )
     if segment.side is not None:
-        item.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [segment.side]
+        kind = deepcopy(segment.kind)  # the concept itself is everybody's
+        kind.SegmentedPropertyTypeModifierCodeSequence = [segment.side]
+        item.SegmentedPropertyTypeCodeSequence = [kind]
     if segment.description:
         item.SegmentDescription = segment.description
     return item
