@@ -28,7 +28,7 @@ from node.db.tables import (
     Study,
 )
 
-REPORTS = ("sr", "regions")  # kinds of output that follow each other in a series
+REPORTS = ("sr", "regions", "page")  # kinds of output that follow each other in a series
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class NewOutput:
 
 @dataclass(frozen=True)
 class EarlierReport:
-    """A report of an earlier analysis. instance_number: as in its file; destinations: those that it was owed to."""
+    """A report of an earlier analysis. instance_number: as in its file; destinations: who is owed it or may be."""
 
     kind: str
     sop_class_uid: str
@@ -252,7 +252,10 @@ def add_output(
 
 
 def reports_of(session: Session, study_id: int) -> list[EarlierReport]:
-    """The reports of the study's newest analysis that still stands, those left out that no destination was owed."""
+    """The reports of the study's newest analysis that still stands, those left out that were meant for nobody.
+
+    What fallback does later changes nothing of it: a rerun finds the same.
+    """
     newest = select(func.max(Analysis.id)).where(Analysis.study_id == study_id, ~Analysis.superseded).scalar_subquery()
     statement = (
         select(Output)
@@ -262,19 +265,20 @@ def reports_of(session: Session, study_id: int) -> list[EarlierReport]:
     )
     found = []
     for row in session.scalars(statement):
-        owed = tuple(session.scalars(select(Delivery.destination).where(Delivery.output_id == row.id)))
-        if owed:
+        to = (select(where.destination).where(where.output_id == row.id) for where in (Delivery, Reserve))
+        if destinations := tuple(dict.fromkeys(name for query in to for name in session.scalars(query))):
             number = _number(session, study_id, row)
-            found.append(EarlierReport(row.kind, row.sop_class_uid, row.sop_uid, row.series_uid, number, owed))
+            found.append(EarlierReport(row.kind, row.sop_class_uid, row.sop_uid, row.series_uid, number, destinations))
     return found
 
 
 def _number(session: Session, study_id: int, report: Output) -> int:
-    """Which report of its kind it is among those of the study, from 1, that were owed to anybody."""
+    """Which report of its kind it is among those of the study, from 1, that were meant for anybody."""
+    meant = select(Delivery.output_id).union(select(Reserve.output_id))
     count = session.scalar(
         select(func.count(Analysis.id.distinct()))
         .join(Output, Output.analysis_id == Analysis.id)
-        .join(Delivery, Delivery.output_id == Output.id)
-        .where(Analysis.study_id == study_id, Analysis.id <= report.analysis_id, Output.kind == report.kind)
+        .where(Analysis.study_id == study_id, Analysis.id <= report.analysis_id)
+        .where(Output.kind == report.kind, Output.id.in_(meant))
     )
     return count or 0

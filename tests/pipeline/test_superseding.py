@@ -99,6 +99,14 @@ def test_each_report_names_the_one_before_it(ward: Ward, kind: str, tmp_path: Pa
     assert dciodvfy(path) == [] and dsrdump(path).code == 0
 
 
+def test_pages_that_are_kept_count_up_too(ward: Ward) -> None:
+    for number in (1, 2):
+        ward.analyse(ward.arrive(number), wishes(PACS))
+    assert [int(page.InstanceNumber) for page in ward.reports("page")] == [1, 2]
+    assert len({page.SeriesInstanceUID for page in ward.reports("page")}) == 1
+    assert len(ward.rows("SELECT * FROM reserves")) == 2
+
+
 def test_a_report_that_nobody_was_owed_is_not_named(ward: Ward) -> None:
     """More had arrived while it was made: it was kept and not delivered."""
     ward.analyse(ward.arrive(1), wishes(PACS))
