@@ -1,9 +1,9 @@
 """A CT phantom, acquired in every way, through the node: the foci lie in every result where the balls lie in the body.
 
-Rows, both reports, presentation states, key-slice pictures and the multi-frame picture are read back by pydicom alone
-and held against the truth in pixels of the slice named and in the patient's millimetres. What is no single axial stack
-is refused with the slice named. Not covered: segmentations and parametric maps (test_masks), Enhanced CT
-(test_enhanced), what a viewer draws, and whether a system is right about what it sees.
+Rows, both reports, presentation states, pictures, segmentations and parametric maps are read back by pydicom alone and
+held against the truth in pixels of the slice named and in the patient's millimetres. What is no single axial stack is
+refused with the slice named. Not covered: Enhanced CT (test_enhanced), what a viewer draws (tests/viewers), and whether
+a system is right about what it sees.
 """
 
 from __future__ import annotations

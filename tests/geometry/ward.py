@@ -38,6 +38,7 @@ class Place:
     x: float
     y: float
     tracking_uid: str = ""
+    millimetres: tuple[float, ...] | None = None  # of a frame that says itself where it lies
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,40 @@ def marks(ds: Dataset) -> Iterator[Place]:
                     str(image.ReferencedSOPInstanceUID), int(image.get("ReferencedFrameNumber", 0) or 0), x, y,
                     str(mark.TrackingUID),
                 )  # fmt: skip
+
+
+def frames(ds: Dataset) -> Iterator[Place]:
+    """The middle of each focus in a segmentation, and of each patch of full heat in a parametric map; by the frame's
+    source image, and by its own Plane Position."""
+    pixels = ds.pixel_array if "PixelData" in ds else np.frombuffer(ds.FloatPixelData, "<f4") > 0.99
+    pixels = pixels.reshape(-1, ds.Rows, ds.Columns)
+    for groups, mask in zip(ds.PerFrameFunctionalGroupsSequence, pixels, strict=True):
+        tracking = ""
+        if "SegmentIdentificationSequence" in groups:
+            number = groups.SegmentIdentificationSequence[0].ReferencedSegmentNumber
+            tracking = str(ds.SegmentSequence[number - 1].get("TrackingUID", ""))
+            if not tracking:
+                continue  # an organ
+        (source,) = groups.DerivationImageSequence[0].SourceImageSequence
+        for part in _parts(mask):
+            y, x = ndimage.center_of_mass(part)
+            frame = int(source.get("ReferencedFrameNumber", 0) or 0)
+            here = _own_place(ds, groups, float(x), float(y))
+            yield Place(str(source.ReferencedSOPInstanceUID), frame, float(x), float(y), tracking, here)
+
+
+def _parts(mask: NDArray[np.generic]) -> Iterator[NDArray[np.bool_]]:
+    labels, count = ndimage.label(mask, np.ones((3, 3), bool))
+    yield from (labels == number for number in range(1, count + 1))
+
+
+def _own_place(ds: Dataset, groups: Dataset, x: float, y: float) -> tuple[float, ...] | None:
+    if "PlanePositionSequence" not in groups:
+        return None
+    (shared,) = ds.SharedFunctionalGroupsSequence
+    image = _image(ds, 0, shared.PixelMeasuresSequence[0], shared.PlaneOrientationSequence[0],
+                   groups.PlanePositionSequence[0])  # fmt: skip
+    return tuple(float(value) for value in image.millimetres(x, y))
 
 
 def pictures(ds: Dataset) -> Iterator[tuple[Dataset, NDArray[np.uint8]]]:
