@@ -110,6 +110,7 @@ def _positions(ds: Dataset, sources: Sequence[Dataset]) -> None:
     ds.SharedFunctionalGroupsSequence = [shared]
     ds.PerFrameFunctionalGroupsSequence = [_position(source) for source in sources]
     ds.FrameOfReferenceUID, ds.PositionReferenceIndicator = sources[0].FrameOfReferenceUID, ""
+    ds.pop("PixelAspectRatio", None)  # excluded where the spacing says it (C.7.6.3)
 
 
 def _position(source: Dataset) -> Dataset:
