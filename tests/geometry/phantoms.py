@@ -1,8 +1,8 @@
 """Phantoms: a thorax in the patient's own millimetres with balls at known places, seen by a CT as set, and a film.
 
 The thorax is a function of points (LPS, mm): x to the left, y to the back, z to the head. ``Scanner`` lays a grid of
-pixels through it, as a modality does, and writes one data set for each slice, ``enhanced`` one object of them all. So
-the truth stands in millimetres and never in the pixels of one orientation. Balls are brighter than anything else
+pixels through it, as a modality does, and writes one data set for each slice; ``enhanced`` makes one object of them.
+So the truth stands in millimetres and never in the pixels of one orientation. Balls are brighter than anything else
 and have soft edges, so that the centre of their bright pixels is known to a small part of a pixel. It is no patient.
 """
 
@@ -15,9 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydicom import Dataset
-from pydicom.uid import EnhancedCTImageStorage, ExplicitVRLittleEndian
 
-from tests.films import Film, uid, wrap
+from tests.films import Film, wrap
 from tests.pipeline.slices import Scan, scan
 
 Points = NDArray[np.float64]
@@ -102,90 +101,6 @@ class Scanner:
             ds.ImagePositionPatient = [round(float(value), 5) for value in self.corner(place)]
             ds.PixelSpacing = list(self.spacing)
         return found
-
-
-def enhanced(slices: Sequence[Dataset], *, stacks: Sequence[int] = (), rescale_of_each: bool = False) -> Dataset:
-    """The slices as the frames of one Enhanced CT (PS3.3 A.38.1), in their order.
-
-    stacks: Stack ID of each frame, one stack if none is given. rescale_of_each: slope and intercept stand with every
-    frame and differ, not once for all.
-    """
-    first, count = slices[0], len(slices)
-    ds = Dataset()
-    ds.update({element.tag: element for element in first})
-    for keyword in (
-        "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "RescaleSlope",
-        "RescaleIntercept", "RescaleType", "PixelData", "SliceLocation",
-    ):  # fmt: skip
-        ds.pop(keyword, None)
-    ds.file_meta = first.file_meta
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.SOPClassUID = ds.file_meta.MediaStorageSOPClassUID = EnhancedCTImageStorage
-    ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = uid("enhanced", str(first.SeriesInstanceUID))
-    ds.ImageType = ["ORIGINAL", "PRIMARY", "VOLUME", "NONE"]
-    ds.InstanceNumber, ds.NumberOfFrames = 1, count
-    ds.ContentDate, ds.ContentTime = first.StudyDate, "101112"
-    ds.AcquisitionDateTime, ds.AcquisitionDuration = f"{first.StudyDate}101112", 4.0
-    ds.PixelPresentation, ds.VolumetricProperties, ds.VolumeBasedCalculationTechnique = "MONOCHROME", "VOLUME", "NONE"
-    ds.ContentQualification, ds.BurnedInAnnotation, ds.LossyImageCompression = "RESEARCH", "NO", "00"
-    ds.PresentationLUTShape = "IDENTITY"
-    organization = uid("dimensions", str(first.SeriesInstanceUID))
-    ds.DimensionOrganizationSequence = [_item(DimensionOrganizationUID=organization)]
-    ds.DimensionIndexSequence = [
-        _item(DimensionOrganizationUID=organization, DimensionIndexPointer=pointer, FunctionalGroupPointer=0x00209111)
-        for pointer in (0x00209056, 0x00209057)  # Stack ID, In-Stack Position Number, of Frame Content
-    ]
-    ds.SharedFunctionalGroupsSequence = [_shared(first, rescale_of_each)]
-    ids = list(stacks) or [1] * count
-    ds.PerFrameFunctionalGroupsSequence = [
-        _of_frame(one, ids[number], ids[: number + 1].count(ids[number]), number if rescale_of_each else None)
-        for number, one in enumerate(slices)
-    ]
-    stored = [one.pixel_array.astype(np.int32) for one in slices]
-    if rescale_of_each:  # stored = (HU - intercept) / slope, as _of_frame states them
-        stored = [(one - 1024 - _intercept(number)) // 2 for number, one in enumerate(stored)]
-    ds.PixelData = np.stack(stored).astype("<i2").tobytes()
-    return ds
-
-
-def _intercept(number: int) -> int:
-    return -1024 - 2 * number
-
-
-def _item(**values: object) -> Dataset:
-    item = Dataset()
-    for keyword, value in values.items():
-        setattr(item, keyword, value)
-    return item
-
-
-def _shared(first: Dataset, rescale_of_each: bool) -> Dataset:
-    group = _item(
-        PixelMeasuresSequence=[_item(PixelSpacing=first.PixelSpacing, SliceThickness=first.SliceThickness)],
-        PlaneOrientationSequence=[_item(ImageOrientationPatient=first.ImageOrientationPatient)],
-        CTImageFrameTypeSequence=[
-            _item(
-                FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"], PixelPresentation="MONOCHROME",
-                VolumetricProperties="VOLUME", VolumeBasedCalculationTechnique="NONE",
-            )
-        ],
-    )  # fmt: skip
-    if not rescale_of_each:
-        group.PixelValueTransformationSequence = [_item(RescaleSlope=1, RescaleIntercept=-1024, RescaleType="HU")]
-    return group
-
-
-def _of_frame(one: Dataset, stack: int, position: int, rescaled: int | None) -> Dataset:
-    group = _item(
-        FrameContentSequence=[
-            _item(StackID=str(stack), InStackPositionNumber=position, DimensionIndexValues=[stack, position])
-        ],
-        PlanePositionSequence=[_item(ImagePositionPatient=one.ImagePositionPatient)],
-    )
-    if rescaled is not None:
-        rescale = _item(RescaleSlope=2, RescaleIntercept=_intercept(rescaled), RescaleType="HU")
-        group.PixelValueTransformationSequence = [rescale]
-    return group
 
 
 @dataclass(frozen=True)
