@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pydicom import Dataset
 
 from node.pipeline.header import text_of
-from node.results.common import IR58_ESCAPE
+from node.results.legal import IR58_ESCAPE
 
 STRICT = ("PatientID", "IssuerOfPatientID")
 IF_GIVEN = ("PatientName", "PatientBirthDate")

@@ -1,21 +1,18 @@
 """What every object we write shares: identity from the source, our equipment, times, derived UIDs, encoding.
 
-The source header is normalised on a copy: missing type 2 attributes become empty, illegal enumerations are dropped,
-text is decoded. Patient and study modules (PS3.3 C.7.1, C.7.2) are copied whole; nothing of the scanner's
-series or equipment is. Every date and time comes from the analysis, so that a rerun writes the same bytes.
+The source header is normalised on a copy: missing type 2 attributes become empty, what is illegal is mended or left out
+(``elements``, ``legal``), text is decoded. Patient and study modules (PS3.3 C.7.1, C.7.2) are copied whole; nothing of
+the scanner's series or equipment is. Dates and times come from the analysis, so that a rerun writes the same bytes.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
 from datetime import timedelta, timezone
-from typing import Any
 
-from pydicom import DataElement, Dataset, config
+from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.sequence import Sequence
 from pydicom.uid import (
     UID,
     Comprehensive3DSRStorage,
@@ -24,14 +21,14 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     KeyObjectSelectionDocumentStorage,
 )
-from pydicom.valuerep import validate_value
 
 from models.api import RESEARCH_USE_ONLY, ModelIdentity
 from node.core.uids import PRODUCT_UID, derive
 from node.results import character_sets
+from node.results.elements import copied as copied  # of any header; the other rooms of results know it from here
 from node.results.record import AnalysisRecord, BuiltObject
 
-OUTPUT_SCHEMA = "4"  # any change of what is written for the same input raises it, and with it every UID
+OUTPUT_SCHEMA = "5"  # any change of what is written for the same input raises it, and with it every UID
 PATIENT = (
     "PatientName", "PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "TypeOfPatientID",
     "PatientBirthDate", "PatientBirthTime", "PatientSex", "OtherPatientIDs", "OtherPatientIDsSequence",
@@ -58,13 +55,10 @@ REQUEST = (
     "OrderFillerIdentifierSequence", "RequestedProcedureCodeSequence", "ReasonForTheRequestedProcedure",
     "ReasonForRequestedProcedureCodeSequence",
 )  # fmt: skip
-SEXES = ("M", "F", "O", "")
 ZONE = re.compile(r"(?!-0000)[+-](0\d|1[0-4])[0-5]\d")  # Timezone Offset From UTC, PS3.3 C.12.1.1.8
 DOCUMENTS = (  # their series have no Request Attributes (PS3.3 C.17.1, C.17.6.1): they refer to requests themselves
     Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage, KeyObjectSelectionDocumentStorage,
 )  # fmt: skip
-STRICT = ("AS", "CS", "DA", "DS", "DT", "IS", "TM")  # an illegal value of these would make our object illegal
-IR58_ESCAPE = "\x1b$)A"  # pydicom leaves it in names decoded from ISO 2022 IR 58
 
 
 def source_of(header: Dataset) -> Dataset:
@@ -73,8 +67,6 @@ def source_of(header: Dataset) -> Dataset:
     for keyword in TYPE_2:
         if keyword not in copy:
             setattr(copy, keyword, "")
-    if copy.PatientSex not in SEXES:
-        copy.PatientSex = ""
     if not ZONE.fullmatch(text_of(copy, "TimezoneOffsetFromUTC")):
         copy.pop("TimezoneOffsetFromUTC", None)
     copy.SpecificCharacterSet = "ISO_IR 192"
@@ -89,60 +81,6 @@ IMAGE = (
     "SeriesNumber", "RequestAttributesSequence", "FrameOfReferenceUID", "Manufacturer", "ManufacturerModelName",
     "ImagePositionPatient", "ImageOrientationPatient", "ReferencedFrameNumber",
 )  # fmt: skip
-
-
-def copied(header: Dataset, keywords: Iterable[str]) -> Dataset:
-    """Those of the attributes that are there and can be understood, decoded."""
-    copy = Dataset()
-    for keyword in keywords:
-        element = _element(header, keyword)
-        if element is not None:
-            copy.add(element)
-    return copy
-
-
-def _element(header: Dataset, keyword: str) -> DataElement | None:
-    """A decoded element whose text is clean, or None where it is absent or cannot be understood."""
-    try:
-        element = header[keyword]
-    except Exception:  # noqa: BLE001 - absent, or a value that pydicom cannot convert
-        return None
-    if element.VR == "SQ":
-        items = [_clean_item(item) for item in element.value]
-        return DataElement(element.tag, "SQ", Sequence(items)) if items else None
-    if element.VM == 0 or element.value is None:
-        return DataElement(element.tag, element.VR, "")
-    if element.VR in STRICT and not _is_legal(element):
-        return None
-    return DataElement(element.tag, element.VR, _clean(element.VR, element.value))
-
-
-def _is_legal(element: DataElement) -> bool:
-    """Whether every value has the form that PS3.5 Table 6.2-1 asks for."""
-    values = element.value if element.VM > 1 else [element.value]
-    try:
-        for value in values:
-            validate_value(element.VR, str(value), config.RAISE)
-    except ValueError:
-        return False
-    return True
-
-
-def _clean_item(item: Dataset) -> Dataset:
-    result = Dataset()
-    for tag in item.keys():  # noqa: SIM118 - iterating a Dataset gives elements
-        element = _element(item, tag)  # type: ignore[arg-type]
-        if element is not None:
-            result.add(element)
-    return result
-
-
-def _clean(vr: str, value: Any) -> Any:
-    if vr == "PN":
-        return str(value).replace(IR58_ESCAPE, "")
-    if vr in ("LO", "SH", "LT", "ST", "UC", "UT"):
-        return str(value).replace(IR58_ESCAPE, "") if isinstance(value, str) else value
-    return value
 
 
 def text_of(source: Dataset, keyword: str) -> str:
