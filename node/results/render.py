@@ -106,7 +106,9 @@ def windowed(voxels: FloatImage) -> Grey:
 
 def jet(values: FloatImage) -> NDArray[np.float32]:
     """(..., 3) in 0..255 for values in 0..1; the same curve as the pseudo-colour of the systems."""
-    return np.asarray(255 * np.clip(1.5 - np.abs(4 * values[..., None] - np.array([3, 2, 1])), 0, 1), dtype=np.float32)
+    return np.asarray(
+        255 * np.clip(1.5 - np.abs(4 * values[..., None] - np.array([3, 2, 1], np.float32)), 0, 1), dtype=np.float32
+    )
 
 
 def _heated(picture: Grey, heat: FloatImage | None) -> RGB:
