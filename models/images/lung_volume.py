@@ -29,6 +29,7 @@ WIDENING = 2.0  # from slice to slice; more is a leak into the lung
 MIDDLE = (0.35, 0.65)  # of the body's width, where the windpipe begins
 WALL = 3  # erosions that may part the windpipe from a lung
 DEEPEST = 6  # erosions that may part two lungs
+STRIDE = 2  # dilations of one lung before it is the other's turn
 CROSS = ndimage.generate_binary_structure(3, 1)
 NONE_FOUND = "No lung was found in the series."
 
@@ -142,7 +143,9 @@ def _is_gas(part: Mask, small: FloatImage) -> bool:
 
 def _split(whole: Mask, middle: float) -> U8:
     """One part that is both lungs, touching, told apart; of either side where that gives no two alike."""
-    core = whole
+    parts = np.asarray(whole * np.uint8(LungPart.EITHER), dtype=np.uint8)
+    (box,) = ndimage.find_objects(whole.view(np.uint8))
+    core = whole[box]
     for _ in range(DEEPEST):
         core = ndimage.binary_erosion(core, CROSS)
         labels, count = ndimage.label(core)
@@ -151,17 +154,19 @@ def _split(whole: Mask, middle: float) -> U8:
         sizes = np.bincount(labels.ravel())[1:]
         larger, smaller = np.argsort(-sizes)[:2] + 1
         if sizes[smaller - 1] >= TWIN_SHARE * sizes[larger - 1]:
-            return _sided(*_regrown(whole, labels == larger, labels == smaller), middle)
-    return np.asarray(whole * np.uint8(LungPart.EITHER), dtype=np.uint8)
+            told = _sided(*_regrown(whole[box], labels == larger, labels == smaller), middle - box[2].start)
+            if LungPart.EITHER not in told:
+                parts[box] = told
+                break
+    return parts
 
 
 def _regrown(whole: Mask, one: Mask, other: Mask) -> tuple[Mask, Mask]:
     """Both cores grown by turns until they fill the whole."""
-    before = -1
-    while (now := int(one.sum()) + int(other.sum())) > before:
-        before = now
-        one = ndimage.binary_dilation(one, CROSS, mask=whole & ~other)
-        other = ndimage.binary_dilation(other, CROSS, mask=whole & ~one)
+    size = int(whole.sum())
+    while int(one.sum()) + int(other.sum()) < size:
+        one = ndimage.binary_dilation(one, CROSS, STRIDE, whole & ~other)
+        other = ndimage.binary_dilation(other, CROSS, STRIDE, whole & ~one)
     return one, other
 
 

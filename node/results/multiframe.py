@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from highdicom.sr import CodedConcept
@@ -39,7 +40,7 @@ class Planes:
     def of(cls, *headers: Dataset) -> Planes:
         return cls(headers, tuple(common.source_of(header) for header in headers))
 
-    @property
+    @cached_property
     def in_patient(self) -> bool:
         """Whether every one says where it lies, in the same frame of reference."""
         placed = all(source.get(keyword) for source in self.sources for keyword in PLACED)

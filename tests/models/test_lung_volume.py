@@ -65,9 +65,15 @@ def test_a_mirrored_chest_has_its_sides_where_they_lie() -> None:
     assert dice(mirrored == LungPart.LEFT, lung_parts(voxels, SPACING) == LungPart.RIGHT) > 0.98
 
 
-def test_lungs_that_touch_are_told_apart() -> None:
+@pytest.mark.parametrize("in_two", [False, True])
+def test_lungs_that_touch_are_told_apart(in_two: bool) -> None:
+    """Also where a fissure leaves a lung in two pieces, of which one touches the other lung."""
     voxels, truth = chest()
     voxels[15:25, 50:54, 50:80] = -850  # in front of the heart
+    if in_two:
+        fissure = truth["right"].copy()
+        fissure[:25], fissure[27:], fissure[:, 62:65, 34:38] = False, False, False
+        voxels[fissure] = 30
     parts = lung_parts(voxels, SPACING)
     assert dice(parts == LungPart.RIGHT, truth["right"]) > 0.95 and dice(parts == LungPart.LEFT, truth["left"]) > 0.95
 
