@@ -128,6 +128,15 @@ class Delivery:
 
 
 @dataclass(frozen=True)
+class Query:
+    """What others may ask of us and fetch from us by C-FIND, C-MOVE and C-GET."""
+
+    serve: bool
+    max_matches: int
+    move_destinations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Settings:
     node: Node
     receive: Receive
@@ -136,6 +145,7 @@ class Settings:
     results: Results
     delivery: Delivery
     objects: Objects
+    query: Query
     destinations: Mapping[str, Objects]
 
     @property
@@ -301,6 +311,11 @@ def _check(settings: Settings) -> None:
         raise Misconfigured('results.timezone is an offset such as "+0100", or empty')
     if not settings.delivery.backoff_seconds or min(settings.delivery.backoff_seconds) < 0:
         raise Misconfigured("delivery.backoff_seconds needs at least one number, none negative")
+    if settings.query.max_matches < 0:
+        raise Misconfigured("query.max_matches is 0 or more")
+    moved_to = [Destination.parse(text).aet for text in settings.query.move_destinations]
+    if len(moved_to) != len(set(moved_to)):
+        raise Misconfigured("query.move_destinations names an AE title twice: a C-MOVE could not tell them apart")
     if not 1 <= settings.results.series_number_base <= 2**31 - 100:
         raise Misconfigured("results.series_number_base is a positive IS value")
     names = [Destination.parse(text).name for text in settings.delivery.destinations]

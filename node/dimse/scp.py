@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 import uuid
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from pydicom import Dataset
 from pynetdicom import AE, _config, evt
@@ -24,13 +25,25 @@ from node.pipeline.intake import Announced, Arriving, Intake
 logger = logging.getLogger(__name__)
 
 
+class Service(Protocol):
+    """One more service beside storage: presentation contexts, handlers, and what it does to a new association."""
+
+    handlers: list[Any]
+
+    def offer(self, ae: AE) -> None: ...
+
+    def attach(self, assoc: Association) -> None: ...
+
+
 class Receiver:
     """Listens once ``start`` returns; ``port`` is then the real one. ``stop`` lets associations end first."""
 
-    def __init__(self, node: Node, receive: Receive, intake: Intake) -> None:
-        self._node, self._intake = node, intake
+    def __init__(self, node: Node, receive: Receive, intake: Intake, services: Sequence[Service] = ()) -> None:
+        self._node, self._intake, self._services = node, intake, services
         self._names: dict[Association, str] = {}
         self._ae = _application_entity(node, receive)
+        for service in services:
+            service.offer(self._ae)
         self._server: Any = None
 
     def start(self) -> None:
@@ -39,6 +52,7 @@ class Receiver:
             (evt.EVT_CONN_CLOSE, self._closed),
             (evt.EVT_REJECTED, self._rejected),
             (evt.EVT_C_STORE, self._store),
+            *(handler for service in self._services for handler in service.handlers),
         ]
         address = (self._node.dicom_host, self._node.dicom_port)
         try:
@@ -79,6 +93,8 @@ class Receiver:
         name = uuid.uuid4().hex[:12]
         self._names[event.assoc] = name
         self._intake.association_opened(name)
+        for service in self._services:
+            service.attach(event.assoc)
         origin = self._origin(event.assoc)
         log.event(logger, "association.opened", association=name, aet=origin.calling_aet, address=origin.address)
 

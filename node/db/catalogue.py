@@ -1,0 +1,287 @@
+"""What is stored, by the keys of query and retrieve: patients, studies, series, instances and results.
+
+Results are the objects of analyses that stand, in the form in which they were built: superseded ones, simpler forms
+of a report and pages kept in reserve are not part of a study as others see it. An instance that is one of our results
+which came back is counted once. Read page by page: a caller who waits between pages holds no transaction.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Select, exists, func, select
+from sqlalchemy.orm import Session
+
+from node.db.key_tables import SeriesKeys, StudyKeys
+from node.db.tables import Analysis, Instance, Output, Patient, Reserve, Series, StandIn, Study
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """Conditions that the database can judge by itself; None or empty: none. days: of the study, both included."""
+
+    study_uids: tuple[str, ...] = ()
+    patient_id: str | None = None
+    accession_number: str | None = None
+    days: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class StudyTexts:
+    """What is read from a header for queries alone; empty where it is not known."""
+
+    patient_name: str = ""
+    birth_date: str = ""
+    sex: str = ""
+    study_time: str = ""
+    study_number: str = ""
+    description: str = ""
+    referring_physician: str = ""
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    id: int
+    patient: int
+    study_uid: str
+    patient_id: str
+    issuer: str
+    accession_number: str
+    study_date: str
+    texts: StudyTexts
+
+
+@dataclass(frozen=True)
+class SeriesRecord:
+    series_uid: str
+    modality: str
+    number: int | None
+    description: str
+    body_part: str
+    protocol: str
+    series_date: str
+    series_time: str
+
+
+@dataclass(frozen=True)
+class Held:
+    """One object in the archive. transfer_syntax_uid and what follows it: empty or None where only the file says."""
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_uid: str
+    path: str
+    is_result: bool
+    transfer_syntax_uid: str = ""
+    instance_number: int | None = None
+    rows: int | None = None
+    columns: int | None = None
+    frames: int | None = None
+
+
+@dataclass(frozen=True)
+class Undescribed:
+    """A series whose texts were not read yet, and an object of it."""
+
+    study_id: int
+    series_uid: str
+    is_result: bool
+    path: str
+
+
+_STANDS = (
+    Analysis.superseded.is_(False)
+    & ~exists().where(StandIn.output_id == Output.id)
+    & ~exists().where(Reserve.output_id == Output.id)
+)
+
+
+def studies(session: Session, wanted: Narrowed, below: int | None, page: int) -> list[StudyRecord]:
+    """The newest ``page`` studies with an id under ``below``, newest first."""
+    conditions = _conditions(wanted)
+    if below is not None:
+        conditions.append(Study.id < below)
+    statement = _studies().where(*conditions, _holds_something()).order_by(Study.id.desc()).limit(page)
+    return [_study(row) for row in session.execute(statement).tuples()]
+
+
+def patients(session: Session, wanted: Narrowed, below: int | None, page: int) -> list[StudyRecord]:
+    """Each patient as the newest study says; paged by the patient's id, which stands in ``patient``."""
+    newest = select(func.max(Study.id)).where(_holds_something()).group_by(Study.patient_id)
+    conditions = _conditions(wanted)
+    if below is not None:
+        conditions.append(Study.patient_id < below)
+    statement = _studies().where(*conditions, Study.id.in_(newest)).order_by(Study.patient_id.desc()).limit(page)
+    return [_study(row) for row in session.execute(statement).tuples()]
+
+
+def _studies() -> Select[tuple[Study, Patient, StudyKeys]]:
+    return (
+        select(Study, Patient, StudyKeys)
+        .join(Patient, Study.patient_id == Patient.id)
+        .outerjoin(StudyKeys, StudyKeys.study_id == Study.id)
+    )
+
+
+def _conditions(wanted: Narrowed) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = []
+    if wanted.study_uids:
+        found.append(Study.study_uid.in_(wanted.study_uids))
+    if wanted.patient_id is not None:
+        found.append(Patient.patient_id == wanted.patient_id)
+    if wanted.accession_number is not None:
+        found.append(Study.accession_number == wanted.accession_number)
+    if wanted.days is not None:
+        found.append(Study.study_date.between(*wanted.days))
+    return found
+
+
+def _holds_something() -> ColumnElement[bool]:
+    received = exists().where(Series.study_id == Study.id, Instance.series_id == Series.id)
+    made = exists().where(Analysis.study_id == Study.id, Output.analysis_id == Analysis.id, _STANDS)
+    return received | made
+
+
+def _study(row: tuple[Study, Patient, StudyKeys | None]) -> StudyRecord:
+    study, patient, keys = row
+    return StudyRecord(
+        id=study.id,
+        patient=patient.id,
+        study_uid=study.study_uid,
+        patient_id=patient.patient_id,
+        issuer=patient.issuer,
+        accession_number=study.accession_number,
+        study_date=study.study_date,
+        texts=_texts(keys) if keys else StudyTexts(),
+    )
+
+
+def _texts(keys: StudyKeys) -> StudyTexts:
+    return StudyTexts(**{field.name: getattr(keys, field.name) for field in dataclasses.fields(StudyTexts)})
+
+
+def studies_of(session: Session, patient: int) -> list[int]:
+    """Ids of the patient's studies."""
+    return list(session.scalars(select(Study.id).where(Study.patient_id == patient, _holds_something())))
+
+
+def series(session: Session, study_id: int) -> list[SeriesRecord]:
+    """Of what was received and of results, each series once."""
+    statement = select(SeriesKeys).where(SeriesKeys.study_id == study_id).order_by(SeriesKeys.id)
+    found: dict[str, SeriesRecord] = {}
+    for row in session.scalars(statement):
+        found.setdefault(
+            row.series_uid,
+            SeriesRecord(
+                series_uid=row.series_uid,
+                modality=row.modality,
+                number=row.number,
+                description=row.description,
+                body_part=row.body_part,
+                protocol=row.protocol,
+                series_date=row.series_date,
+                series_time=row.series_time,
+            ),
+        )
+    return list(found.values())
+
+
+def held(session: Session, study_id: int, series_uids: Sequence[str] = ()) -> list[Held]:
+    """Every object of the study, or of some of its series; ours in the bytes that we made."""
+    made = (
+        select(Output.sop_uid, Output.sop_class_uid, Output.series_uid, Output.path)
+        .join(Analysis, Output.analysis_id == Analysis.id)
+        .where(Analysis.study_id == study_id, _STANDS)
+        .order_by(Output.id)
+    )
+    received = (
+        select(Instance, Series.series_uid)
+        .join(Series, Instance.series_id == Series.id)
+        .where(Series.study_id == study_id)
+        .order_by(Instance.id)
+    )
+    if series_uids:
+        made = made.where(Output.series_uid.in_(series_uids))
+        received = received.where(Series.series_uid.in_(series_uids))
+    found = {row.sop_uid: _received(row, uid) for row, uid in session.execute(received).tuples()}
+    for sop_uid, sop_class, series_uid, path in session.execute(made).tuples():
+        found[sop_uid] = Held(sop_uid, sop_class, series_uid, path, is_result=True)
+    return list(found.values())
+
+
+def _received(row: Instance, series_uid: str) -> Held:
+    return Held(
+        sop_instance_uid=row.sop_uid,
+        sop_class_uid=row.sop_class_uid,
+        series_uid=series_uid,
+        path=row.path,
+        is_result=False,
+        transfer_syntax_uid=row.transfer_syntax_uid,
+        instance_number=row.instance_number,
+        rows=row.rows,
+        columns=row.columns,
+        frames=row.frames,
+    )
+
+
+def undescribed(session: Session, most: int) -> list[Undescribed]:
+    """Series of which ``describe`` was not told yet."""
+    here = (SeriesKeys.study_id == Series.study_id) & (SeriesKeys.series_uid == Series.series_uid)
+    first = (
+        select(func.min(Instance.id))
+        .join(Series, Instance.series_id == Series.id)
+        .where(~exists().where(here, SeriesKeys.is_result.is_(False)))
+        .group_by(Instance.series_id)
+        .limit(most)
+    )
+    received = select(Series.study_id, Series.series_uid, Instance.path).join(Series, Instance.series_id == Series.id)
+    there = (SeriesKeys.study_id == Analysis.study_id) & (SeriesKeys.series_uid == Output.series_uid)
+    first_made = (
+        select(func.min(Output.id))
+        .join(Analysis, Output.analysis_id == Analysis.id)
+        .where(_STANDS, ~exists().where(there, SeriesKeys.is_result.is_(True)))
+        .group_by(Analysis.study_id, Output.series_uid)
+        .limit(most)
+    )
+    made = select(Analysis.study_id, Output.series_uid, Output.path).join(Analysis, Output.analysis_id == Analysis.id)
+    return [
+        Undescribed(study_id, series_uid, is_result, path)
+        for statement, is_result in (
+            (received.where(Instance.id.in_(first)), False),
+            (made.where(Output.id.in_(first_made)), True),
+        )
+        for study_id, series_uid, path in session.execute(statement).tuples()
+    ]
+
+
+def describe(session: Session, of: Undescribed, study: StudyTexts, what: SeriesRecord) -> None:
+    """Keep the texts of a series, and those of its study where it has none. Another may have been quicker."""
+    if session.get(Study, of.study_id) is None:
+        return
+    if session.get(StudyKeys, of.study_id) is None:
+        texts = dataclasses.asdict(study)
+        texts |= {"birth_date": study.birth_date[:8], "sex": study.sex[:16], "study_time": study.study_time[:16]}
+        session.add(StudyKeys(study_id=of.study_id, **texts))
+    same = (
+        (SeriesKeys.study_id == of.study_id)
+        & (SeriesKeys.series_uid == of.series_uid)
+        & SeriesKeys.is_result.is_(of.is_result)
+    )
+    if session.scalars(select(SeriesKeys.id).where(same)).first() is None:
+        session.add(
+            SeriesKeys(
+                study_id=of.study_id,
+                series_uid=of.series_uid,
+                is_result=of.is_result,
+                modality=what.modality[:16],
+                number=what.number,
+                description=what.description,
+                body_part=what.body_part[:64],
+                protocol=what.protocol,
+                series_date=what.series_date[:8],
+                series_time=what.series_time[:16],
+            )
+        )
+    session.flush()

@@ -1,0 +1,283 @@
+"""Query and retrieve as a use-case: which stored objects fit a query, and which files a retrieval means.
+
+Knows the database and the archive, and no network. The texts that are matched are read from one header of each series
+(``describe``), by a duty in the background and, for what has just come, before each answer.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from pydicom import dcmread
+from pydicom.filereader import read_file_meta_info
+
+from node.archive import Archive
+from node.core.errors import Refused
+from node.db import catalogue as rows
+from node.db.catalogue import Held, Narrowed, SeriesRecord, StudyRecord, StudyTexts, Undescribed
+from node.db.session import Database
+from node.pipeline.header import text_of
+from node.pipeline.query_keys import LEVELS, UNIQUE, Level, Value, days, is_single, is_universal, known_at, matches
+
+PAGE = 200  # candidates read at once
+STUDY_TEXTS = {
+    "PatientName": "patient_name",
+    "PatientBirthDate": "birth_date",
+    "PatientSex": "sex",
+    "StudyTime": "study_time",
+    "StudyID": "study_number",
+    "StudyDescription": "description",
+    "ReferringPhysicianName": "referring_physician",
+}
+SERIES_TEXTS = {
+    "Modality": "modality",
+    "SeriesDescription": "description",
+    "BodyPartExamined": "body_part",
+    "ProtocolName": "protocol",
+    "SeriesDate": "series_date",
+    "SeriesTime": "series_time",
+}
+OF_PATIENT = {f"NumberOfPatientRelated{what}" for what in ("Studies", "Series", "Instances")}
+OF_STUDY = {
+    "ModalitiesInStudy", "SOPClassesInStudy", "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances",
+}  # fmt: skip
+
+
+class NotAnIdentifier(Refused):
+    """The identifier lacks a unique key of a level above, or names none of the level. PS3.4 section C.4.1.2.1."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """asked: keyword -> what to match, empty for everything; only keywords that ``known_at`` the level has."""
+
+    level: Level
+    asked: Mapping[str, str]
+    patient_root: bool
+
+
+class Catalogue:
+    """Shared by all associations; every method may be called from any thread."""
+
+    def __init__(self, database: Database, archive: Archive) -> None:
+        self._database, self._archive = database, archive
+        self._describing = threading.Lock()
+
+    def describe(self) -> None:
+        """Read the texts of series that came since the last time."""
+        with self._describing:
+            while True:
+                with self._database.read() as session:
+                    found = rows.undescribed(session, PAGE)
+                if not found:
+                    return
+                read = [(one, *_read(self._archive, one)) for one in found]
+                with self._database.write() as session:
+                    for one, study, series in read:
+                        rows.describe(session, one, study, series)
+
+    def find(self, query: Query) -> Iterator[dict[str, Value]]:
+        """The matches, newest first, each with a value for every keyword asked and the unique keys of its level."""
+        _require_unique_keys(query)
+        self.describe()
+        for study in self._candidates(query):
+            yield from self._below(query, study)
+
+    def _candidates(self, query: Query) -> Iterator[StudyRecord]:
+        """Studies, or patients in the form of their newest study, that fit what the rows alone can tell."""
+        narrowed, below = _narrowed(query.asked), None
+        read = rows.patients if query.level is Level.PATIENT else rows.studies
+        while True:
+            with self._database.read() as session:
+                page = read(session, narrowed, below, PAGE)
+            for study in page:
+                if _fits(query, _of_study(study)):
+                    yield study
+            if len(page) < PAGE:
+                return
+            below = page[-1].patient if query.level is Level.PATIENT else page[-1].id
+
+    def _below(self, query: Query, study: StudyRecord) -> Iterator[dict[str, Value]]:
+        values = _of_study(study)
+        if query.asked.keys() & OF_STUDY:
+            values |= self._extent(study)
+            if not _fits(query, values):
+                return
+        if query.level is Level.PATIENT:
+            if query.asked.keys() & OF_PATIENT:
+                values |= self._extent_of_patient(study)
+            yield _asked(query, values)
+        elif query.level is Level.STUDY:
+            yield _asked(query, values)
+        else:
+            yield from self._series(query, study, values)
+
+    def _series(self, query: Query, study: StudyRecord, above: Mapping[str, Value]) -> Iterator[dict[str, Value]]:
+        with self._database.read() as session:
+            found = rows.series(session, study.id)
+        for series in found:
+            values = {**above, **_of_series(series)}
+            if not _fits(query, values):
+                continue
+            with self._database.read() as session:
+                held = rows.held(session, study.id, [series.series_uid])
+            if query.level is Level.SERIES:
+                values["NumberOfSeriesRelatedInstances"] = len(held)
+                if held:
+                    yield _asked(query, values)
+                continue
+            for one in held:
+                image = {**values, **self._of_image(one)}
+                if _fits(query, image):
+                    yield _asked(query, image)
+
+    def _of_image(self, one: Held) -> dict[str, Value]:
+        number, height, width, frames = one.instance_number, one.rows, one.columns, one.frames
+        syntax = one.transfer_syntax_uid
+        if one.is_result:
+            ds = dcmread(self._archive.path(one.path), stop_before_pixels=True, force=True)
+            number, height, width, frames = (
+                _number(text_of(ds, keyword)) for keyword in ("InstanceNumber", "Rows", "Columns", "NumberOfFrames")
+            )
+            syntax = str(ds.file_meta.TransferSyntaxUID)
+        return {
+            "SOPInstanceUID": one.sop_instance_uid,
+            "SOPClassUID": one.sop_class_uid,
+            "InstanceNumber": number,
+            "AvailableTransferSyntaxUID": syntax,
+            "Rows": height,
+            "Columns": width,
+            "NumberOfFrames": frames,
+        }
+
+    def _extent(self, study: StudyRecord) -> dict[str, Value]:
+        with self._database.read() as session:
+            series, held = rows.series(session, study.id), rows.held(session, study.id)
+        return {
+            "ModalitiesInStudy": tuple(sorted({one.modality for one in series if one.modality})),
+            "SOPClassesInStudy": tuple(sorted({one.sop_class_uid for one in held})),
+            "NumberOfStudyRelatedSeries": len({one.series_uid for one in held}),
+            "NumberOfStudyRelatedInstances": len(held),
+        }
+
+    def _extent_of_patient(self, study: StudyRecord) -> dict[str, Value]:
+        with self._database.read() as session:
+            ids = rows.studies_of(session, study.patient)
+            held = [one for study_id in ids for one in rows.held(session, study_id)]
+        return {
+            "NumberOfPatientRelatedStudies": len(ids),
+            "NumberOfPatientRelatedSeries": len({one.series_uid for one in held}),
+            "NumberOfPatientRelatedInstances": len(held),
+        }
+
+    def held(self, query: Query) -> list[Held]:
+        """What a C-MOVE or C-GET with these unique keys means, each with the transfer syntax of its file.
+
+        Peers that name a study without its patient are met (PS3.4 section C.4.2.2.1 wants both): the UID is enough.
+        """
+        _require_unique_keys(replace(query, patient_root=False))
+        wanted = query.asked.get(UNIQUE[query.level], "")
+        if not wanted:
+            raise NotAnIdentifier(f"the identifier names no {UNIQUE[query.level]}")
+        only = {level: _list(query.asked.get(UNIQUE[level], "")) for level in LEVELS}
+        narrowed = Narrowed(study_uids=only[Level.STUDY], patient_id=query.asked.get("PatientID") or None)
+        found: list[Held] = []
+        below: int | None = None
+        while True:
+            with self._database.read() as session:
+                page = rows.studies(session, narrowed, below, PAGE)
+                found += [one for study in page for one in rows.held(session, study.id, only[Level.SERIES])]
+            if len(page) < PAGE:
+                break
+            below = page[-1].id
+        images = set(only[Level.IMAGE])
+        return [self._with_syntax(one) for one in found if not images or one.sop_instance_uid in images]
+
+    def _with_syntax(self, one: Held) -> Held:
+        if one.transfer_syntax_uid:
+            return one
+        syntax = read_file_meta_info(self._archive.path(one.path)).TransferSyntaxUID
+        return replace(one, transfer_syntax_uid=str(syntax))
+
+
+def _require_unique_keys(query: Query) -> None:
+    """Hierarchical search, PS3.4 section C.4.1.2.1: one value for the unique key of each level above."""
+    for level in LEVELS[: LEVELS.index(query.level)]:
+        keyword = UNIQUE[level]
+        if level is Level.PATIENT and not query.patient_root:
+            continue
+        if not is_single(known_at(level)[keyword], query.asked.get(keyword, "")):
+            raise NotAnIdentifier(f"the identifier needs one {keyword}")
+
+
+def _narrowed(asked: Mapping[str, str]) -> Narrowed:
+    """Only conditions that are at least as wide as the matching."""
+
+    def exact(keyword: str) -> str | None:
+        wanted = asked.get(keyword, "")
+        return wanted if is_single(known_at(Level.IMAGE)[keyword], wanted) else None
+
+    date = asked.get("StudyDate", "")
+    return Narrowed(
+        study_uids=_list(asked.get("StudyInstanceUID", "")),
+        patient_id=exact("PatientID"),
+        accession_number=exact("AccessionNumber"),
+        days=days(date) if date and "." not in date else None,
+    )
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split("\\") if part)
+
+
+def _fits(query: Query, values: Mapping[str, Value]) -> bool:
+    """Whether every key of which the value is known so far fits."""
+    known = known_at(query.level)
+    return all(
+        matches(known[keyword], wanted, values[keyword])
+        for keyword, wanted in query.asked.items()
+        if keyword in values and not is_universal(known[keyword], wanted)
+    )
+
+
+def _asked(query: Query, values: Mapping[str, Value]) -> dict[str, Value]:
+    unique = [UNIQUE[level] for level in LEVELS[: LEVELS.index(query.level) + 1]]
+    return {keyword: values.get(keyword) for keyword in dict.fromkeys((*unique, *query.asked)) if keyword in values}
+
+
+def _of_study(study: StudyRecord) -> dict[str, Value]:
+    values: dict[str, Value] = {
+        "PatientID": study.patient_id,
+        "IssuerOfPatientID": study.issuer,
+        "StudyInstanceUID": study.study_uid,
+        "StudyDate": study.study_date,
+        "AccessionNumber": study.accession_number,
+    }
+    return values | {keyword: getattr(study.texts, name) for keyword, name in STUDY_TEXTS.items()}
+
+
+def _of_series(series: SeriesRecord) -> dict[str, Value]:
+    values: dict[str, Value] = {"SeriesInstanceUID": series.series_uid, "SeriesNumber": series.number}
+    return values | {keyword: getattr(series, name) for keyword, name in SERIES_TEXTS.items()}
+
+
+def _read(archive: Archive, one: Undescribed) -> tuple[StudyTexts, SeriesRecord]:
+    """Empty texts where the file cannot be read: a query must not fail for it."""
+    wanted = ["SpecificCharacterSet", "SeriesNumber", *STUDY_TEXTS, *SERIES_TEXTS]
+    try:
+        ds = dcmread(archive.path(one.path), stop_before_pixels=True, force=True, specific_tags=wanted)
+    except Exception:  # noqa: BLE001 - pydicom raises what it likes; receipt has looked at the same bytes
+        return StudyTexts(), SeriesRecord(one.series_uid, "", None, "", "", "", "", "")
+    study = StudyTexts(**{name: text_of(ds, keyword) for keyword, name in STUDY_TEXTS.items()})
+    texts = {name: text_of(ds, keyword) for keyword, name in SERIES_TEXTS.items()}
+    return study, SeriesRecord(series_uid=one.series_uid, number=_number(text_of(ds, "SeriesNumber")), **texts)
+
+
+def _number(text: str) -> int | None:
+    try:
+        number = int(text)
+    except ValueError:
+        return None
+    return number if abs(number) < 2**31 else None
