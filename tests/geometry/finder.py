@@ -125,9 +125,8 @@ def _angle(x: float, y: float) -> float:
 
 
 def heat_of(bright: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """1 on what is bright, falling to 0 within a few pixels."""
-    far = ndimage.distance_transform_edt(~bright) if bright.any() else np.full(bright.shape, np.inf)
-    return np.clip(1 - far / 3, 0, 1).astype(np.float32)
+    """1 on what is bright, 0 elsewhere."""
+    return bright.astype(np.float32)
 
 
 class Finders:

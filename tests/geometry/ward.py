@@ -67,6 +67,7 @@ class Analysed:
     """What came of a study."""
 
     def __init__(self, folder: Path, data_sets: Sequence[Dataset], kinds: Sequence[str] = tuple(MAKERS)) -> None:
+        folder.mkdir(exist_ok=True)
         self.room, self.systems = Room(folder), Finders()
         for ds in data_sets:
             self.study_uid = self.room.take(ds)
