@@ -40,6 +40,7 @@ from node.db.session import Database, sqlite_url
 from node.dimse.scp import Receiver
 from node.peers import Peers
 from node.pipeline.analyse import Analyse
+from node.pipeline.catalogue import Catalogue
 from node.pipeline.completeness import close_quiet_studies
 from node.pipeline.deliver import Deliver
 from node.pipeline.intake import Intake
@@ -50,6 +51,7 @@ from node.web.server import Vitals, WebServer
 
 logger = logging.getLogger(__name__)
 COMPLETENESS_SECONDS, DELIVERY_SECONDS, TENDING_SECONDS = 0.25, 0.25, 0.5
+CATALOGUE_SECONDS = 5.0  # what came since is read before a query is answered anyway
 DRAIN_SECONDS = 60.0
 CRASHED = "its worker died"
 
@@ -166,8 +168,10 @@ class Supervisor:
         self._database = Database(sqlite_url(folders.data))
         self._archive = _archive(effective, folders)
         self._intake = Intake(self._database, self._archive, effective.receive.max_instance_bytes, now)
-        self._receiver = Receiver(effective.node, effective.receive, self._intake)
         peers = Peers(effective)
+        self._catalogue = Catalogue(self._database, self._archive)
+        services = peers.services(self._catalogue, self._archive)
+        self._receiver = Receiver(effective.node, effective.receive, self._intake, services)
         self._deliver = Deliver(
             self._database, self._archive, effective.delivery, peers.send, now, peer=peers.find, ask=peers.ask
         )
@@ -187,6 +191,8 @@ class Supervisor:
         self._workers.start()
         self._duties.add("completeness", self._close_studies, COMPLETENESS_SECONDS)
         self._duties.add("delivery", self._deliver.pump, DELIVERY_SECONDS)
+        if self._settings.query.serve:
+            self._duties.add("catalogue", self._catalogue.describe, CATALOGUE_SECONDS)
         self._duties.add("workers", self._workers.tend, TENDING_SECONDS)
         self._duties.start()
         ports = {"dicom": self._receiver.port, "http": self._web.port}

@@ -9,8 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from node.archive import Archive
 from node.core.settings import Destination, Settings
 from node.dimse import query, scu
+from node.dimse.find import FindService
+from node.dimse.retrieve import RetrieveService
+from node.dimse.scp import Service
+from node.pipeline.catalogue import Catalogue
 from node.pipeline.deliver import Outcome
 from node.pipeline.identity import Known
 from node.web import qido
@@ -35,6 +40,19 @@ class Peers:
         if check == "c-find":
             return query.find_studies(self._address(destination), study_uids)
         return qido.find_studies(check, study_uids, self.settings.delivery.dimse_timeout_seconds)
+
+    def services(self, catalogue: Catalogue, archive: Archive) -> list[Service]:
+        """What the receiver offers beside storage."""
+        wanted = self.settings.query
+        if not wanted.serve:
+            return []
+        find = FindService(catalogue, self.settings.node.aet, wanted.max_matches)
+        return [find, RetrieveService(catalogue, archive, self.move_destinations())]
+
+    def move_destinations(self) -> dict[str, scu.Peer]:
+        """Whom C-MOVE may send to, by AE title: the destinations of results, and those of [query], which go first."""
+        extra = [Destination.parse(text) for text in self.settings.query.move_destinations]
+        return {peer.aet: self._address(peer) for peer in (*self.settings.peers, *extra)}
 
     def _address(self, destination: Destination) -> scu.Peer:
         delivery = self.settings.delivery

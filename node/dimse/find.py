@@ -76,7 +76,7 @@ class FindService:
                 return
             yield PENDING_SOME_KEYS if unknown else PENDING, self._response(query.level, values)
             count += 1
-        log.event(logger, "query.answered", query_level=str(query.level), matches=count, peer=event.assoc.requestor.ae_title)
+        log.event(logger, "query.answered", query_level=str(query.level), matches=count)
 
     def _response(self, level: Level, values: dict[str, Value]) -> Dataset:
         ds = Dataset()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,8 @@ from node.core import settings
 from node.db import schema
 from node.db.session import Database, sqlite_url
 from node.dimse.scp import Receiver
+from node.peers import Peers
+from node.pipeline.catalogue import Catalogue
 from node.pipeline.intake import Intake
 from tests.films import Film, drawn, encoded, wrap
 from tests.sending import Encoded
@@ -30,6 +32,7 @@ class Station:
     database: Database
     intake: Intake
     receiver: Receiver
+    catalogue: Catalogue
 
     @property
     def port(self) -> int:
@@ -81,8 +84,8 @@ def as_sent(path: Path) -> Encoded:
 
 
 @contextmanager
-def station(folder: Path, **receive: object) -> Iterator[Station]:
-    """``receive``: settings of [receive] that differ from the defaults; ``aet`` too."""
+def station(folder: Path, max_matches: int = 0, move_to: Sequence[str] = (), **receive: object) -> Iterator[Station]:
+    """``receive``: settings of [receive] that differ from the defaults; ``aet`` too. The other two are of [query]."""
     effective = settings.load(flags={("node", "dicom_host"): "127.0.0.1", ("node", "dicom_port"): 0})
     receive = {"min_free_bytes": 0, **receive}
     wanted = dataclasses.replace(effective.receive, **receive)  # type: ignore[arg-type]
@@ -91,10 +94,13 @@ def station(folder: Path, **receive: object) -> Iterator[Station]:
     schema.migrate(database.engine)
     archive = Archive(folder / "archive", wanted.fsync, wanted.min_free_bytes)
     intake = Intake(database, archive, wanted.max_instance_bytes, lambda: datetime.now(UTC))
-    receiver = Receiver(effective.node, wanted, intake)
+    query = dataclasses.replace(effective.query, max_matches=max_matches, move_destinations=tuple(move_to))
+    catalogue = Catalogue(database, archive)
+    services = Peers(dataclasses.replace(effective, query=query)).services(catalogue, archive)
+    receiver = Receiver(effective.node, wanted, intake, services)
     receiver.start()
     try:
-        yield Station(archive, database, intake, receiver)
+        yield Station(archive, database, intake, receiver, catalogue)
     finally:
         receiver.stop(5)
         database.close()
