@@ -22,8 +22,8 @@ def of_size(seed: str, rows: int, columns: int, **changes: object) -> Xray:
     """Two discs, which are not where a flip of either axis or an exchange of both would put one."""
     size = min(rows, columns)
     discs = (
-        (0.27 * columns + 0.3, 0.55 * rows - 0.4, 0.04 * size),
-        (0.68 * columns - 0.2, 0.68 * rows + 0.1, 0.05 * size),
+        (0.27 * columns + 0.3, 0.55 * rows - 0.4, min(0.04 * size, 40.0)),
+        (0.68 * columns - 0.2, 0.68 * rows + 0.1, min(0.05 * size, 50.0)),
     )
     return dataclasses.replace(Xray(seed, (rows, columns), discs), **changes)  # type: ignore[arg-type]
 
