@@ -21,6 +21,7 @@ TISSUE = -400.0  # HU; above lung and most ground glass, far below soft tissue
 GAS = -930.0  # HU; below lies the air of windpipe and bowel, and badly damaged lung
 ALL_GAS = 0.7  # share of gas above which a part is no lung
 USUAL_SPACING = (5.0, 0.75, 0.75)  # mm, where the series states none
+LEAST_SHARE = 0.005  # of the body; less is no lung
 SECOND_SHARE = 0.15  # of the first part; a smaller second one is not the other lung
 TWIN_SHARE = 0.3  # of the larger; what splits less evenly is one lung
 CLOSED_MM = 12.0  # widest gap that is closed: vessels at the hilum
@@ -43,7 +44,7 @@ def lung_parts(voxels: FloatImage, spacing_mm: tuple[float, float, float] | None
     body = np.stack([largest_parts(np.asarray(plane > TISSUE), 1) for plane in small])
     air = body & (small < TISSUE)
     air &= ~_windpipe(air, small, pixel[0] * pixel[1])
-    parts = _two_lungs(air, small, middle=_place(body)[1])
+    parts = _two_lungs(air, small, LEAST_SHARE * int(body.sum()), middle=_place(body)[1])
     _close(parts, body, pixel)
     return _refined(parts, voxels, step)
 
@@ -99,13 +100,13 @@ def _next(plane: Mask, last: Mask, pixel_mm2: float) -> Mask:
     return np.zeros(plane.shape, np.bool_)
 
 
-def _two_lungs(air: Mask, small: FloatImage, middle: float) -> U8:
+def _two_lungs(air: Mask, small: FloatImage, least: float, middle: float) -> U8:
     """The parts that are lung: right and left, or of either side where they cannot be told apart."""
     labels, count = ndimage.label(air)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
     kept: list[int] = []
     for number in np.argsort(-sizes)[:4]:
-        if len(kept) == 2 or (kept and sizes[number] < SECOND_SHARE * sizes[kept[0]]):
+        if len(kept) == 2 or sizes[number] < (SECOND_SHARE * sizes[kept[0]] if kept else least):
             break
         if not _is_gas(labels == number + 1, small):
             kept.append(int(number))

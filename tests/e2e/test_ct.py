@@ -1,4 +1,4 @@
-"""A chest CT goes in by C-STORE and comes back to the PACS as a report and key-slice heat maps.
+"""A chest CT goes in by C-STORE and comes back to the PACS as a report, key-slice heat maps and a segmentation.
 
 Two studies: a drawn thorax, and the slices of a real COVID-19 CT (8-bit, mapped back to Hounsfield units). Not covered:
 whether what the models say is right, and selection rule by rule (tests/pipeline).
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydicom import Dataset
+from pydicom.uid import SegmentationStorage
 
 from tests.e2e.conftest import assert_no_marker
 from tests.e2e.reading import SC, SR, of_class, probabilities, saved, texts
@@ -89,6 +90,19 @@ def test_key_slices_come_back_over_the_slices_they_show(sent: SentSeries, tmp_pa
         assert (ds.Rows, ds.Columns) == (source.Rows, source.Columns)
         assert ds.PatientID == source.PatientID and ds.StudyInstanceUID == source.StudyInstanceUID
     assert len({str(ds.SeriesInstanceUID) for ds in maps}) == 1
+
+
+def test_the_lungs_come_back_as_a_segmentation_of_the_series(sent: SentSeries) -> None:
+    (ds,) = of_class(sent.results, SegmentationStorage)
+    labels = [item.SegmentLabel for item in ds.SegmentSequence]
+    assert labels[:2] == ["Right lung", "Left lung"] and all("focus" in label for label in labels[2:])
+    assert ds.FrameOfReferenceUID == sent.slices[0].FrameOfReferenceUID
+    first, *_ = ds.PerFrameFunctionalGroupsSequence
+    (source,) = first.DerivationImageSequence[0].SourceImageSequence
+    (slice_,) = [one for one in sent.slices if one.SOPInstanceUID == source.ReferencedSOPInstanceUID]
+    assert first.PlanePositionSequence[0].ImagePositionPatient == slice_.ImagePositionPatient
+    inside = slice_.pixel_array[ds.pixel_array[0] > 0]
+    assert np.median(inside) - 1024 < -700, "what is marked has the density of lung"
 
 
 def test_validators_find_no_error_and_logs_no_name(node: LungnodeProcess, sent: SentSeries, tmp_path: Path) -> None:

@@ -118,6 +118,13 @@ def test_without_lung_there_is_a_sentence(density: float) -> None:
         lung_parts(np.full((5, 64, 64), density, np.float32), SPACING)
 
 
+def test_a_throat_is_no_lung() -> None:
+    voxels, truth = chest()
+    voxels[truth["right"] | truth["left"]] = 40
+    with pytest.raises(RefusedInput, match=NONE_FOUND):
+        lung_parts(np.ascontiguousarray(voxels[22:]), SPACING)
+
+
 def test_the_input_is_left_as_it_is() -> None:
     voxels, _ = chest()
     before = voxels.copy()
