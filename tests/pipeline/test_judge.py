@@ -9,10 +9,11 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from models.api import RefusedInput
+from models.api import ImageInput, LungField, LungPart, RefusedInput, VolumeField, VolumeInput
 from node.core import settings
 from node.core.job import JobKind
 from node.core.settings import Analysis
@@ -23,7 +24,7 @@ from node.pipeline.judge import NO_FOCUS, Judge, Stages
 from node.pipeline.select import Taken, TakenSeries
 from node.results.record import ImageOutcome, SeriesOutcome
 from tests.films import Film, drawn, uid, wrap
-from tests.pipeline.fakes import NO_WEIGHTS, Fake, FakeRegistry, identities
+from tests.pipeline.fakes import NO_WEIGHTS, Fake, FakeLungs, FakeRegistry, identities
 from tests.pipeline.slices import Scan, scan, stored
 from tests.pipeline.waiting import Room
 
@@ -112,6 +113,40 @@ def test_a_series_has_every_system_and_the_mean(tmp_path: Path) -> None:
     assert [header.SOPInstanceUID for header in outcome.headers] == list(outcome.volume.slice_uids)
     (volume,) = systems.load_ct_system("slices").seen
     assert volume is outcome.volume
+
+
+def test_lungs_stand_in_the_images_as_they_are_stored(tmp_path: Path) -> None:
+    """They are found in what the systems see, here with the columns turned round."""
+    mirrored = scan(Scan(), ImageOrientationPatient=[-1, 0, 0, 0, 1, 0])
+    taken = TakenSeries(tuple(stored(ds, tmp_path) for ds in mirrored), "a series")
+    outcome, _ = Judge(registry(), WANTED, "0.1.0").series(taken, Stages())
+    assert outcome.lungs is not None and outcome.lungs.parts.shape == outcome.volume.voxels.shape
+    assert (outcome.lungs.parts[:, 20:30, -15:-5] == LungPart.RIGHT).all()
+    assert (outcome.lungs.parts[:, 20:30, -50:-40] == LungPart.LEFT).all()
+
+
+def test_a_series_without_lungs_is_judged_and_a_sentence_says_so(tmp_path: Path) -> None:
+    class Blind(FakeLungs):
+        def segment(self, volume: VolumeInput) -> VolumeField:
+            raise RefusedInput("No lung was found.")
+
+    systems = registry()
+    systems.volume_segmenter = Blind  # type: ignore[method-assign]
+    outcome = series(tmp_path, systems)
+    assert outcome.lungs is None and len(outcome.predictions) == 3
+    assert [(refusal.system, refusal.reason) for refusal in outcome.refusals] == [("ct-lungs", "No lung was found.")]
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_heart_is_kept_where_the_whole_of_it_was_found(whole: bool, tmp_path: Path) -> None:
+    class Seeing(Fake):
+        def segment(self, image: ImageInput) -> LungField:
+            heart = np.zeros(image.shape, np.bool_)
+            heart[40:60, 40:60] = True
+            return dataclasses.replace(super().segment(image), heart=heart, heart_is_whole=whole)
+
+    outcome = film(tmp_path, registry(lungs=Seeing("lungs", "lungs")))
+    assert (outcome.heart is not None) is whole and len(outcome.biomarkers) == 1
 
 
 def test_a_ct_system_without_weights_is_a_refusal(tmp_path: Path) -> None:
