@@ -22,7 +22,7 @@ LEFT_COLOUR, HEART_COLOUR, FOCUS_COLOUR = (64, 176, 224), (224, 80, 80), (255, 2
 SIDES = {
     LungPart.RIGHT: ("Right lung", codes.RIGHT, render.CONTOUR),
     LungPart.LEFT: ("Left lung", codes.LEFT, LEFT_COLOUR),
-    LungPart.EITHER: ("Lungs", None, render.CONTOUR),
+    LungPart.EITHER: ("Lung, side unknown", None, render.CONTOUR),
 }
 
 
@@ -63,7 +63,7 @@ def of_series(outcome: SeriesOutcome) -> list[Segment]:
     found = list(_lungs(outcome.lungs)) if outcome.lungs is not None else []
     rows, columns = outcome.volume.voxels.shape[1:]
     for prediction in outcome.predictions:
-        for shown in prediction.slices:
+        for shown in (one for one in prediction.slices if one.lesions):
             canvas = foci.Canvas(common.source_of(outcome.headers[shown.index]), (rows, columns), prediction)
             where = f", slice {shown.index + 1}"
             found += [_focus(canvas, lesion, shown.index, where) for lesion in shown.lesions if lesion.outline_px]
