@@ -243,7 +243,9 @@ def _fits(query: Query, values: Mapping[str, Value]) -> bool:
 
 
 def _asked(query: Query, values: Mapping[str, Value]) -> dict[str, Value]:
-    unique = [UNIQUE[level] for level in LEVELS[: LEVELS.index(query.level) + 1]]
+    """The unique keys of the root and the levels to this one are always part of an answer."""
+    root = 0 if query.patient_root else 1
+    unique = [UNIQUE[level] for level in LEVELS[root : LEVELS.index(query.level) + 1]]
     return {keyword: values.get(keyword) for keyword in dict.fromkeys((*unique, *query.asked)) if keyword in values}
 
 
