@@ -14,6 +14,7 @@ import numpy as np
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
 from pydicom.datadict import tag_for_keyword
+from pydicom.multival import MultiValue
 from pydicom.uid import UID
 from pydicom.valuerep import format_number_as_ds
 
@@ -22,7 +23,7 @@ from node.results import capture, common
 from node.results.record import AnalysisRecord
 from node.results.references import one_for_each_object
 
-PLACED = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing")
+PLACED = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}  # numbers in each
 EVEN = 0.01  # steps between slices that differ by less than this share of them are one step
 
 
@@ -43,8 +44,8 @@ class Planes:
     @cached_property
     def in_patient(self) -> bool:
         """Whether every one says where it lies, in the same frame of reference."""
-        placed = all(source.get(keyword) for source in self.sources for keyword in PLACED)
-        return placed and len({source.FrameOfReferenceUID for source in self.sources}) == 1
+        frames = {common.text_of(source, "FrameOfReferenceUID") for source in self.sources}
+        return len(frames) == 1 and "" not in frames and all(map(_is_placed, self.sources))
 
     @property
     def steps(self) -> np.ndarray:
@@ -52,6 +53,12 @@ class Planes:
         cosines = np.array(self.sources[0].ImageOrientationPatient, float)
         places = np.array([source.ImagePositionPatient for source in self.sources], float)
         return np.abs(np.diff(places @ np.cross(cosines[:3], cosines[3:])))
+
+
+def _is_placed(source: Dataset) -> bool:
+    values = {keyword: source.get(keyword) for keyword in PLACED}
+    counted = all(isinstance(value, MultiValue) and len(value) == PLACED[key] for key, value in values.items())
+    return counted and min(source.PixelSpacing) > 0
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,7 @@ def _measures(planes: Planes) -> Dataset:
     item.PixelSpacing = source.PixelSpacing
     stated = common.copied(planes.headers[0], ("SliceThickness",)).get("SliceThickness")
     usual = float(np.median(steps)) if steps.size else None
-    item.SliceThickness = stated or format_number_as_ds(usual or 1.0)
+    item.SliceThickness = stated if isinstance(stated, float) and stated > 0 else format_number_as_ds(usual or 1.0)
     if usual and np.ptp(steps) <= EVEN * usual:
         item.SpacingBetweenSlices = format_number_as_ds(round(usual, 6))
     return item

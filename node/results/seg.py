@@ -36,7 +36,8 @@ def of_series(record: AnalysisRecord) -> Iterator[BuiltObject]:
             series = common.series_uid(record, f"seg {planes.sources[0].FrameOfReferenceUID}")
             ds = multiframe.begin(record, planes, SegmentationStorage, uid, series)
             ds.SeriesNumber, ds.InstanceNumber = common.series_number(record, "seg"), number
-            yield _built(ds, planes, found)
+            rows, columns = outcome.volume.voxels.shape[1:]
+            yield _built(ds, planes, found, (rows, columns))
 
 
 def of_films(record: AnalysisRecord) -> Iterator[BuiltObject]:
@@ -50,10 +51,10 @@ def of_films(record: AnalysisRecord) -> Iterator[BuiltObject]:
             ds = multiframe.begin(record, planes, SegmentationStorage, uid, series)
             ds.SeriesNumber, ds.InstanceNumber = common.series_number(record, "film-seg"), number
             ds.PatientOrientation = patient_orientation(source)
-            yield _built(ds, planes, found)
+            yield _built(ds, planes, found, outcome.image.shape)
 
 
-def _built(ds: Dataset, planes: Planes, found: Sequence[Segment]) -> BuiltObject:
+def _built(ds: Dataset, planes: Planes, found: Sequence[Segment], shape: tuple[int, int]) -> BuiltObject:
     """Segmentation Series and Image Modules (C.8.20.1, C.8.20.2)."""
     ds.Modality = "SEG"
     ds.SeriesDescription = "AI segmentation (not for diagnosis)"
@@ -64,6 +65,7 @@ def _built(ds: Dataset, planes: Planes, found: Sequence[Segment]) -> BuiltObject
     ds.SegmentSequence = [_described(segment, number) for number, segment in enumerate(found, start=1)]
     frames = [Frame(plane, number) for number, segment in enumerate(found, start=1) for plane, _ in segment.planes]
     multiframe.put(ds, planes, frames, codes.SEGMENTATION)
+    ds.Rows, ds.Columns = shape
     _pixels(ds, planes, _packed(mask for segment in found for _, mask in segment.planes))
     return common.encode(ds, "seg")
 
@@ -114,7 +116,6 @@ def _packed(masks: Iterable[Mask]) -> bytes:
 
 
 def _pixels(ds: Dataset, planes: Planes, content: bytes) -> None:
-    ds.Rows, ds.Columns = planes.sources[0].Rows, planes.sources[0].Columns
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 1, 1, 0, 0
     pixels.history(ds, planes.headers, None)

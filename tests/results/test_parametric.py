@@ -39,8 +39,14 @@ def with_heat(headers: list[Dataset]) -> AnalysisRecord:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"ImageOrientationPatient": PRONE}, {"PixelSpacing": [0.5, 1.25]}, {"SliceThickness": None}],
-    ids=["axial", "prone", "oblong", "no thickness"],
+    [
+        {},
+        {"ImageOrientationPatient": PRONE},
+        {"PixelSpacing": [0.5, 1.25]},
+        {"SliceThickness": None},
+        {"SliceThickness": [1, 2]},
+    ],
+    ids=["axial", "prone", "oblong", "no thickness", "two thicknesses"],
 )
 def test_numbers_come_back_on_their_slices(changes: dict[str, object], tmp_path: Path) -> None:
     headers = slice_headers(**changes)

@@ -254,9 +254,17 @@ def test_where_nothing_was_found_there_is_no_object() -> None:
     assert not list(seg.of_series(ct_record(headers, series=(without,))))
 
 
-@pytest.mark.parametrize("missing", ["FrameOfReferenceUID", "PixelSpacing"])
-def test_slices_without_a_place_in_the_patient_have_none(missing: str) -> None:
-    assert not list(seg.of_series(ct_record(slice_headers(**{missing: None}))))
+@pytest.mark.parametrize(
+    "changes", [{"FrameOfReferenceUID": None}, {"PixelSpacing": None}, {"PixelSpacing": [0, 0]}, {"PixelSpacing": 0.7}]
+)
+def test_slices_without_a_place_in_the_patient_have_none(changes: dict[str, object]) -> None:
+    assert not list(seg.of_series(ct_record(slice_headers(**changes))))
+
+
+def test_the_matrix_is_that_of_the_film_whatever_its_header_says(tmp_path: Path) -> None:
+    for source in (header(Rows=None), header(Columns=7)):
+        (built,) = seg.of_films(record(source))
+        assert errors(built, tmp_path) == [] and parsed(built).pixel_array.shape[1:] == (SIZE, SIZE)
 
 
 def test_film_and_series_of_one_study_stand_in_series_of_their_own() -> None:
