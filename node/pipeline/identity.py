@@ -3,6 +3,8 @@
 Patient ID and its issuer must be the same, empty ones included. Name and birth date must not contradict each other: one
 that is missing contradicts nothing, and neither do case, padding or empty components of a name. What a destination
 answers is held against a header by the same rule, but that it may know no issuer and write a name in fewer alphabets.
+Where a source's name or birth date is not legal, results carry it mended, and what the destination has of it is mended
+before it is compared. A Patient ID that had to be changed is another one to a destination that has it as it was.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from pydicom import Dataset
 
 from node.pipeline.header import text_of
-from node.results.legal import IR58_ESCAPE
+from node.results.legal import IR58_ESCAPE, values
 
 STRICT = ("PatientID", "IssuerOfPatientID")
 IF_GIVEN = ("PatientName", "PatientBirthDate")
@@ -57,10 +59,16 @@ def difference(header: Dataset, known: Patient) -> str:
     issuer, day = _text(header, "IssuerOfPatientID"), _text(header, "PatientBirthDate")
     if issuer and known.issuer.strip() not in ("", issuer):
         return "IssuerOfPatientID"
-    names = zip(_groups(text_of(header, "PatientName")), _groups(known.name), strict=False)
+    names = zip(_groups(text_of(header, "PatientName")), _groups(_mended("PatientName", known.name)), strict=False)
     if any(ours and theirs and not _may_be(ours, theirs) for ours, theirs in names):
         return "PatientName"
-    return "PatientBirthDate" if day and known.birth_date.strip() not in ("", day) else ""
+    return "PatientBirthDate" if day and _mended("PatientBirthDate", known.birth_date) not in ("", day) else ""
+
+
+def _mended(keyword: str, text: str) -> str:
+    """As a result would carry it; as it is where it would carry nothing."""
+    found = values(keyword, "DA" if keyword == "PatientBirthDate" else "PN", "1", [text])
+    return str(found[0]) if found else text.strip()
 
 
 def _text(header: Dataset, keyword: str) -> str:

@@ -31,17 +31,21 @@ class UnencodableText(ValueError):
 
 def declare(ds: Dataset, record: AnalysisRecord) -> None:
     """Write Specific Character Set (0008,0005) as ``record.wanted`` asks for; absent for the default repertoire."""
-    terms = (UTF_8,) if record.wanted.character_set == "utf-8" else _of_source(record.reference)
+    terms = (UTF_8,) if record.wanted.character_set == "utf-8" else of_source(record.reference)
     if terms:
         ds.SpecificCharacterSet = list(terms) if len(terms) > 1 else terms[0]
     elif "SpecificCharacterSet" in ds:
         del ds.SpecificCharacterSet
 
 
-def _of_source(header: Dataset) -> tuple[str, ...]:
+def is_declared(header: Dataset) -> bool:
+    """Whether a header names a set that is known; the default repertoire is ASCII alone."""
+    return bool(set(_terms(header)) & (SINGLE | EXTENDED - {"ISO 2022 IR 6"}))
+
+
+def of_source(header: Dataset) -> tuple[str, ...]:
     """The Defined Terms of a header as received; empty for the default repertoire."""
-    value = header.get("SpecificCharacterSet") or ""
-    terms = tuple(str(term) for term in value) if isinstance(value, (list, MultiValue)) else (str(value),)
+    terms = _terms(header)
     if len(terms) == 1 and terms[0] in DEFAULT:
         return ()
     if len(terms) == 1 and terms[0] in SINGLE:
@@ -49,6 +53,11 @@ def _of_source(header: Dataset) -> tuple[str, ...]:
     if len(terms) > 1 and terms[0] in EXTENDED | {""} and set(terms[1:]) <= EXTENDED:
         return terms
     raise UnencodableText("its Specific Character Set is none of the standard's")
+
+
+def _terms(header: Dataset) -> tuple[str, ...]:
+    value = header.get("SpecificCharacterSet") or ""
+    return tuple(str(term) for term in value) if isinstance(value, (list, MultiValue)) else (str(value),)
 
 
 def verify(ds: Dataset, content: bytes) -> None:

@@ -12,6 +12,7 @@ import re
 from datetime import timedelta, timezone
 
 from pydicom import Dataset
+from pydicom.datadict import dictionary_description
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
     UID,
@@ -25,7 +26,9 @@ from pydicom.uid import (
 from models.api import RESEARCH_USE_ONLY, ModelIdentity
 from node.core.uids import PRODUCT_UID, derive
 from node.results import character_sets
-from node.results.elements import copied as copied  # of any header; the other rooms of results know it from here
+from node.results.elements import copied as copied  # of any header: the modules beside know it from here
+from node.results.elements import received
+from node.results.legal import LOST
 from node.results.record import AnalysisRecord, BuiltObject
 
 OUTPUT_SCHEMA = "5"  # any change of what is written for the same input raises it, and with it every UID
@@ -42,6 +45,8 @@ STUDY = (
     "PhysiciansOfRecordIdentificationSequence", "RequestingService", "StudyDescription", "ProcedureCodeSequence",
     "TimezoneOffsetFromUTC",
 )  # fmt: skip
+WHO = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate")
+CHANGED = "Not legal DICOM in the source, and so not carried in the results as it stands there"
 TYPE_2 = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
@@ -85,6 +90,23 @@ IMAGE = (
 
 def text_of(source: Dataset, keyword: str) -> str:
     return str(source.get(keyword, "") or "")
+
+
+def changed(record: AnalysisRecord) -> tuple[str, ...]:
+    """A sentence on what of the patient's identity had to be changed, left out or guessed; none of it is quoted."""
+    header, source = record.reference, source_of(record.reference)
+    names = [dictionary_description(keyword) for keyword in WHO if _is_changed(header, source, keyword)]
+    if not names:
+        return ()
+    return (f"{CHANGED}: {', '.join(names)}.",)
+
+
+def _is_changed(header: Dataset, source: Dataset, keyword: str) -> bool:
+    came, written = received(header, keyword), text_of(source, keyword)
+    if keyword == "PatientBirthDate":
+        return bool(came) and not written  # the same date in other signs is no change
+    guessed = not came.isascii() and not character_sets.is_declared(header)
+    return came != written or LOST in written or guessed
 
 
 def stamp(record: AnalysisRecord, source: Dataset) -> tuple[str, str]:

@@ -83,6 +83,12 @@ SEQUENCES: Mapping[str, Macro] = {
     "ScheduledProtocolCodeSequence": CODE,
 }
 ONE_ITEM = frozenset(keyword for keyword in SEQUENCES if keyword.startswith(("Issuer", "Order", "Referring")))
+TOGETHER = (("UniversalEntityID", "UniversalEntityIDType"),)  # both or neither
+INSTEAD = (  # the first, without the others
+    ("CodeValue", "LongCodeValue", "URNCodeValue"),
+    ("LongCodeValue", "URNCodeValue"),
+    ("InstitutionName", "InstitutionCodeSequence"),
+)
 
 
 def copied(header: Dataset, keywords: Iterable[str]) -> Dataset:
@@ -93,6 +99,13 @@ def copied(header: Dataset, keywords: Iterable[str]) -> Dataset:
         if element is not None:
             copy.add(element)
     return copy
+
+
+def received(header: Dataset, keyword: str) -> str:
+    """The decoded text as it came, without padding; empty where there is none that can be understood."""
+    value = _value(header, keyword)
+    given = list(value) if isinstance(value, (list, MultiValue)) else [] if value is None else [value]
+    return "\\".join(str(one) for one in given).replace(legal.IR58_ESCAPE, "").strip(" \t\r\n\0")
 
 
 def _element(header: Dataset, keyword: str) -> DataElement | None:
@@ -130,9 +143,16 @@ def _items(keyword: str, given: Iterable[Dataset]) -> list[Dataset]:
 
 def _item(given: Dataset, macro: Macro) -> Dataset | None:
     item = copied(given, macro.attributes)
-    if "UniversalEntityID" not in item or "UniversalEntityIDType" not in item:  # PS3.3 Table 10-17: both or neither
-        item.pop("UniversalEntityID", None)
-        item.pop("UniversalEntityIDType", None)
+    for one, other in TOGETHER:
+        if one not in item or other not in item:
+            item.pop(one, None)
+            item.pop(other, None)
+    if len(item.get("LongCodeValue", "")) <= legal.LONGEST["SH"]:
+        item.pop("LongCodeValue", None)
+    for keyword, *others in INSTEAD:
+        if keyword in item:
+            for other in others:
+                item.pop(other, None)
     if macro is OTHER_PATIENT_ID and "TypeOfPatientID" not in item:
         item.TypeOfPatientID = "TEXT"  # type 1 there: what stands in a header is text
     return item if macro.is_complete(item) else None

@@ -20,11 +20,11 @@ from pydicom.valuerep import format_number_as_ds
 
 IR58_ESCAPE = "\x1b$)A"  # pydicom leaves it in text decoded from ISO 2022 IR 58
 LOST = "\ufffd"  # what a decoder writes for bytes that are no text
-LONGEST = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240, "UT": 10240}  # characters; UT may be longer, ours need not
+LONGEST = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240, "UC": 1024, "UT": 10240}  # characters; the last two are ours
 LONGEST_GROUP, MOST_GROUPS, MOST_COMPONENTS = 64, 3, 5  # of a person name, PS3.5 section 6.2.1.1
 MOST_VALUES = 100  # of an attribute that may have any number
 CONTROL = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+\s*")
-NOT_IN_TEXT = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ud800-\udfff]+")  # lines and tabs are allowed there
+NOT_IN_TEXT = re.compile(r"[\x00-\x09\x0b\x0e-\x1f\x7f-\x9f\ud800-\udfff]+")  # lines and pages are allowed there
 IDENTIFIERS = frozenset(
     ("PatientID", "IssuerOfPatientID", "OtherPatientIDs", "AccessionNumber", "StudyID", "AdmissionID",
      "ServiceEpisodeID", "RequestedProcedureID", "ScheduledProcedureStepID", "PlacerOrderNumberImagingServiceRequest",
@@ -48,6 +48,7 @@ DATE = re.compile(r"(\d{4})(\.?)(\d\d)\2(\d\d)", re.ASCII)
 TIME = re.compile(r"([01]\d|2[0-3])(?::?([0-5]\d)(?::?([0-5]\d|60)(\.\d+)?)?)?", re.ASCII)
 DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 UID_FORM = re.compile(r"\d+(\.\d+)*", re.ASCII)
+URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[\w:/?#\[\]@!$&'()*+,;=%.~-]+", re.ASCII)
 LEGAL_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))*", re.ASCII)
 
 
@@ -83,25 +84,32 @@ def _line(text: str) -> str:
 
 
 def _marked(text: str, whole: str, most: int) -> str:
-    """``text`` in ``most`` characters, of which the last nine tell ``whole`` from every other."""
-    return f"{text[: most - 9].rstrip()}~{hashlib.sha256(whole.encode(errors='replace')).hexdigest()[:8]}"
+    """``text`` in ``most`` bytes of UTF-8, since some count bytes; the last nine tell ``whole`` from others."""
+    return f"{_cut(text, most - 9)}~{hashlib.sha256(whole.encode(errors='replace')).hexdigest()[:8]}"
+
+
+def _cut(text: str, most: int) -> str:
+    return text.encode()[:most].decode(errors="ignore").rstrip(" ")
 
 
 def _identifier(text: str, most: int, salt: str, *, as_received: bool) -> str:
     plain, received = _line(text), text.replace(IR58_ESCAPE, "").strip(" \t\r\n")
+    if not plain:
+        return ""
     if as_received and plain == received and LOST not in plain and len(plain) <= most:
         return plain
     return _marked(plain.replace(LOST, "?"), received + (salt if LOST in plain else ""), most)
 
 
 def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 3].rstrip() + "..."
+    return text if len(text) <= most else _cut(text, most - 3) + "..."
 
 
-def _name(keyword: str, text: str) -> str:
+def _name(keyword: str, text: str) -> str | None:
     """PS3.5 section 6.2.1.1: three groups, each of five components and 64 characters."""
     groups = [_group(group) for group in text.replace(IR58_ESCAPE, "").split("=")]
-    return "=".join(groups[:MOST_GROUPS])
+    name = "=".join(groups[:MOST_GROUPS])
+    return name if name.strip("=^ ") else None
 
 
 def _group(text: str) -> str:
@@ -150,6 +158,10 @@ def _uid(keyword: str, text: str) -> str | None:
     return text if len(text) <= 64 and form.fullmatch(text) else None
 
 
+def _uri(keyword: str, text: str) -> str | None:
+    return text if len(text) <= LONGEST["UC"] and URI.fullmatch(text) else None
+
+
 FORMS: Mapping[str, Callable[[str, str], str | None]] = {  # None: cannot be understood
     "AS": lambda keyword, text: text if re.fullmatch(r"\d{3}[DWMY]", text, re.ASCII) else None,
     "CS": _code_string,
@@ -162,6 +174,8 @@ FORMS: Mapping[str, Callable[[str, str], str | None]] = {  # None: cannot be und
     "SH": lambda keyword, text: _short(_line(text), LONGEST["SH"]),
     "ST": lambda keyword, text: _short(NOT_IN_TEXT.sub(" ", text), LONGEST["ST"]),
     "TM": _time,
+    "UC": lambda keyword, text: _short(_line(text), LONGEST["UC"]),
     "UI": _uid,
+    "UR": _uri,
     "UT": lambda keyword, text: _short(NOT_IN_TEXT.sub(" ", text), LONGEST["UT"]),
 }

@@ -62,7 +62,7 @@ def _say(root: Dataset, record: AnalysisRecord) -> None:
     """Sentences for people, at the top level of the report."""
     root.ContentSequence.append(document.limits())
     sentences = [f"Not analysed: {record.reason}"] if record.reason else []
-    sentences += _remarks(record)
+    sentences += [*common.changed(record), *_remarks(record)]
     about = _left_out_sentences(record.left_out)
     sentences += about[:LISTED]
     if len(about) > LISTED:
