@@ -218,7 +218,8 @@ def _film_figures(record: AnalysisRecord) -> Iterator[tuple[int, Figure]]:
         where = f"film {number}, " if len(record.images) > 1 else ""
         for rank, prediction in enumerate(explained):
             picture = render.film(image.image, image.lungs, prediction, BOLD)
-            yield rank, Figure(_true_shape(picture, image.header), _caption(prediction, where))
+            p = [score.probability for score in prediction.scores]
+            yield rank, Figure(_true_shape(picture, image.header), _caption(prediction, where, p))
 
 
 def _slice_figures(record: AnalysisRecord) -> Iterator[tuple[int, Figure]]:
@@ -227,14 +228,17 @@ def _slice_figures(record: AnalysisRecord) -> Iterator[tuple[int, Figure]]:
             keys = sorted((found for found in prediction.slices if found.key), key=lambda found: not found.lesions)
             for rank, found in enumerate(keys):
                 picture = render.ct_slice(outcome.volume.voxels[found.index], found, BOLD)
-                where = f"slice {found.index + 1} of {len(outcome.headers)}, "
-                yield rank, Figure(_true_shape(picture, outcome.headers[found.index]), _caption(prediction, where))
+                caption = _caption(
+                    prediction, f"slice {found.index + 1} of {len(outcome.headers)}, ", found.probabilities
+                )
+                yield rank, Figure(_true_shape(picture, outcome.headers[found.index]), caption)
 
 
-def _caption(prediction: Prediction, where: str) -> tuple[str, ...]:
+def _caption(prediction: Prediction, where: str, p: Sequence[float]) -> tuple[str, ...]:
+    """``p``: of each class, in this very picture."""
     explained = prediction.heat_class or prediction.decided_class
-    p = next(score.probability for score in prediction.scores if score.name == explained)
-    return f"{prediction.model.system}: heat for {explained}", f"{where}p = {p:.2f}"
+    place = [score.name for score in prediction.scores].index(explained)
+    return f"{prediction.model.system}: heat for {explained}", f"{where}p = {p[place]:.2f}"
 
 
 def _true_shape(picture: Image.Image, header: Dataset) -> RGB:

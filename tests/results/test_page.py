@@ -103,8 +103,8 @@ def test_a_ct_is_told_with_its_slices() -> None:
     assert "CT of chest; images used: 5, left out: 0." in said and "5 slices judged" in said
     assert "slice 4 of 5 bit-ct 1 30, 30" in said and "A remark on the scan." in said
     shown = page_text.sheet(ct_record()).figures
-    assert [figure.caption[1] for figure in shown][:2] == ["slice 4 of 5, p = 0.75", "slice 3 of 5, p = 0.60"], (
-        "the slice with foci of the first system, then that of the second"
+    assert [figure.caption[1] for figure in shown][:2] == ["slice 4 of 5, p = 0.45", "slice 3 of 5, p = 0.24"], (
+        "the slice with foci of the first system, then that of the second, each with its own probability"
     )
 
 
