@@ -23,7 +23,7 @@ class JobState(StrEnum):
 
 
 NEXT: dict[JobState, frozenset[JobState]] = {
-    JobState.READY: frozenset({JobState.RUNNING}),
+    JobState.READY: frozenset({JobState.RUNNING, JobState.DONE}),  # done without a claim: nothing is left to do
     JobState.RUNNING: frozenset({JobState.DONE, JobState.READY, JobState.PARKED}),
     JobState.PARKED: frozenset({JobState.READY}),
     JobState.DONE: frozenset(),

@@ -7,12 +7,15 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
 from node.db import jobs
 from node.db.tables import Analysis, Delivery, Instance, JobRow, Output, Series, StandIn, Study
+
+STATES = ("waiting", "delivered", "failed", "replaced", "refused", "superseded")  # of a delivery
+SUPERSEDED = "superseded: a newer analysis of the study took its place before it was delivered"
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ def try_again(session: Session, delivery_id: int, now: datetime) -> bool:
 def note_attempt(
     session: Session, delivery_id: int, state: str, status: int | None, comment: str, attempts: int, now: datetime
 ) -> None:
-    """One attempt with its answer. state: waiting, delivered, failed, replaced, refused."""
+    """One attempt with its answer. state: one of STATES."""
     values: dict[str, object] = {
         "state": state,
         "last_status": status,
@@ -112,6 +115,29 @@ def note_attempt(
     if state == "delivered":
         values["delivered_at"] = now
     session.execute(update(Delivery).where(Delivery.id == delivery_id).values(**values))
+
+
+def supersede(session: Session, now: datetime, which: ColumnElement[bool]) -> int:
+    """End what waits of superseded analyses, among ``which`` (a condition on analyses and deliveries); how many.
+
+    An association that is under way is let be: what it does not deliver is found here at the next turn.
+    """
+    statement = (
+        select(Delivery.id, JobRow.id)
+        .join(JobRow, (JobRow.kind == JobKind.DELIVER) & (JobRow.subject_id == Delivery.id))
+        .join(Output, Delivery.output_id == Output.id)
+        .join(Analysis, Output.analysis_id == Analysis.id)
+        .where(Delivery.state == "waiting", JobRow.state == JobState.READY, Analysis.superseded, which)
+    )
+    ended = [delivery for delivery, job in session.execute(statement) if jobs.withdraw(session, job, now, SUPERSEDED)]
+    for delivery_id in ended:
+        settle(session, delivery_id, "superseded", SUPERSEDED)
+    return len(ended)
+
+
+def among(items: Collection[Due]) -> ColumnElement[bool]:
+    """These deliveries, as a condition."""
+    return Delivery.id.in_([item.delivery_id for item in items])
 
 
 def settle(session: Session, delivery_id: int, state: str, comment: str) -> None:

@@ -1,4 +1,4 @@
-"""The job ledger: add, claim, finish, give back, park, release. Every move is guarded by ``core.job.NEXT``.
+"""The job ledger: add, claim, finish, give back, park, withdraw, release. Every move is guarded by ``core.job.NEXT``.
 
 A claim is one UPDATE that only succeeds from READY, and writes "<worker>:<token>"; whoever finishes a job must show the
 token, so a worker that lost its claim can write nothing. The caller owns the transaction.
@@ -87,6 +87,11 @@ def give_back(session: Session, job: Job, next_at: datetime, error: str) -> bool
 def park(session: Session, job: Job, now: datetime, error: str) -> bool:
     """RUNNING -> PARKED: given up; False when the claim was lost."""
     return _move(session, JobState.RUNNING, JobState.PARKED, _held(job), finished_at=now, error=error, claimed_by="")
+
+
+def withdraw(session: Session, job_id: int, now: datetime, reason: str) -> bool:
+    """READY -> DONE: nothing is left to do; False when somebody is at it, or it has ended."""
+    return _move(session, JobState.READY, JobState.DONE, JobRow.id == job_id, finished_at=now, error=reason)
 
 
 def unpark(session: Session, job_id: int, now: datetime) -> bool:

@@ -126,9 +126,10 @@ def instances_of(session: Session, study_id: int) -> list[InstanceRow]:
 
 
 def add_analysis(session: Session, new: NewAnalysis) -> int:
-    """The analysis; earlier ones of the study are superseded by one that is not."""
+    """The analysis; earlier ones of the study are superseded by one that is not, and what waits of them is not sent."""
     if not new.superseded:
         session.execute(update(Analysis).where(Analysis.study_id == new.study_id).values(superseded=True))
+        deliveries.supersede(session, new.analysed_at, Analysis.study_id == new.study_id)
     row = Analysis(**{**vars(new), "outcome": "refused" if new.reason else "analysed"})
     session.add(row)
     session.flush()

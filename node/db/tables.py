@@ -313,7 +313,7 @@ class Delivery(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     output_id: Mapped[int] = mapped_column(ForeignKey("outputs.id"), index=True)
     destination: Mapped[str] = mapped_column(String(128), index=True)
-    state: Mapped[str] = mapped_column(String(16))  # "waiting", "delivered", "failed", "replaced", "refused"
+    state: Mapped[str] = mapped_column(String(16))  # as db.deliveries.STATES
     attempts: Mapped[int] = mapped_column(default=0)
     last_attempt_at: Mapped[datetime | None]
     last_status: Mapped[int | None]  # DIMSE status of the last C-STORE response

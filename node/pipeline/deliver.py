@@ -134,6 +134,7 @@ class Deliver:
     def _claim(self, name: str, due: Sequence[ledger.Due]) -> list[_Parcel]:
         token, now = uuid.uuid4().hex[:12], self.clock()
         with self.database.write() as session:
+            ledger.supersede(session, now, ledger.among(due))
             found = [(item, jobs.claim_one(session, item.job_id, worker_name(name), token, now)) for item in due]
         return [_Parcel(item, job) for item, job in found if job is not None]
 

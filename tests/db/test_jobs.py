@@ -68,6 +68,11 @@ def test_only_the_moves_of_the_table_happen(old: JobState, database: Database) -
             done |= {JobState.DONE: jobs.finish(session, job, NOW)}
         session.rollback()
     with database.write() as session:
+        withdrawn = jobs.withdraw(session, job.id, NOW, "x")
+        assert withdrawn == (old is JobState.READY), "what somebody is at, or has ended, is not withdrawn"
+        done[JobState.DONE] = done.get(JobState.DONE, False) or withdrawn
+        session.rollback()
+    with database.write() as session:
         parked = jobs.park(session, job, NOW, "x")
         session.rollback()
     with database.write() as session:

@@ -1,12 +1,13 @@
 """A late instance: the newer report names the one it takes the place of, in the same series, under the next number.
 
-Through analysis with made-up systems, twice. Not covered: how the older report's delivery ends (test_deliver,
-test_fallback), and what a viewer makes of two versions.
+And what of the older analysis is still owed goes out no more. Through analysis with made-up systems, twice. Not
+covered: what a viewer makes of two versions.
 """
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,14 @@ from pydicom import Dataset, dcmread
 
 from node.core import settings
 from node.core.job import Job, JobKind
-from node.core.settings import Settings
+from node.core.settings import Destination, Settings
+from node.db import deliveries as ledger_rows
 from node.db import jobs
 from node.pipeline.analyse import Analyse
+from node.pipeline.deliver import Deliver, Outcome
 from tests.films import Film, drawn, wrap
 from tests.peers import dciodvfy, dsrdump
+from tests.pipeline.test_deliver import AWAY, TAKEN, Peer, deliver, turn
 from tests.pipeline.test_judge import WANTED, registry
 from tests.pipeline.waiting import Room
 
@@ -170,3 +174,72 @@ def test_what_cannot_be_written_in_the_study_s_own_set_stands_in_its_story(ward:
     ward.analyse(ward.closed(), wishes(PACS, character_set="source"))
     assert "Results are written in UTF-8" in ward.events() and f"({PACS})" in ward.events()
     assert {report.SpecificCharacterSet for report in ward.reports("sr")} == {"ISO_IR 192"}
+
+
+def states(ward: Ward) -> list[tuple[int, str]]:
+    """(analysis, state) of every delivery."""
+    found = ward.rows(
+        "SELECT DISTINCT analysis_id, state FROM deliveries JOIN outputs ON outputs.id = output_id ORDER BY 1, 2"
+    )
+    return [(int(str(row["analysis_id"])), str(row["state"])) for row in found]
+
+
+def sops(ward: Ward, analysis: int) -> set[str]:
+    return {str(row["sop_uid"]) for row in ward.rows("SELECT sop_uid FROM outputs WHERE analysis_id = :a", a=analysis)}
+
+
+@pytest.mark.parametrize("tried", [False, True])
+def test_what_a_newer_analysis_superseded_goes_out_no_more(ward: Ward, tried: bool) -> None:
+    """Also where the destination was away before and is there again."""
+    ward.analyse(ward.arrive(1), wishes(PACS))
+    if tried:
+        turn(deliver(ward, Peer(AWAY)))
+    ward.analyse(ward.arrive(2), wishes(PACS))
+    assert states(ward) == [(1, "superseded"), (2, "waiting")], "said at once, not when its turn would come"
+    peer = Peer(TAKEN)
+    ward.clock.pass_by(1000)
+    turn(deliver(ward, peer))
+    assert states(ward) == [(1, "superseded"), (2, "delivered")]
+    assert not {uid for _, uid in peer.got} & sops(ward, 1)
+    said = {str(row["comment"]) for row in ward.rows("SELECT comment FROM deliveries WHERE state = 'superseded'")}
+    assert said == {"superseded: a newer analysis of the study took its place before it was delivered"}
+    assert {row["state"] for row in ward.rows("SELECT state FROM jobs WHERE kind = 'deliver'")} == {"done"}
+
+
+@pytest.mark.parametrize("answer, ends", [(TAKEN, "delivered"), (AWAY, "superseded")])
+def test_an_association_under_way_ends_as_it_ends_and_is_not_repeated(ward: Ward, answer: Outcome, ends: str) -> None:
+    ward.analyse(ward.arrive(1), wishes(PACS))
+    job = ward.arrive(2)
+    offered: list[Path] = []
+
+    def send(destination: Destination, files: Sequence[Path]) -> list[Outcome]:
+        if not offered:
+            ward.analyse(job, wishes(PACS))
+            assert states(ward) == [(1, "waiting"), (2, "waiting")]
+        offered.extend(files)
+        return [answer for _ in files]
+
+    duty = Deliver(ward.database, ward.archive, settings.load().delivery, send, ward.clock, lambda: 1.0)
+    turn(duty)
+    ward.clock.pass_by(1000)
+    turn(duty)
+    assert states(ward)[0] == (1, ends)
+    old = [path for path in offered if dcmread(path).SOPInstanceUID in sops(ward, 1)]
+    assert len(old) == len(set(old)), "once"
+
+
+def test_another_form_of_what_was_superseded_is_not_made_due(ward: Ward) -> None:
+    """The class is refused while a newer analysis is committed: the simpler report is owed and ends at once."""
+    ward.analyse(ward.arrive(1), wishes(PACS, kinds=("summary",)))
+    job, refused = ward.arrive(2), Outcome(0x0122, "", False)
+
+    def send(destination: Destination, files: Sequence[Path]) -> list[Outcome]:
+        ward.analyse(job, wishes(PACS, kinds=("summary",)))
+        return [refused for _ in files]
+
+    turn(Deliver(ward.database, ward.archive, settings.load().delivery, send, ward.clock, lambda: 1.0))
+    assert states(ward) == [(1, "replaced"), (1, "waiting"), (2, "waiting")]
+    turn(deliver(ward, Peer(TAKEN)))
+    turn(deliver(ward, Peer(TAKEN)))
+    assert states(ward) == [(1, "replaced"), (1, "superseded"), (2, "delivered"), (2, "replaced")]
+    assert {state for _, state in states(ward)} <= set(ledger_rows.STATES)
