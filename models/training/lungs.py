@@ -1,15 +1,12 @@
-"""Recipe of ``unet-lung``: JSRT and covid_lungs films, Dice + cross-entropy, Adam with warm-up and cosine decay.
-
-Two stages, each with a schedule and a checkpoint of its own: small films first, then larger ones.
-"""
+"""Recipe of ``unet-lung``: JSRT and covid_lungs films, Dice + cross-entropy, Adam with warm-up and cosine decay."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
@@ -19,10 +16,10 @@ from models.nets.layout import place
 from models.nets.unet import LungUNet
 from models.systems import preparation
 from models.training import augment, data, losses, weights
-from models.training.fit import Order, Plan, Stage, choose_device, fit, warm_cosine
+from models.training.fit import Order, choose_device, fit, warm_cosine
 
 NEEDS = ("cxr_seg/jsrt", "cxr_seg/covid_lungs")
-STAGES, BATCH = (Stage(192, 32, 5e-4), Stage(256, 16, 3e-4)), 8
+SIDE, EPOCHS, BATCH, RATE = 192, 32, 8, 5e-4
 
 
 def train(folder: Path, out: Path, order: Order) -> None:
@@ -30,30 +27,21 @@ def train(folder: Path, out: Path, order: Order) -> None:
     torch.manual_seed(order.seed)
     where = choose_device(order.device)
     cases = data.lung_cases(folder, seed=order.seed)
-    net = place(build(), where)
-    count = sum(case.split == "train" for case in cases)
-    for stage in STAGES:
-        arrays = data.cached(out / "cache" / f"lungs-{stage.side}.npz", partial(_prepare, cases, stage.side))
-        checkpoint = out / f"unet-lung-{stage.side}.checkpoint"
-        plan = order.plan(stage.epochs, BATCH, count, checkpoint, warm_cosine, where)
-        _learn(net, plan, stage, cases, arrays)
-    figures = {}
-    for name, values in _jaccards(net, cases, arrays).items():
-        figures[f"jaccard_{name}"] = bootstrap.figure(bootstrap.mean_of(values), len(values))
-    weights.write(net, out / "unet-lung.safetensors", figures, {"side": STAGES[-1].side})
-
-
-def _learn(net: LungUNet, plan: Plan, stage: Stage, cases: list[data.LungCase], arrays: data.Arrays) -> None:
+    arrays = data.cached(out / "cache" / f"lungs-{SIDE}.npz", lambda: _prepare(cases))
     films = torch.from_numpy(arrays["films"])[:, None]
     masks = torch.from_numpy(arrays["masks"])[:, None]
     chosen = torch.tensor([number for number, case in enumerate(cases) if case.split == "train"])
+    net = build()
+    place(net, where)
+    plan = order.plan(EPOCHS, BATCH, len(chosen), out / "unet-lung.checkpoint", warm_cosine, where)
+    optimiser = torch.optim.Adam(net.parameters(), RATE)
 
     def step(batch: torch.Tensor, random: torch.Generator) -> torch.Tensor:
         x, y = films[chosen[batch]].float() / 255, masks[chosen[batch]].float()
         both = augment.affine(torch.cat((x, y), 1), random, degrees=15, zoom=(0.8, 1.25), shift=0.12, mirror=True)
         x, y = augment.brightness_contrast(both[:, :1], random, 0.3, 0.15), (both[:, 1:] > 0.5).float()
-        logits = net(x.to(plan.device, memory_format=torch.channels_last))
-        return losses.dice_and_bce(logits.float(), y.to(plan.device))
+        logits = net(x.to(where, memory_format=torch.channels_last))
+        return losses.dice_and_bce(logits.float(), y.to(where))
 
     def measure(epoch: int) -> str:
         if epoch % 4 != 3 and epoch != plan.epochs - 1:
@@ -61,7 +49,15 @@ def _learn(net: LungUNet, plan: Plan, stage: Stage, cases: list[data.LungCase], 
         scores = _jaccards(net, cases, arrays)
         return " ".join(f"{name} {np.mean(values):.3f}" for name, values in scores.items())
 
-    fit(plan, net, torch.optim.Adam(net.parameters(), stage.rate), step, measure)
+    fit(plan, net, optimiser, step, measure)
+    figures = {}
+    for name, values in _jaccards(net, cases, arrays).items():
+        figures[f"jaccard_{name}"] = bootstrap.figure(_mean_of(values), len(values))
+    weights.write(net, out / "unet-lung.safetensors", figures, {"side": SIDE})
+
+
+def _mean_of(values: NDArray[np.float64]) -> bootstrap.Statistic:
+    return lambda chosen: float(values[chosen].mean())
 
 
 def build() -> LungUNet:
@@ -74,10 +70,10 @@ def build() -> LungUNet:
     return net
 
 
-def _prepare(cases: list[data.LungCase], side: int) -> data.Arrays:
-    films = [preparation.lung_input(data.read_film(case.film), side) for case in cases]
+def _prepare(cases: list[data.LungCase]) -> data.Arrays:
+    films = [preparation.lung_input(data.read_film(case.film), SIDE) for case in cases]
     masks = [
-        geometry.resize_u8(data.read_mask(case).astype(np.uint8) * 255, side, side, cubic=False) > 127 for case in cases
+        geometry.resize_u8(data.read_mask(case).astype(np.uint8) * 255, SIDE, SIDE, cubic=False) > 127 for case in cases
     ]
     return {"films": np.stack(films), "masks": np.stack(masks)}
 
