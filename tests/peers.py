@@ -43,6 +43,7 @@ PACKAGES = {
     "dcmp2pgm": "dcmtk",
     "dcmpschk": "dcmtk",
     "dciodvfy": "dicom3tools",
+    "chromium": "chromium",
 }
 
 
@@ -296,8 +297,8 @@ def dciodvfy(path: Path) -> list[str]:
     return [line for line in ran.text.splitlines() if line.startswith("Error")]
 
 
-def dsrdump(path: Path) -> Ran:
-    return run([program("dsrdump"), path])
+def dsrdump(path: Path, *options: str) -> Ran:
+    return run([program("dsrdump"), *options, path])
 
 
 def dsr2html(path: Path) -> Ran:
