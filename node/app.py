@@ -38,6 +38,7 @@ from node.db import intake as study_rows
 from node.db import jobs, schema, story
 from node.db.session import Database, sqlite_url
 from node.dimse.scp import Receiver
+from node.dimse.tls import Certificates
 from node.peers import Peers
 from node.pipeline.analyse import Analyse
 from node.pipeline.catalogue import Catalogue
@@ -168,10 +169,11 @@ class Supervisor:
         self._database = Database(sqlite_url(folders.data))
         self._archive = _archive(effective, folders)
         self._intake = Intake(self._database, self._archive, effective.receive.max_instance_bytes, now)
-        peers = Peers(effective)
+        certificates = Certificates(effective.tls)
+        peers = Peers(effective, certificates)
         self._catalogue = Catalogue(self._database, self._archive)
         services = peers.services(self._catalogue, self._archive)
-        self._receiver = Receiver(effective.node, effective.receive, self._intake, services)
+        self._receiver = Receiver(effective.node, effective.receive, self._intake, services, certificates)
         self._deliver = Deliver(
             self._database, self._archive, effective.delivery, peers.send, now, peer=peers.find, ask=peers.ask
         )
@@ -195,7 +197,7 @@ class Supervisor:
             self._duties.add("catalogue", self._catalogue.describe, CATALOGUE_SECONDS)
         self._duties.add("workers", self._workers.tend, TENDING_SECONDS)
         self._duties.start()
-        ports = {"dicom": self._receiver.port, "http": self._web.port}
+        ports = {**self._receiver.ports, "http": self._web.port}
         temporary = self._folders.run / "ports.json"
         temporary.write_text(json.dumps(ports), encoding="utf-8")
         temporary.replace(self._folders.ports)

@@ -15,6 +15,7 @@ from node.dimse import query, scu
 from node.dimse.find import FindService
 from node.dimse.retrieve import RetrieveService
 from node.dimse.scp import Service
+from node.dimse.tls import Certificates
 from node.pipeline.catalogue import Catalogue
 from node.pipeline.deliver import Outcome
 from node.pipeline.identity import Known
@@ -24,6 +25,7 @@ from node.web import qido
 @dataclass(frozen=True)
 class Peers:
     settings: Settings
+    certificates: Certificates | None = None  # needed where tls.destinations names anybody
 
     def find(self, name: str) -> Destination:
         """A destination of the ledger; one that left the settings is treated as usual."""
@@ -63,4 +65,5 @@ class Peers:
             self.settings.node.aet,
             delivery.acse_timeout_seconds,
             delivery.dimse_timeout_seconds,
+            self.certificates if destination.name in self.settings.tls.destinations else None,
         )

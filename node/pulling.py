@@ -29,6 +29,7 @@ from node.db.session import Database, sqlite_url
 from node.dimse import pull as network
 from node.dimse.pull import Fetched, Listed
 from node.dimse.scu import Peer
+from node.dimse.tls import Certificates
 from node.pipeline.intake import Intake
 
 Method = Literal["get", "move"]
@@ -52,7 +53,15 @@ def pull(
     effective = _settings(data, config)
     logging.getLogger("node").addHandler(logging.NullHandler())  # each failure is said below
     found = Destination.parse(source)
-    peer = Peer(found.host, found.port, found.aet, effective.node.aet, dimse_timeout=SILENCE_SECONDS)
+    over_tls = Certificates(effective.tls) if found.name in effective.tls.destinations else None
+    peer = Peer(
+        found.host,
+        found.port,
+        found.aet,
+        effective.node.aet,
+        dimse_timeout=SILENCE_SECONDS,
+        certificates=over_tls,
+    )
     from_ = _Source(peer, method, database := _database(data, method), _intake(effective, data, database))
     try:
         studies = list(dict.fromkeys((*study_uids, *(network.find_studies(peer, keys) if keys else ()))))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from node.core.errors import Misconfigured
+from node.core.security import Tls, check_tls
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ class Settings:
     delivery: Delivery
     objects: Objects
     query: Query
+    tls: Tls
     destinations: Mapping[str, Objects]
 
     @property
@@ -311,6 +313,9 @@ def _check(settings: Settings) -> None:
         raise Misconfigured('results.timezone is an offset such as "+0100", or empty')
     if not settings.delivery.backoff_seconds or min(settings.delivery.backoff_seconds) < 0:
         raise Misconfigured("delivery.backoff_seconds needs at least one number, none negative")
+    check_tls(settings.tls)
+    for text in settings.tls.destinations:
+        Destination.parse(text)
     if settings.query.max_matches < 0:
         raise Misconfigured("query.max_matches is 0 or more")
     moved_to = [Destination.parse(text).aet for text in settings.query.move_destinations]

@@ -137,7 +137,14 @@ def _association(
     ae.dimse_timeout = ae.network_timeout = peer.dimse_timeout
     handlers: list[Any] = [(evt.EVT_C_STORE, taking.store)] if taking else []
     association = ae.associate(
-        peer.host, peer.port, proposed, peer.aet, max_pdu=PDU_BYTES, ext_neg=list(roles), evt_handlers=handlers
+        peer.host,
+        peer.port,
+        proposed,
+        peer.aet,
+        PDU_BYTES,
+        ext_neg=list(roles),
+        tls_args=peer.tls_args,
+        evt_handlers=handlers,
     )
     model = proposed[0].abstract_syntax
     if not association.is_established and not association.rejected_contexts:

@@ -28,7 +28,7 @@ def find_studies(peer: Peer, study_uids: Sequence[str]) -> dict[str, Known]:
     ae.acse_timeout = ae.connection_timeout = peer.acse_timeout
     ae.dimse_timeout = ae.network_timeout = peer.dimse_timeout
     ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
-    association = ae.associate(peer.host, peer.port, ae_title=peer.aet)
+    association = ae.associate(peer.host, peer.port, ae_title=peer.aet, tls_args=peer.tls_args)
     if not association.is_established:
         said = "it takes no Study Root C-FIND" if association.rejected_contexts else away(peer)
         return {uid: Known(problem=said) for uid in study_uids}

@@ -13,6 +13,7 @@ from pydicom import Dataset
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.transport import ThreadedAssociationServer
 
 from node.core import log
 from node.core.errors import InternalError, LungnodeError, Misconfigured
@@ -20,6 +21,7 @@ from node.core.settings import Node, Receive
 from node.core.study import Origin
 from node.dimse import contexts, streaming
 from node.dimse.status import SUCCESS, status_of
+from node.dimse.tls import Certificates, OverTls
 from node.pipeline.intake import Announced, Arriving, Intake
 
 logger = logging.getLogger(__name__)
@@ -38,13 +40,21 @@ class Service(Protocol):
 class Receiver:
     """Listens once ``start`` returns; ``port`` is then the real one. ``stop`` lets associations end first."""
 
-    def __init__(self, node: Node, receive: Receive, intake: Intake, services: Sequence[Service] = ()) -> None:
+    def __init__(
+        self,
+        node: Node,
+        receive: Receive,
+        intake: Intake,
+        services: Sequence[Service] = (),
+        certificates: Certificates | None = None,
+    ) -> None:
         self._node, self._intake, self._services = node, intake, services
+        self._certificates = certificates
         self._names: dict[Association, str] = {}
         self._ae = _application_entity(node, receive)
         for service in services:
             service.offer(self._ae)
-        self._server: Any = None
+        self._servers: dict[str, Any] = {}
 
     def start(self) -> None:
         handlers: list[Any] = [
@@ -54,36 +64,48 @@ class Receiver:
             (evt.EVT_C_STORE, self._store),
             *(handler for service in self._services for handler in service.handlers),
         ]
-        address = (self._node.dicom_host, self._node.dicom_port)
-        try:
-            self._server = self._listen(address, handlers)
-        except OSError as error:
-            raise Misconfigured(
-                f"the DICOM port {address[0]}:{address[1]} cannot be opened: {error.strerror}"
-            ) from error
-        log.event(logger, "receiver.listening", port=self.port)
+        tls = self._certificates.tls if self._certificates and self._certificates.tls.certificate else None
+        if tls is None or not tls.only:
+            self._servers["dicom"] = self._open(self._node.dicom_port, handlers, None)
+        if tls is not None:
+            self._servers["dicom_tls"] = self._open(tls.port, handlers, self._certificates)
+        log.event(logger, "receiver.listening", **self.ports)
 
-    def _listen(self, address: tuple[str, int], handlers: list[Any]) -> Any:
+    def _open(self, port: int, handlers: list[Any], certificates: Certificates | None) -> Any:
+        host = self._node.dicom_host
+        try:
+            return self._listen((host, port), handlers, certificates)
+        except OSError as error:
+            raise Misconfigured(f"the DICOM port {host}:{port} cannot be opened: {error.strerror}") from error
+
+    def _listen(self, address: tuple[str, int], handlers: list[Any], certificates: Certificates | None) -> Any:
         """The quick server; pynetdicom's own where its inner names have changed."""
-        if not streaming.usable():
+        kind, more = _server(certificates, self._ae.acse_timeout)
+        if issubclass(kind, streaming.StreamingServer):
+            more["taker"] = self
+        else:
             log.event(logger, "receiver.ordinary", logging.WARNING, reason="this pynetdicom has other inner names")
-            return self._ae.start_server(address, block=False, evt_handlers=handlers)
-        server = self._ae.make_server(
-            address, evt_handlers=handlers, server_class=streaming.StreamingServer, taker=self
-        )
+        server = self._ae.make_server(address, evt_handlers=handlers, server_class=kind, **more)
         threading.Thread(target=server.serve_forever, name="AcceptorServer", daemon=True).start()
         self._ae._servers.append(server)  # for its shutdown
         return server
 
     @property
+    def ports(self) -> dict[str, int]:
+        """Those that are open: ``dicom``, ``dicom_tls``."""
+        return {name: int(server.server_address[1]) for name, server in self._servers.items()}
+
+    @property
     def port(self) -> int:
-        return int(self._server.server_address[1])
+        """The plain one, or the only one."""
+        return next(iter(self.ports.values()))
 
     def stop(self, drain_seconds: float) -> None:
         """No new association; those that run get ``drain_seconds`` to end before they are aborted."""
-        if self._server is None:
+        if not self._servers:
             return
-        self._server.socket.close()
+        for server in self._servers.values():
+            server.socket.close()
         deadline = time.monotonic() + drain_seconds
         while self._ae.active_associations and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -144,6 +166,19 @@ class Receiver:
         answer.Status = status
         answer.ErrorComment = str(error)[:64]  # LO, PS3.7 C.5
         return answer
+
+
+def _server(certificates: Certificates | None, handshake_seconds: float | None) -> tuple[type, dict[str, Any]]:
+    """The class that fits, and what it wants to know."""
+    quick = streaming.usable()
+    if certificates is None:
+        return (streaming.StreamingServer if quick else ThreadedAssociationServer), {}
+    more = {"certificates": certificates, "handshake_seconds": handshake_seconds}
+    return (_QuickOverTls if quick else OverTls), more
+
+
+class _QuickOverTls(OverTls, streaming.StreamingServer):
+    pass
 
 
 def _application_entity(node: Node, receive: Receive) -> AE:

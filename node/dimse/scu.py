@@ -7,6 +7,7 @@ association breaks, the files that have no answer go over one new association; t
 from __future__ import annotations
 
 import logging
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 
 from node.core import log
 from node.dimse.status import SUCCESS, took_it
+from node.dimse.tls import Certificates
 
 logger = logging.getLogger(__name__)
 MOST_CONTEXTS = 128  # PS3.8 section 9.3.2.2: odd numbers 1 to 255
@@ -55,6 +57,11 @@ class Peer:
     calling_aet: str
     acse_timeout: float = 10.0
     dimse_timeout: float = 60.0
+    certificates: Certificates | None = None  # given where it is spoken to over TLS
+
+    @property
+    def tls_args(self) -> tuple[ssl.SSLContext, str] | None:
+        return self.certificates.client(self.host) if self.certificates else None
 
 
 @dataclass(frozen=True)
@@ -147,7 +154,7 @@ def _send_batch(peer: Peer, items: Sequence[_Item], note: Callable[[Sent], None]
     ae = AE(ae_title=peer.calling_aet)
     ae.acse_timeout = ae.connection_timeout = peer.acse_timeout
     ae.dimse_timeout = ae.network_timeout = peer.dimse_timeout
-    association = ae.associate(peer.host, peer.port, _contexts(items), peer.aet, max_pdu=PDU_BYTES)
+    association = ae.associate(peer.host, peer.port, _contexts(items), peer.aet, PDU_BYTES, tls_args=peer.tls_args)
     if not association.is_established:
         if association.rejected_contexts:  # it answered, and took none of them: pynetdicom aborts
             for item in items:

@@ -16,6 +16,7 @@ import logging
 import queue
 import select
 import socket
+import ssl
 import struct
 import time
 from typing import Any, Protocol, cast
@@ -126,6 +127,8 @@ class StreamingSocket(AssociationSocket):
             return True
         if self.socket is None:
             return False
+        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+            return True
         try:
             poll = select.poll()
             poll.register(self.socket, select.POLLIN)

@@ -49,7 +49,7 @@ def open_association(peer: Peer, objects: Iterable[Held]) -> Association | None:
     ae = AE(ae_title=peer.calling_aet)
     ae.acse_timeout = ae.connection_timeout = peer.acse_timeout
     ae.dimse_timeout = ae.network_timeout = peer.dimse_timeout
-    association = ae.associate(peer.host, peer.port, _contexts(objects), peer.aet, max_pdu=PDU_BYTES)
+    association = ae.associate(peer.host, peer.port, _contexts(objects), peer.aet, PDU_BYTES, tls_args=peer.tls_args)
     return association if association.is_established else None
 
 

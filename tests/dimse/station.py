@@ -16,9 +16,11 @@ from sqlalchemy import text
 
 from node.archive import Archive
 from node.core import settings
+from node.core.security import Tls
 from node.db import schema
 from node.db.session import Database, sqlite_url
 from node.dimse.scp import Receiver
+from node.dimse.tls import Certificates
 from node.peers import Peers
 from node.pipeline.catalogue import Catalogue
 from node.pipeline.intake import Intake
@@ -84,8 +86,10 @@ def as_sent(path: Path) -> Encoded:
 
 
 @contextmanager
-def station(folder: Path, max_matches: int = 0, move_to: Sequence[str] = (), **receive: object) -> Iterator[Station]:
-    """``receive``: settings of [receive] that differ from the defaults; ``aet`` too. The other two are of [query]."""
+def station(
+    folder: Path, max_matches: int = 0, move_to: Sequence[str] = (), tls: Tls | None = None, **receive: object
+) -> Iterator[Station]:
+    """``receive``: settings of [receive] that differ from the defaults. The first two are of [query]."""
     effective = settings.load(flags={("node", "dicom_host"): "127.0.0.1", ("node", "dicom_port"): 0})
     receive = {"min_free_bytes": 0, **receive}
     wanted = dataclasses.replace(effective.receive, **receive)  # type: ignore[arg-type]
@@ -97,7 +101,7 @@ def station(folder: Path, max_matches: int = 0, move_to: Sequence[str] = (), **r
     query = dataclasses.replace(effective.query, max_matches=max_matches, move_destinations=tuple(move_to))
     catalogue = Catalogue(database, archive)
     services = Peers(dataclasses.replace(effective, query=query)).services(catalogue, archive)
-    receiver = Receiver(effective.node, wanted, intake, services)
+    receiver = Receiver(effective.node, wanted, intake, services, Certificates(tls) if tls else None)
     receiver.start()
     try:
         yield Station(archive, database, intake, receiver, catalogue)

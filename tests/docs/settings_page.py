@@ -21,7 +21,8 @@ Environment: `LUNGNODE_SECTION_KEY`, lists with commas, for example `LUNGNODE_NO
 `LUNGNODE_DELIVERY_DESTINATIONS=PACS@pacs.example:104,ARCHIVE@archive.example:104`.
 
 The DICOM port listens on every address by default, since scanners must reach it, and takes any calling AE title until
-`receive.calling_aets` names some. There is no TLS yet: keep it in a network of its own.
+`receive.calling_aets` names some. Keep it in a network of its own, or give
+the node a certificate and set `tls.only`.
 """
 
 
