@@ -28,16 +28,26 @@ class LogitView(nn.Module):
     def __init__(self, net: nn.Module, logits: Callable[[nn.Module, Tensor], Tensor]) -> None:
         super().__init__()
         self.net, self._logits = net, logits
+        self._explainers: dict[str, GradCAM] = {}
         self.eval()  # MONAI gives a module back in the mode of its outermost part: a view made for training would
         # switch the network to training, and every later prediction would differ
 
     def forward(self, x: Tensor) -> Tensor:
         return self._logits(self.net, x)
 
+    def explainer(self, layer: str) -> GradCAM:
+        """The one of this layer: MONAI's hooks cannot be taken off again, and each keeps what it saw last."""
+        if layer not in self._explainers:
+            self._explainers[layer] = GradCAM(nn_module=self, target_layers=layer, postprocessing=unit_range)
+        return self._explainers[layer]
 
-def heat(view: nn.Module, layer: str, x: Tensor, class_index: int) -> NDArray[np.float32]:
+
+def heat(view: LogitView, layer: str, x: Tensor, class_index: int) -> NDArray[np.float32]:
     """(H, W) in 0..1 at the size of the input ``x`` (1, C, H, W) for the logit ``class_index``."""
-    explain = GradCAM(nn_module=view, target_layers=layer, postprocessing=unit_range)
+    explain = view.explainer(layer)
     with torch.enable_grad():
-        found = explain(x.clone().requires_grad_(True), class_idx=class_index)
-    return np.asarray(torch.as_tensor(found)[0, 0].detach().cpu().numpy(), dtype=np.float32)
+        found = torch.as_tensor(explain(x.clone().requires_grad_(True), class_idx=class_index))
+    small = np.array(found[0, 0].detach().cpu().numpy(), dtype=np.float32)
+    explain.nn_module.activations.clear()
+    explain.nn_module.gradients.clear()
+    return small

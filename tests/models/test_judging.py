@@ -36,6 +36,16 @@ class Toy(nn.Module):
 X = torch.tensor([[[[0.0, 1.0], [2.0, -3.0]]]])
 
 
+def test_heat_asked_for_many_times_leaves_one_hook_and_no_maps() -> None:
+    """A worker explains films for months: what it saw last must not stay in memory once for each of them."""
+    view = gradcam.LogitView(Toy(), lambda net, x: net(x))
+    found = [gradcam.heat(view, "net.conv", X, number % 2) for number in range(6)]
+    layer = view.get_submodule("net.conv")
+    assert (len(layer._forward_hooks), len(layer._backward_hooks)) == (1, 1)
+    assert not view.explainer("net.conv").nn_module.activations
+    assert np.array_equal(found[0], found[2]) and np.array_equal(found[1], found[5])
+
+
 def test_grad_cam_of_the_toy() -> None:
     """N24: class 0 highest at the 2, class 1 only at the -3."""
     view = gradcam.LogitView(Toy(), lambda net, x: net(x))
