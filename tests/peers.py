@@ -43,6 +43,7 @@ PACKAGES = {
     "dcmp2pgm": "dcmtk",
     "dcmpschk": "dcmtk",
     "dciodvfy": "dicom3tools",
+    "openssl": "openssl",
     "chromium": "chromium",
 }
 
