@@ -226,34 +226,43 @@ def _received(row: Instance, series_uid: str) -> Held:
     )
 
 
-def undescribed(session: Session, most: int) -> list[Undescribed]:
+@dataclass(frozen=True)
+class Mark:
+    """Ids up to which every series and every result is described."""
+
+    series: int = 0
+    output: int = 0
+
+
+def newest(session: Session) -> Mark:
+    found = (session.scalar(select(func.max(of.id))) for of in (Series, Output))
+    return Mark(*(int(one or 0) for one in found))
+
+
+def undescribed(session: Session, after: Mark, most: int) -> list[Undescribed]:
     """Series of which ``describe`` was not told yet."""
     here = (SeriesKeys.study_id == Series.study_id) & (SeriesKeys.series_uid == Series.series_uid)
-    first = (
-        select(func.min(Instance.id))
-        .join(Series, Instance.series_id == Series.id)
-        .where(~exists().where(here, SeriesKeys.is_result.is_(False)))
-        .group_by(Instance.series_id)
+    first = select(func.min(Instance.id)).where(Instance.series_id == Series.id).correlate(Series).scalar_subquery()
+    received = (
+        select(Series.study_id, Series.series_uid, Instance.path)
+        .join(Instance, Instance.id == first)
+        .where(Series.id > after.series, ~exists().where(here, SeriesKeys.is_result.is_(False)))
         .limit(most)
     )
-    received = select(Series.study_id, Series.series_uid, Instance.path).join(Series, Instance.series_id == Series.id)
     there = (SeriesKeys.study_id == Analysis.study_id) & (SeriesKeys.series_uid == Output.series_uid)
-    first_made = (
-        select(func.min(Output.id))
+    made = (
+        select(Analysis.study_id, Output.series_uid, Output.path)
         .join(Analysis, Output.analysis_id == Analysis.id)
-        .where(_STANDS, ~exists().where(there, SeriesKeys.is_result.is_(True)))
-        .group_by(Analysis.study_id, Output.series_uid)
+        .where(Output.id > after.output, _STANDS, ~exists().where(there, SeriesKeys.is_result.is_(True)))
+        .order_by(Output.id)
         .limit(most)
     )
-    made = select(Analysis.study_id, Output.series_uid, Output.path).join(Analysis, Output.analysis_id == Analysis.id)
-    return [
-        Undescribed(study_id, series_uid, is_result, path)
-        for statement, is_result in (
-            (received.where(Instance.id.in_(first)), False),
-            (made.where(Output.id.in_(first_made)), True),
-        )
+    found = {
+        (study_id, series_uid, is_result): Undescribed(study_id, series_uid, is_result, path)
+        for statement, is_result in ((received, False), (made, True))
         for study_id, series_uid, path in session.execute(statement).tuples()
-    ]
+    }
+    return list(found.values())
 
 
 def describe(session: Session, of: Undescribed, study: StudyTexts, what: SeriesRecord) -> None:

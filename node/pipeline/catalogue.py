@@ -16,7 +16,7 @@ from pydicom.filereader import read_file_meta_info
 from node.archive import Archive
 from node.core.errors import Refused
 from node.db import catalogue as rows
-from node.db.catalogue import Held, Narrowed, SeriesRecord, StudyRecord, StudyTexts, Undescribed
+from node.db.catalogue import Held, Mark, Narrowed, SeriesRecord, StudyRecord, StudyTexts, Undescribed
 from node.db.session import Database
 from node.pipeline.header import text_of
 from node.pipeline.query_keys import LEVELS, UNIQUE, Level, Value, days, is_single, is_universal, known_at, matches
@@ -64,14 +64,18 @@ class Catalogue:
     def __init__(self, database: Database, archive: Archive) -> None:
         self._database, self._archive = database, archive
         self._describing = threading.Lock()
+        self._described = Mark()  # so that what was read before is not looked for again
 
     def describe(self) -> None:
         """Read the texts of series that came since the last time."""
         with self._describing:
+            with self._database.read() as session:
+                newest = rows.newest(session)
             while True:
                 with self._database.read() as session:
-                    found = rows.undescribed(session, PAGE)
+                    found = rows.undescribed(session, self._described, PAGE)
                 if not found:
+                    self._described = newest
                     return
                 read = [(one, *_read(self._archive, one)) for one in found]
                 with self._database.write() as session:

@@ -55,7 +55,9 @@ def find(port: int, level: str, root: str = STUDY_ROOT, **keys: object) -> tuple
 def findscu(port: int, folder: Path, *options: str, **keys: str) -> list[Dataset]:
     """What DCMTK's findscu extracts."""
     folder.mkdir(exist_ok=True)
-    ran = run([program("findscu"), "-aec", "LUNGNODE", "-X", "-od", folder, *options, *_keys(keys), LOOPBACK, str(port)])
+    ran = run(
+        [program("findscu"), "-aec", "LUNGNODE", "-X", "-od", folder, *options, *_keys(keys), LOOPBACK, str(port)]
+    )
     assert ran.code == 0, ran.text
     return [dcmread(path, force=True) for path in sorted(folder.iterdir())]
 
