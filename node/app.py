@@ -175,7 +175,14 @@ class Supervisor:
         services = peers.services(self._catalogue, self._archive)
         self._receiver = Receiver(effective.node, effective.receive, self._intake, services, certificates)
         self._deliver = Deliver(
-            self._database, self._archive, effective.delivery, peers.send, now, peer=peers.find, ask=peers.ask
+            self._database,
+            self._archive,
+            effective.delivery,
+            peers.send,
+            now,
+            peer=peers.find,
+            ask=peers.ask,
+            probe=peers.probe,
         )
         self._duties = Duties()
         self._workers = Workers(self._worker_command, effective.node.workers, self._worker_environment(), self._release)

@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydicom.uid import UID
-
 from node import show
-from node.app import now, open_registry
+from node.app import open_registry
 from node.core.errors import Misconfigured
-from node.db import fallback as other_forms
 from node.db import query as results
 from node.db import schema, story
 from node.db.session import Database, sqlite_url
@@ -67,30 +64,6 @@ def query(
             text = show.render(results.findings(session, what), results.FindingRecord, form, SHORT[kind])
     _say(text)
     return 0
-
-
-def destinations(data: Path, action: str, name: str | None) -> int:
-    """list: what each destination does not take; forget: that is tried again, with what was given up there."""
-    database = open_database(data)
-    if action == "forget":
-        with database.write() as session:
-            known = other_forms.destinations(session)
-            if name not in known:
-                raise Misconfigured(f"forget needs a destination of the ledger: {', '.join(known) or 'there is none'}")
-            classes, again = other_forms.forget(session, name, now())
-        _say(f"{name}: {classes} refused SOP classes forgotten, {again} deliveries wait again")
-        return 0
-    with database.read() as session:
-        refusals = other_forms.refusals(session)
-        for known_name in other_forms.destinations(session):
-            lines = [_refusal_line(refusal) for refusal in refusals if refusal.destination == known_name]
-            _say("\n".join(lines) or f"{known_name}  refused nothing")
-    return 0
-
-
-def _refusal_line(refusal: other_forms.Refusal) -> str:
-    since = refusal.refused_at.strftime("%Y-%m-%d %H:%M:%SZ")
-    return f"{refusal.destination}  since {since}  does not take {UID(refusal.sop_class_uid).name}"
 
 
 def migrate(data: Path) -> int:

@@ -221,17 +221,19 @@ def _select(parsed: argparse.Namespace) -> int:
 
 
 def _add_destinations(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    destinations = commands.add_parser("destinations", help="what each destination does not take: list, forget")
-    destinations.add_argument("action", nargs="?", choices=("list", "forget"), default="list")
-    destinations.add_argument("name", nargs="?", metavar="AET@HOST:PORT", help="for forget: tried again from now on")
+    destinations = commands.add_parser("destinations", help="how each destination stands: list, pause, resume, retry")
+    actions = ("list", "pause", "resume", "retry", "forget")
+    destinations.add_argument("action", nargs="?", choices=actions, default="list")
+    destinations.add_argument("name", nargs="?", metavar="NAME", help="AET@HOST:PORT, for all but list")
+    destinations.add_argument("--study", metavar="STUDY_UID", help="for retry: this study alone")
     destinations.add_argument("--data", type=Path, required=True, metavar="DIR")
     destinations.set_defaults(run=_destinations)
 
 
 def _destinations(parsed: argparse.Namespace) -> int:
-    from node import asking
+    from node import steering
 
-    return asking.destinations(parsed.data, parsed.action, parsed.name)
+    return steering.destinations(parsed.data, parsed.action, parsed.name, parsed.study)
 
 
 def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

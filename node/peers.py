@@ -34,7 +34,11 @@ class Peers:
 
     def send(self, destination: Destination, files: Sequence[Path]) -> list[Outcome]:
         sent = scu.send(self._address(destination), files)
-        return [Outcome(one.status, one.comment, one.delivered) for one in sent]
+        return [Outcome(one.status, one.comment, one.delivered, one.away) for one in sent]
+
+    def probe(self, destination: Destination) -> str:
+        """Empty when it is there, else the problem in words."""
+        return scu.echo(self._address(destination))
 
     def ask(self, destination: Destination, study_uids: Sequence[str]) -> Mapping[str, Known]:
         """As whom it knows the studies, by C-FIND at the destination itself or by the QIDO-RS service it has."""

@@ -124,6 +124,7 @@ class Delivery:
     destinations: tuple[str, ...]
     backoff_seconds: tuple[float, ...]
     max_attempts: int
+    away_after: int
     acse_timeout_seconds: float
     dimse_timeout_seconds: float
 
@@ -316,6 +317,8 @@ def _check(settings: Settings) -> None:
     check_tls(settings.tls)
     for text in settings.tls.destinations:
         Destination.parse(text)
+    if settings.delivery.away_after < 1:
+        raise Misconfigured("delivery.away_after is at least 1")
     if settings.query.max_matches < 0:
         raise Misconfigured("query.max_matches is 0 or more")
     moved_to = [Destination.parse(text).aet for text in settings.query.move_destinations]

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
 from node.core.study import StudyState
+from node.db import destinations
 from node.db.tables import (
     Analysis,
     AnalysisModel,
@@ -146,7 +147,8 @@ def _delivered(session: Session, analysis: Analysis) -> str:
             parts.append(f"{count} not taken by {destination} ({comment})")
         else:
             tries = f", {attempts} tries so far: {comment}" if attempts else ""
-            parts.append(f"{count} waiting for {destination}{tries}")
+            standing = destinations.standing(session, destination).sentence
+            parts.append(f"{count} waiting for {destination}{tries}" + (f" ({standing})" if standing else ""))
     return "; ".join(parts) + "."
 
 

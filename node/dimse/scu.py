@@ -1,7 +1,7 @@
 """C-STORE SCU: many files over as few associations as the peer allows, with one outcome for each file.
 
 A file whose compressed transfer syntax the peer does not take is sent once more as Explicit VR Little Endian. When an
-association breaks, the files that have no answer go over one new association; then they count as not delivered.
+association breaks, a new one goes on at the file that has no answer; what breaks two does not keep back the rest.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from node.core import log
 from node.dimse.status import SUCCESS, took_it
@@ -40,13 +41,17 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Sent:
-    """What became of one file. ``delivered``: the peer said that it has it. ``status`` None: no answer came."""
+    """What became of one file. ``delivered``: the peer said that it has it. ``status`` None: no answer came.
+
+    away: there was no association, or it broke before the answer.
+    """
 
     path: Path
     sop_instance_uid: str
     status: int | None
     comment: str
     delivered: bool
+    away: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,12 +105,51 @@ def send(peer: Peer, files: Sequence[Path], on_progress: Callable[[Sent], None] 
         else:
             items.append(item)
     for batch in _batches(items):
-        left = _send_batch(peer, batch, note)
-        if left:
-            left = _send_batch(peer, left, note)
-        for item in left:
-            note(Sent(item.path, item.sop_instance_uid, None, away(peer), False))
+        _send_all(peer, batch, note)
     return tuple(outcomes[path] for path in files)
+
+
+def _send_all(peer: Peer, items: Sequence[_Item], note: Callable[[Sent], None]) -> None:
+    """Go on over a new association at the file at which one broke. A file that breaks two is left out, and the rest is
+    sent without it; two such files in a row, or a peer that lets nobody in twice, and the rest waits."""
+    left, breaks, skipped = list(items), 0, False
+    while left and breaks < 2:
+        before, (established, left) = len(left), _send_batch(peer, left, note)
+        if len(left) < before:
+            breaks, skipped = 0, False
+        breaks += 1
+        if left and established and breaks == 2 and not skipped:
+            note(_no_answer(peer, left.pop(0)))
+            breaks, skipped = 0, True
+    for item in left:
+        note(_no_answer(peer, item))
+
+
+def _no_answer(peer: Peer, item: _Item) -> Sent:
+    return Sent(item.path, item.sop_instance_uid, None, away(peer), False, away=True)
+
+
+def echo(peer: Peer) -> str:
+    """Empty when the peer answered: C-ECHO, or the refusal of its presentation context. Else the problem in words."""
+    ae = _application_entity(peer)
+    association = ae.associate(peer.host, peer.port, [build_context(Verification)], peer.aet, tls_args=peer.tls_args)
+    if not association.is_established:
+        return "" if association.rejected_contexts else away(peer)
+    try:
+        return "" if "Status" in association.send_c_echo() else away(peer)
+    except (ValueError, RuntimeError):
+        return away(peer)
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def _application_entity(peer: Peer) -> AE:
+    _config.LOG_HANDLER_LEVEL = "none"
+    ae = AE(ae_title=peer.calling_aet)
+    ae.acse_timeout = ae.connection_timeout = peer.acse_timeout
+    ae.dimse_timeout = ae.network_timeout = peer.dimse_timeout
+    return ae
 
 
 def away(peer: Peer) -> str:
@@ -148,27 +192,24 @@ def _contexts(items: Sequence[_Item]) -> list[PresentationContext]:
     return found
 
 
-def _send_batch(peer: Peer, items: Sequence[_Item], note: Callable[[Sent], None]) -> list[_Item]:
-    """Send over one association; returns the items that got no answer."""
-    _config.LOG_HANDLER_LEVEL = "none"
-    ae = AE(ae_title=peer.calling_aet)
-    ae.acse_timeout = ae.connection_timeout = peer.acse_timeout
-    ae.dimse_timeout = ae.network_timeout = peer.dimse_timeout
+def _send_batch(peer: Peer, items: Sequence[_Item], note: Callable[[Sent], None]) -> tuple[bool, list[_Item]]:
+    """Send over one association; returns whether it came about, and the items that got no answer."""
+    ae = _application_entity(peer)
     association = ae.associate(peer.host, peer.port, _contexts(items), peer.aet, PDU_BYTES, tls_args=peer.tls_args)
     if not association.is_established:
         if association.rejected_contexts:  # it answered, and took none of them: pynetdicom aborts
             for item in items:
                 note(_not_taken(association, item))
-            return []
+            return True, []
         log.event(logger, "association.failed", logging.WARNING, peer=f"{peer.aet}@{peer.host}:{peer.port}")
-        return list(items)
+        return False, list(items)
     try:
         for number, item in enumerate(items):
             sent = _send_one(association, item)
             if sent is None:
-                return list(items[number:])
+                return True, list(items[number:])
             note(sent)
-        return []
+        return True, []
     finally:
         if association.is_established:
             association.release()

@@ -2,7 +2,8 @@
 
 "Delivered" means that the peer said so (success, or a warning, which is success with a note). A SOP class that the peer
 does not take ends in another form or in a refusal (``fallback``), never in another try. Anything else is tried again
-after a growing pause, for ever unless the settings set a limit. What the ``gate`` objects to is held, never sent.
+after a growing pause, for ever unless the settings set a limit; a peer that is away is probed (``breaker``). What the
+``gate`` objects to is held, never sent.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import threading
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -23,10 +24,12 @@ from node.core import log
 from node.core.job import Job
 from node.core.settings import Delivery, Destination
 from node.db import deliveries as ledger
+from node.db import destinations as standings
 from node.db import fallback as other_forms
 from node.db import intake as study_rows
 from node.db import jobs
 from node.db.session import Database
+from node.pipeline.breaker import Breaker, Probe, nobody_probes
 from node.pipeline.fallback import REFUSED, FallBack
 from node.pipeline.gate import Asker, Gate, nobody_asks
 
@@ -36,11 +39,12 @@ BATCH = 200  # rows looked at in one turn
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a peer said of one file; ``status`` None: nothing."""
+    """What a peer said of one file; ``status`` None: nothing. away: there was no association, or it broke."""
 
     status: int | None
     comment: str
     delivered: bool
+    away: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ class Sender(Protocol):
 class Deliver:
     """``pump`` is a duty: it starts a thread for each destination that is owed something and has none running.
 
-    peer: a destination by its name, with what it is sent. ask: asks a destination whose a study is.
+    peer: a destination by its name, with what it is sent. ask: asks a destination whose a study is. probe: asks one
+    that was away whether it is there.
     """
 
     database: Database
@@ -78,13 +83,16 @@ class Deliver:
     jitter: Callable[[], float] = lambda: random.uniform(0.9, 1.1)
     peer: Callable[[str], Destination] = Destination.parse
     ask: Asker = nobody_asks
+    probe: Probe = nobody_probes
     _busy: dict[str, threading.Thread] = field(default_factory=dict)
 
     def pump(self) -> None:
         busy = [name for name, thread in self._busy.items() if thread.is_alive()]
         with self.database.read() as session:
-            due = ledger.due(session, self.clock(), BATCH, without=busy)
-        for name in dict.fromkeys(item.destination for item in due):
+            shut = standings.closed(session, self.clock())
+            due = ledger.due(session, self.clock(), BATCH, without=shut.union(busy))
+            away = [name for name in standings.to_probe(session, self.clock()) if name not in busy]
+        for name in dict.fromkeys((*(item.destination for item in due), *away)):
             mine = [item for item in due if item.destination == name]
             self._busy[name] = thread = threading.Thread(target=self._guarded, args=(name, mine), name=f"to {name}")
             thread.start()
@@ -104,11 +112,17 @@ class Deliver:
 
     def deliver(self, name: str, due: Sequence[ledger.Due]) -> None:
         """Claim, check, put what is not taken into another form, send in the order of building, write down."""
-        destination = self.peer(name)
+        destination, breaker = self.peer(name), self._breaker()
+        if not breaker.lets_through(destination):
+            return
+        if not due:
+            with self.database.read() as session:
+                due = ledger.due(session, self.clock(), BATCH, only=name)
         parcels = self._parcels(destination, due)
         if not parcels:
             return
         outcomes = self.send(destination, [self.archive.path(parcel.item.path) for parcel in parcels])
+        breaker.note(destination, outcomes)
         moment, factor = self.clock(), self.jitter()  # one for all, so that they are due together again
         for parcel, outcome in zip(parcels, outcomes, strict=True):
             if outcome.status == REFUSED and not outcome.delivered:
@@ -174,7 +188,10 @@ class Deliver:
             elif last:
                 state, kept = "failed", jobs.park(session, job, now, comment)
             else:
-                state, kept = "waiting", jobs.give_back(session, job, now + self._pause(job.attempts, factor), comment)
+                state, kept = (
+                    "waiting",
+                    jobs.give_back(session, job, now + self._breaker().wait(job.attempts, factor), comment),
+                )
             if kept:
                 ledger.note_attempt(session, item.delivery_id, state, outcome.status, comment, job.attempts, now)
         log.event(
@@ -186,6 +203,5 @@ class Deliver:
             status=None if outcome.status is None else f"0x{outcome.status:04X}",
         )
 
-    def _pause(self, attempts: int, factor: float) -> timedelta:
-        table = self.settings.backoff_seconds
-        return timedelta(seconds=table[min(attempts, len(table)) - 1] * factor)
+    def _breaker(self) -> Breaker:
+        return Breaker(self.database, self.settings, self.clock, self.jitter, self.probe)

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from node.db import key_tables  # noqa: F401 - its tables belong to the metadata
+from node.db import destination_tables, key_tables  # noqa: F401 - their tables belong to the metadata
 from node.db.tables import Base
 
 connection = context.config.attributes["connection"]
