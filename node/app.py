@@ -37,6 +37,7 @@ from node.core.study import StudyState
 from node.db import intake as study_rows
 from node.db import jobs, schema, story
 from node.db.session import Database, sqlite_url
+from node.dimse.access import Access
 from node.dimse.scp import Receiver
 from node.dimse.tls import Certificates
 from node.peers import Peers
@@ -173,7 +174,8 @@ class Supervisor:
         peers = Peers(effective, certificates)
         self._catalogue = Catalogue(self._database, self._archive)
         services = peers.services(self._catalogue, self._archive)
-        self._receiver = Receiver(effective.node, effective.receive, self._intake, services, certificates)
+        access = Access.of(effective.limits, effective.access)
+        self._receiver = Receiver(effective.node, effective.receive, self._intake, services, certificates, access)
         self._deliver = Deliver(
             self._database,
             self._archive,
@@ -253,6 +255,7 @@ class Supervisor:
             problems=self._problems,
             counts=self._counts,
             free_bytes=self._archive.free_bytes,
+            rejections=lambda: dict(self._receiver.access.rejected),
             seconds_since=lambda at: (now() - at).total_seconds(),
         )
 

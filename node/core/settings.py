@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from node.core.errors import Misconfigured
+from node.core.limits import Limits, PeerLimits, check_limits, read_access
 from node.core.security import Tls, check_tls
 
 
@@ -149,7 +150,9 @@ class Settings:
     objects: Objects
     query: Query
     tls: Tls
+    limits: Limits
     destinations: Mapping[str, Objects]
+    access: Mapping[str, PeerLimits]
 
     @property
     def peers(self) -> tuple[Destination, ...]:
@@ -162,7 +165,7 @@ class Settings:
 
 
 Tree = dict[str, dict[str, Any]]
-TABLES = "destinations"  # the section that holds tables of [objects], one for each peer that differs
+TABLES = ("destinations", "access")  # sections of tables, one for each peer that differs
 
 
 def load(
@@ -212,14 +215,14 @@ def _merge(tree: Tree, other: Tree, where: str) -> None:
         if not isinstance(values, dict):
             raise Misconfigured(f"{where}: {section} is a section, not a value")
         for key, value in values.items():
-            if key not in tree[section] and section != TABLES:
+            if key not in tree[section] and section not in TABLES:
                 raise Misconfigured(f"{where}: unknown key {key!r} in [{section}]")
             tree[section][key] = value
 
 
 def _from_environment(environment: Mapping[str, str], tree: Tree) -> dict[tuple[str, str], Any]:
     """LUNGNODE_SECTION_KEY; a list is written with commas. Any other LUNGNODE_ name is refused as a typing error."""
-    known = {f"LUNGNODE_{s}_{k}".upper(): (s, k) for s, values in tree.items() for k in values if s != TABLES}
+    known = {f"LUNGNODE_{s}_{k}".upper(): (s, k) for s, values in tree.items() for k in values if s not in TABLES}
     found: dict[tuple[str, str], Any] = {}
     for name, text in environment.items():
         if not name.startswith("LUNGNODE_"):
@@ -249,17 +252,17 @@ def _parse(text: str, like: object, name: str) -> object:
 
 
 def _build(tree: Tree) -> Settings:
-    sections = {name: kind for name, kind in typing.get_type_hints(Settings).items() if name != TABLES}
+    sections = {name: kind for name, kind in typing.get_type_hints(Settings).items() if name not in TABLES}
     found = {name: _section(name, kind, tree[name]) for name, kind in sections.items()}
-    tables = {name: _table(name, values, tree["objects"]) for name, values in tree[TABLES].items()}
-    settings = Settings(**found, destinations=tables)
+    tables = {name: _table(name, values, tree["objects"]) for name, values in tree["destinations"].items()}
+    settings = Settings(**found, destinations=tables, access=read_access(tree["access"]))
     _check(settings)
     return settings
 
 
 def _table(peer: str, values: object, usual: Mapping[str, Any]) -> Objects:
     """The table of one destination: what it does not name is as in [objects]."""
-    where = f'{TABLES}."{peer}"'
+    where = f'destinations."{peer}"'
     if not isinstance(values, dict):
         raise Misconfigured(f"{where} is a table of the keys of [objects]")
     if unknown := set(values) - set(usual):
@@ -315,6 +318,7 @@ def _check(settings: Settings) -> None:
     if not settings.delivery.backoff_seconds or min(settings.delivery.backoff_seconds) < 0:
         raise Misconfigured("delivery.backoff_seconds needs at least one number, none negative")
     check_tls(settings.tls)
+    check_limits(settings.limits)
     for text in settings.tls.destinations:
         Destination.parse(text)
     if settings.delivery.away_after < 1:

@@ -20,6 +20,7 @@ from node.core.errors import InternalError, LungnodeError, Misconfigured
 from node.core.settings import Node, Receive
 from node.core.study import Origin
 from node.dimse import contexts, streaming
+from node.dimse.access import Access
 from node.dimse.status import SUCCESS, status_of
 from node.dimse.tls import Certificates, OverTls
 from node.pipeline.intake import Announced, Arriving, Intake
@@ -47,9 +48,10 @@ class Receiver:
         intake: Intake,
         services: Sequence[Service] = (),
         certificates: Certificates | None = None,
+        access: Access | None = None,
     ) -> None:
         self._node, self._intake, self._services = node, intake, services
-        self._certificates = certificates
+        self._certificates, self.access = certificates, access or Access()
         self._names: dict[Association, str] = {}
         self._ae = _application_entity(node, receive)
         for service in services:
@@ -58,6 +60,7 @@ class Receiver:
 
     def start(self) -> None:
         handlers: list[Any] = [
+            (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_ESTABLISHED, self._established),
             (evt.EVT_CONN_CLOSE, self._closed),
             (evt.EVT_REJECTED, self._rejected),
@@ -111,6 +114,16 @@ class Receiver:
             time.sleep(0.05)
         self._ae.shutdown()
 
+    def _requested(self, event: evt.Event) -> None:
+        assoc = event.assoc
+        request: Any = assoc.requestor.primitive
+        calling = str(request.calling_ae_title).strip()
+        rejection = self.access.enter(assoc, calling, str(assoc.requestor.address))
+        if rejection is not None:
+            assoc.acse.send_reject(rejection.result, rejection.source, rejection.reason)
+            evt.trigger(assoc, evt.EVT_REJECTED, {})
+            assoc.kill()
+
     def _established(self, event: evt.Event) -> None:
         name = uuid.uuid4().hex[:12]
         self._names[event.assoc] = name
@@ -121,13 +134,17 @@ class Receiver:
         log.event(logger, "association.opened", association=name, aet=origin.calling_aet, address=origin.address)
 
     def _closed(self, event: evt.Event) -> None:
+        self.access.leave(event.assoc)
         name = self._names.pop(event.assoc, None)
         if name is not None:
             self._intake.association_closed(name)
             log.event(logger, "association.closed", association=name)
 
     def _rejected(self, event: evt.Event) -> None:
-        log.event(logger, "association.rejected", logging.WARNING, address=event.assoc.requestor.address)
+        answer: Any = event.assoc.acceptor.primitive
+        reason = self.access.note(answer.result, answer.result_source, answer.diagnostic)
+        address = event.assoc.requestor.address
+        log.event(logger, "association.rejected", logging.WARNING, address=address, reason=reason)
 
     def _origin(self, assoc: Association) -> Origin:
         requestor, acceptor = assoc.requestor, assoc.acceptor
@@ -142,8 +159,10 @@ class Receiver:
         return self.finish(arriving)
 
     def begin(self, assoc: Association, request: C_STORE, transfer_syntax_uid: str) -> Arriving:
+        origin = self._origin(assoc)
+        self.access.wait(origin.calling_aet)
         sop_class, instance = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
-        return self._intake.begin(Announced(transfer_syntax_uid, sop_class, instance), self._origin(assoc))
+        return self._intake.begin(Announced(transfer_syntax_uid, sop_class, instance), origin)
 
     def finish(self, arriving: Arriving) -> int | Dataset:
         """Success once it is durable, else a status with its sentence."""

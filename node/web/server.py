@@ -6,7 +6,7 @@ It is given a ``Vitals`` and asks it nothing but numbers and sentences; it holds
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -34,6 +34,7 @@ class Vitals:
     counts: Callable[[], Counts]
     free_bytes: Callable[[], int]
     seconds_since: Callable[[datetime], float]
+    rejections: Callable[[], Mapping[str, int]] = dict  # associations since the start, by reason
 
 
 class NodeMetrics(Collector):
@@ -61,6 +62,10 @@ class NodeMetrics(Collector):
         yield GaugeMetricFamily(
             "lungnode_oldest_waiting_analysis_seconds", "Age of the oldest waiting job.", value=waiting
         )
+        rejected = CounterMetricFamily("lungnode_associations_rejected", "Associations rejected.", labels=["reason"])
+        for reason, number in self._vitals.rejections().items():
+            rejected.add_metric([reason], number)
+        yield rejected
         yield GaugeMetricFamily(
             "lungnode_archive_free_bytes", "Free bytes on the archive's disk.", value=self._vitals.free_bytes()
         )

@@ -19,6 +19,7 @@ from node.core import settings
 from node.core.security import Tls
 from node.db import schema
 from node.db.session import Database, sqlite_url
+from node.dimse.access import Access
 from node.dimse.scp import Receiver
 from node.dimse.tls import Certificates
 from node.peers import Peers
@@ -87,7 +88,12 @@ def as_sent(path: Path) -> Encoded:
 
 @contextmanager
 def station(
-    folder: Path, max_matches: int = 0, move_to: Sequence[str] = (), tls: Tls | None = None, **receive: object
+    folder: Path,
+    max_matches: int = 0,
+    move_to: Sequence[str] = (),
+    tls: Tls | None = None,
+    access: Access | None = None,
+    **receive: object,
 ) -> Iterator[Station]:
     """``receive``: settings of [receive] that differ from the defaults. The first two are of [query]."""
     effective = settings.load(flags={("node", "dicom_host"): "127.0.0.1", ("node", "dicom_port"): 0})
@@ -101,7 +107,7 @@ def station(
     query = dataclasses.replace(effective.query, max_matches=max_matches, move_destinations=tuple(move_to))
     catalogue = Catalogue(database, archive)
     services = Peers(dataclasses.replace(effective, query=query)).services(catalogue, archive)
-    receiver = Receiver(effective.node, wanted, intake, services, Certificates(tls) if tls else None)
+    receiver = Receiver(effective.node, wanted, intake, services, Certificates(tls) if tls else None, access)
     receiver.start()
     try:
         yield Station(archive, database, intake, receiver, catalogue)
