@@ -51,7 +51,7 @@ PUBLISHED = {
     "fcdensenet": Published(
         "Jaccard 0.955 lung, 0.889 heart on JSRT (50 films)",
         "jaccard_jsrt_lung",
-        "a smaller network (56 layers for 103) on a quarter of the pixels",
+        "a smaller network (56 layers for 103) on half of the pixels",
     ),
     "cxnet": Published(
         "three classes: accuracy 94.20 % in the text, 85.60 % by its own confusion matrix (2,028 films)",
