@@ -24,5 +24,10 @@ def status_of(error: LungnodeError) -> int:
 
 
 def took_it(status: int | None) -> bool:
-    """Whether the peer says that it has the object: success, or a warning, which is success with a note."""
-    return status is not None and (status == SUCCESS or status in WARNINGS)
+    """Whether the peer says that it has the object: success, or a warning, which is success with a note.
+
+    Warnings are those of storage and, from peers that know no better, all others of their class (PS3.7 Annex C).
+    """
+    return status is not None and (
+        status == SUCCESS or status in (0x0001, 0x0107, 0x0116) or 0xB000 <= status <= 0xBFFF
+    )

@@ -1,9 +1,9 @@
 """Send what is owed. One association a destination, destinations side by side, a ledger row for every attempt.
 
-"Delivered" means that the peer said so (success, or a warning, which is success with a note). A SOP class that the peer
-does not take ends in another form or in a refusal (``fallback``), never in another try. Anything else is tried again
-after a growing pause, for ever unless the settings set a limit; a peer that is away is probed (``breaker``). What the
-``gate`` objects to is held, never sent.
+"Delivered" means that the peer said so: success, a warning or a duplicate, which are success with a note. A SOP class
+that the peer does not take ends in another form or in a refusal (``fallback``), never in another try. Anything else is
+tried again after a growing pause, for ever unless the settings set a limit; a peer that is away is probed
+(``breaker``). What the ``gate`` objects to is held, never sent.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import random
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -34,6 +34,7 @@ from node.pipeline.fallback import REFUSED, FallBack
 from node.pipeline.gate import Asker, Gate, nobody_asks
 
 logger = logging.getLogger(__name__)
+HAS_IT = 0x0111  # Duplicate SOP Instance, PS3.7 C.5.9: our UIDs name the same bytes for ever, so what it has is ours
 BATCH = 200  # rows looked at in one turn
 
 
@@ -122,6 +123,7 @@ class Deliver:
         if not parcels:
             return
         outcomes = self.send(destination, [self.archive.path(parcel.item.path) for parcel in parcels])
+        outcomes = [replace(one, delivered=True) if one.status == HAS_IT else one for one in outcomes]
         breaker.note(destination, outcomes)
         moment, factor = self.clock(), self.jitter()  # one for all, so that they are due together again
         for parcel, outcome in zip(parcels, outcomes, strict=True):
