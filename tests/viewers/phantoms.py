@@ -12,7 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from models.api import FloatImage, ImageInput, Lesion, LungField, Prediction, SliceFinding, VolumeInput
+from models.api import (
+    FloatImage,
+    ImageInput,
+    Lesion,
+    LungField,
+    LungPart,
+    ModelIdentity,
+    Prediction,
+    SliceFinding,
+    VolumeField,
+    VolumeInput,
+)  # fmt: skip
 from node.core import settings
 from node.results.record import AnalysisRecord, ImageOutcome, SeriesOutcome
 from tests.films import Film, Identity, drawn, uid, wrap
@@ -54,7 +65,8 @@ def ct_study(seed: str = "viewer ct") -> tuple[list[Dataset], AnalysisRecord]:
     marked = dataclasses.replace(quiet[KEY], heat=said.heat, lesions=said.lesions, key=True)
     found = (*quiet[:KEY], marked, *quiet[KEY + 1 :])
     whole = dataclasses.replace(said, heat=None, heat_in_lung=None, lesions=(), slices=found)
-    return slices, record(headers[0], images=(), series=(SeriesOutcome(tuple(headers), volume, (whole,)),))
+    lungs = VolumeField(lung_parts(), ModelIdentity("ct-lungs", "Drawn lungs", "1", "b" * 64))
+    return slices, record(headers[0], images=(), series=(SeriesOutcome(tuple(headers), volume, (whole,), lungs=lungs),))
 
 
 def wanting(made: AnalysisRecord, *kinds: str, **changes: object) -> AnalysisRecord:
@@ -110,13 +122,25 @@ def _ellipse(centre: tuple[int, int], radii: tuple[int, int]) -> NDArray[np.bool
     return inside
 
 
+def _sides() -> list[NDArray[np.bool_]]:
+    """(row, column) of each lung as drawn, that on the left of the picture first: the patient's right one."""
+    y, x = np.mgrid[-1 : 1 : SLICE_SHAPE[0] * 1j, -1 : 1 : SLICE_SHAPE[1] * 1j]
+    return [((x - centre) / 0.32) ** 2 + (y / 0.55) ** 2 < 1 for centre in (-0.45, 0.45)]
+
+
+def lung_parts() -> NDArray[np.uint8]:
+    """(slice, row, column), as ``VolumeField`` has them."""
+    right, left = _sides()
+    plane = np.where(right, LungPart.RIGHT, np.where(left, LungPart.LEFT, 0)).astype(np.uint8)
+    return np.repeat(plane[None], SLICES, axis=0)
+
+
 def _thorax() -> NDArray[np.int16]:
     """(slice, row, column) HU, with a dense spot at each focus of the key slice."""
     rows, columns = SLICE_SHAPE
     y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
     one = np.where((x / 0.9) ** 2 + (y / 0.8) ** 2 < 1, 40, -1000)
-    for centre in (-0.45, 0.45):
-        one = np.where(((x - centre) / 0.32) ** 2 + (y / 0.55) ** 2 < 1, -850, one)
+    one = np.where(np.any(_sides(), axis=0), -850, one)
     voxels = np.stack([one + n for n in range(SLICES)]).astype(np.int16)
     j, i = np.mgrid[:rows, :columns]
     for cx, cy, radius in SLICE_FOCI:

@@ -66,6 +66,28 @@ MEASURED = f"""() => {{ {VIEWPORT}
         return {{tool: one.toolName, label: one.label, image: one.SOPInstanceUID, points: points.map(toImage)}};
     }});
 }}"""
+GO_TO = f"""async part => {{ {VIEWPORT}
+    const index = viewport.getImageIds().findIndex(one => one.includes(part));
+    await viewport.setImageIdIndex(index);
+    return index;
+}}"""
+LABELLED = """() => services.segmentationService.getSegmentations().flatMap(({segments, representationData}) =>
+    Object.values(representationData.Labelmap.labelmaps).flatMap(map => map.imageIds.flatMap((id, place) => {
+        const {columns, voxelManager} = cornerstone.cache.getImage(id), sums = {};
+        voxelManager.getScalarData().forEach((label, at) => {
+            if (!label) return;
+            const sum = sums[label] ??= [0, 0, 0];
+            sum[0]++, sum[1] += at % columns, sum[2] += Math.floor(at / columns);
+        });
+        const image = map.referencedImageIds[place % map.referencedImageIds.length];
+        return Object.entries(sums).map(([label, [count, x, y]]) =>
+            ({name: segments[map.labelToSegmentIndex[label]].label, image, count, x: x / count, y: y / count}));
+    })))"""
+SEGMENTED = """count => services.segmentationService.getSegmentations().some(
+    one => Object.keys(one.segments).length === count)"""
+UNSUPPORTED = (
+    "() => services.displaySetService.activeDisplaySets.filter(one => one.unsupported).map(one => one.Modality)"
+)
 CURRENT = f"() => {{ {VIEWPORT} return viewport.getCurrentImageId(); }}"
 
 
@@ -95,6 +117,14 @@ class Screen:
     @property
     def errors(self) -> list[str]:
         return [*self._heard, *(TROUBLE for _ in self.page.get_by_text(TROUBLE).all())]
+
+    def in_trouble(self, seconds: int = 10) -> bool:
+        """Whether an error comes up before that time is over."""
+        for _ in range(5 * seconds):
+            if self.errors:
+                return True
+            self.page.wait_for_timeout(200)
+        return False
 
     def open(self, study_uid: str, description: str) -> None:
         """Open the study and wait for the series that OHIF shows first."""
@@ -131,6 +161,23 @@ class Screen:
         self._wait("count => services.measurementService.getMeasurements().length === count", count)
         found: list[dict[str, Any]] = self.page.evaluate(MEASURED)
         return found
+
+    def go_to(self, part: str) -> None:
+        """The image of the stack whose address holds ``part``: a SOP Instance UID, "/frames/2"."""
+        if self.page.evaluate(GO_TO, part) < 0:
+            raise NotShown(f"no image {part} in the stack")
+
+    def labelled(self, segments: int) -> list[dict[str, Any]]:
+        """Of each slice and segment, when there are as many segments: name, image, count of pixels, x, y of their
+        middle."""
+        self._wait(SEGMENTED, segments)
+        found: list[dict[str, Any]] = self.page.evaluate(LABELLED)
+        return found
+
+    @property
+    def unsupported(self) -> list[str]:
+        """Modalities of the series that the viewer marks as such."""
+        return sorted(self.page.evaluate(UNSUPPORTED))
 
     @property
     def current_image(self) -> str:

@@ -16,8 +16,9 @@ from io import BytesIO
 import numpy as np
 import pytest
 from playwright.sync_api import BrowserContext, sync_playwright
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
+from models.api import LungPart
 from node.results import regions
 from node.results.build import build
 from node.results.record import AnalysisRecord, BuiltObject, Predecessor
@@ -30,15 +31,22 @@ from tests.viewers.phantoms import (
     SLICE_FOCI,
     ct_study,
     film_study,
+    lung_parts,
     ring,
     wanting,
 )
 from tests.viewers.screen import Screen, chromium
 
 FILM, SCAN = "Chest PA", "Thorax 5 mm"
-REGIONS, SUMMARY, HEAT = (f"AI {name} (not for diagnosis)" for name in ("regions", "summary", "heat map cxnet"))
+REGIONS, SUMMARY, HEAT, STACK, PAGE, SEGMENTATION, NUMBERS = (
+    f"AI {name} (not for diagnosis)"
+    for name in (
+        "regions", "summary", "heat map cxnet", "heat stack bit-ct", "report page", "segmentation", "heat as numbers"
+    )
+)  # fmt: skip
 NEAR = 1.0  # pixel of the source
 DARK = (40.0, 40.0)  # a place of the film without heat, outside the lungs
+SPINE = (260.0, 320.0)
 FOCI = [(x, y) for x, y, _ in FILM_FOCI]
 
 
@@ -101,7 +109,7 @@ def _furthest(line: list[tuple[float, float]], wanted: np.ndarray) -> float:
 
 
 def colourful(colour: tuple[int, int, int]) -> bool:
-    return max(colour) - min(colour) > 60
+    return max(colour) - min(colour) > 25
 
 
 def test_the_film_shows_the_right_way_round(orthanc: Orthanc, screen: Screen) -> None:
@@ -126,7 +134,7 @@ def test_the_secondary_capture_shows_the_heat(orthanc: Orthanc, screen: Screen) 
     screen.show(HEAT)
     beside = [(x + 0.6 * radius, y + 0.6 * radius) for x, y, radius in FILM_FOCI]  # the marks lie on the centres
     assert all(map(colourful, screen.colours(beside)))
-    assert not any(map(colourful, screen.colours([DARK, (260.0, 320.0)])))
+    assert not any(map(colourful, screen.colours([DARK, SPINE])))
     assert screen.errors == []
     screen.picture("heat-map")
 
@@ -159,6 +167,50 @@ def test_foci_of_a_series_are_drawn_on_their_slice(orthanc: Orthanc, screen: Scr
     screen.picture("regions-ct")
     found = screen.take_over(2 * len(SLICE_FOCI))
     assert {one["image"] for one in found} == {str(slices[KEY].SOPInstanceUID)}
+    assert screen.errors == []
+
+
+def test_the_segmentation_of_a_series_is_loaded_slice_by_slice(orthanc: Orthanc, screen: Screen) -> None:
+    slices, made = ct_study("viewer seg")
+    uid = keep(orthanc, slices, build(wanting(made, "segmentations", "key-images", "presentation-states")))
+    screen.open(uid, SCAN)
+    screen.show(SEGMENTATION)
+    found = screen.labelled(2 + len(SLICE_FOCI))
+    for name, part in (("Right lung", LungPart.RIGHT), ("Left lung", LungPart.LEFT)):
+        lung = [one for one in found if one["name"] == name]
+        assert len({one["image"] for one in lung}) == len(lung) == len(slices)
+        rows, columns = np.nonzero(lung_parts()[0] == part)
+        for one in lung:
+            assert (one["count"], one["x"], one["y"]) == pytest.approx((len(rows), columns.mean(), rows.mean()))
+    for number, (x, y, radius) in enumerate(SLICE_FOCI, start=1):
+        (focus,) = [one for one in found if one["name"].startswith(f"bit-ct focus {number}")]
+        assert str(slices[KEY].SOPInstanceUID) in focus["image"]
+        assert focus["count"] == pytest.approx(np.pi * radius**2, rel=0.05)
+        assert np.hypot(focus["x"] - x, focus["y"] - y) < NEAR
+    screen.go_to(str(slices[KEY].SOPInstanceUID))
+    assert all(map(colourful, screen.colours([(x, y) for x, y, _ in SLICE_FOCI])))
+    assert screen.unsupported == ["KO", "PR"]
+    assert screen.errors == []
+    screen.picture("segmentation")
+
+
+def test_the_heat_stack_shows_the_heat_on_its_frame(orthanc: Orthanc, screen: Screen) -> None:
+    slices, made = ct_study("viewer stack")
+    objects = build(wanting(made, "heat-stacks", "page"))
+    uid = keep(orthanc, slices, objects)
+    (stack,) = [dcmread(BytesIO(built.content)) for built in objects if built.kind == "stack"]
+    shown = [item.ReferencedSOPInstanceUID for item in stack.SourceImageSequence]
+    frame = shown.index(slices[KEY].SOPInstanceUID) + 1
+    screen.open(uid, SCAN)
+    screen.show(STACK)
+    beside = [(x + 0.6 * radius, y + 0.6 * radius) for x, y, radius in SLICE_FOCI]
+    for number, hot in ((frame, True), (frame - 1, False), (frame + 1, False)):
+        screen.go_to(f"/frames/{number}")
+        assert [colourful(colour) for colour in screen.colours(beside)] == [hot] * len(beside), number
+        if hot:
+            screen.picture("heat-stack")
+    screen.show(PAGE)
+    screen.picture("page")
     assert screen.errors == []
 
 
@@ -206,17 +258,32 @@ def test_the_summary_leaves_the_rest_of_the_study_usable(orthanc: Orthanc, scree
     screen.show(REGIONS)
     screen.take_over(2 * len(FILM_FOCI))
     screen.show(FILM)
-    assert screen.colours([DARK])
+    assert min(screen.colours([SPINE])[0]) > 150
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="OHIF 3.13 stops at the first group of a report that has no region"
-)
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="OHIF 3.13 stops at a group that has no region")
 def test_the_summary_opens(orthanc: Orthanc, screen: Screen) -> None:
     uid, _ = kept_film(orthanc, "summary alone", "summary")
     screen.open(uid, FILM)
     screen.show(SUMMARY)
-    assert screen.errors == []
+    assert not screen.in_trouble()
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="OHIF 3.13 wants a frame of reference")
+def test_the_segmentation_of_a_film_opens(orthanc: Orthanc, screen: Screen) -> None:
+    uid, _ = kept_film(orthanc, "film segmentation", "film-segmentations")
+    screen.open(uid, FILM)
+    screen.show(SEGMENTATION)
+    assert not screen.in_trouble()
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="OHIF 3.13 takes the places of values for those of bytes")
+def test_the_parametric_map_opens(orthanc: Orthanc, screen: Screen) -> None:
+    slices, made = ct_study("viewer map")
+    uid = keep(orthanc, slices, build(wanting(made, "parametric-maps")))
+    screen.open(uid, SCAN)
+    screen.show(NUMBERS)
+    assert not screen.in_trouble()
 
 
 @pytest.mark.xfail(
