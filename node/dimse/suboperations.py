@@ -6,6 +6,8 @@ object is in memory as a whole. Only where the peer took nothing else is it deco
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 MOST_CONTEXTS = 128  # PS3.8 section 9.3.2.2: odd numbers 1 to 255
 PDU_BYTES = 131072  # where the peer names no limit
 WAITING_PDUS = 8  # that may wait for the wire; more would be the object in memory
+LATE_SECONDS = 0.05  # a response that takes longer is not waiting for an ACK
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 
@@ -50,7 +53,29 @@ def open_association(peer: Peer, objects: Iterable[Held]) -> Association | None:
     ae.acse_timeout = ae.connection_timeout = peer.acse_timeout
     ae.dimse_timeout = ae.network_timeout = peer.dimse_timeout
     association = ae.associate(peer.host, peer.port, _contexts(objects), peer.aet, PDU_BYTES, tls_args=peer.tls_args)
-    return association if association.is_established else None
+    if not association.is_established:
+        return None
+    _set(association, socket.TCP_NODELAY)  # commands are small and waited for
+    return association
+
+
+def _set(association: Association, option: int) -> None:
+    connection = association.dul.socket
+    if connection is not None and connection.socket is not None:
+        with contextlib.suppress(OSError):  # the peer has gone: the next step says so
+            connection.socket.setsockopt(socket.IPPROTO_TCP, option, 1)
+
+
+def _hurry(association: Association) -> None:
+    """Acknowledge at once what comes: DCMTK sends a response in two pieces, the second after the first's ACK.
+
+    The kernel goes back to acknowledging after 40 ms whenever something was sent, hence more than once.
+    """
+    pause = 0.001
+    while pause < LATE_SECONDS and association.dimse.msg_queue.empty() and association.is_established:
+        _set(association, socket.TCP_QUICKACK)
+        time.sleep(pause)
+        pause *= 1.5
 
 
 def _contexts(objects: Iterable[Held]) -> list[PresentationContext]:
@@ -127,6 +152,7 @@ def _exchange(association: Association, request: C_STORE, context: PresentationC
             if not association.is_established:
                 return None
             association.dul.send_pdu(pdu)
+        _hurry(association)
         _, response = association.dimse.get_msg(block=True)
     finally:
         association._reactor_checkpoint.set()
