@@ -46,6 +46,7 @@ from node.pipeline.catalogue import Catalogue
 from node.pipeline.completeness import close_quiet_studies
 from node.pipeline.deliver import Deliver
 from node.pipeline.intake import Intake
+from node.pipeline.pressure import Pressure
 from node.pipeline.rules import load as load_rules
 from node.queue.embedded import Duties, Workers
 from node.queue.worker import Loop, bind_to_parent, stop_on_sigterm
@@ -169,12 +170,13 @@ class Supervisor:
         self._key = pipeline_key(effective, open_registry())
         self._database = Database(sqlite_url(folders.data))
         self._archive = _archive(effective, folders)
-        self._intake = Intake(self._database, self._archive, effective.receive.max_instance_bytes, now)
-        certificates = Certificates(effective.tls)
+        self._pressure = Pressure(self._database, self._archive, effective.limits)
+        most = effective.receive.max_instance_bytes
+        self._intake = Intake(self._database, self._archive, most, now, self._pressure.refusal)
+        certificates, access = Certificates(effective.tls), Access.of(effective.limits, effective.access)
         peers = Peers(effective, certificates)
         self._catalogue = Catalogue(self._database, self._archive)
         services = peers.services(self._catalogue, self._archive)
-        access = Access.of(effective.limits, effective.access)
         self._receiver = Receiver(effective.node, effective.receive, self._intake, services, certificates, access)
         self._deliver = Deliver(
             self._database,
@@ -265,9 +267,7 @@ class Supervisor:
 
     def _problems(self) -> list[str]:
         """Why the node is not ready, one sentence each."""
-        problems = []
-        if not self._archive.has_room():
-            problems.append("The archive's disk is nearly full; instances are refused with 0xA700 until there is room.")
+        problems = self._pressure.problems()
         wanted, alive = self._settings.node.workers, self._workers.alive()
         if alive < wanted:
             problems.append(f"{alive} of {wanted} workers run; the others are started again.")

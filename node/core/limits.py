@@ -17,7 +17,7 @@ class Limits:
     calling_addresses: tuple[str, ...]
     sop_classes: str
     max_waiting_studies: int
-    warn_free_bytes: int
+    warn_free_factor: float
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ def check_limits(limits: Limits) -> None:
     _check_networks("limits.calling_addresses", limits.calling_addresses)
     if limits.sop_classes not in ("usual", "all"):
         raise Misconfigured('limits.sop_classes is "usual" or "all"')
-    if limits.max_waiting_studies < 0 or limits.warn_free_bytes < 0:
-        raise Misconfigured("limits.max_waiting_studies and limits.warn_free_bytes are 0 or more")
+    if limits.max_waiting_studies < 0 or limits.warn_free_factor < 0:
+        raise Misconfigured("limits.max_waiting_studies and limits.warn_free_factor are 0 or more")
 
 
 def read_access(tree: Mapping[str, Any]) -> dict[str, PeerLimits]:

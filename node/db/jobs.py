@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -143,6 +143,12 @@ def settle_study(session: Session, study_id: int, key: str) -> None:
     }
     if state in states:
         session.execute(update(Study).where(Study.id == study_id).values(state=states[JobState(state)]))
+
+
+def ready(session: Session, kind: JobKind) -> int:
+    """How many jobs of this kind wait to be claimed."""
+    waiting = (JobRow.kind == kind) & (JobRow.state == JobState.READY)
+    return session.scalar(select(func.count()).select_from(JobRow).where(waiting)) or 0
 
 
 def last_error(session: Session, job: Job) -> str:

@@ -23,7 +23,7 @@ from pydicom.uid import UID
 from sqlalchemy.exc import SQLAlchemyError
 
 from node import __version__
-from node.archive import Archive
+from node.archive import FULL, Archive
 from node.core import log
 from node.core.errors import BadDataSet, Conflict, LungnodeError, OutOfResources
 from node.core.study import InstanceHeader, Origin
@@ -96,9 +96,15 @@ class Intake:
     """Shared by all associations; every method may be called from any thread."""
 
     def __init__(
-        self, database: Database, archive: Archive, max_instance_bytes: int, clock: Callable[[], datetime]
+        self,
+        database: Database,
+        archive: Archive,
+        max_instance_bytes: int,
+        clock: Callable[[], datetime],
+        too_much: Callable[[], str] = str,
     ) -> None:
-        self._database, self._archive, self._clock = database, archive, clock
+        """too_much: why a sender that begins now is to come later; empty where it need not."""
+        self._database, self._archive, self._clock, self._too_much = database, archive, clock, too_much
         self._group, self._largest = GroupCommit(database), max_instance_bytes
         self._open: dict[str, set[str]] = {}  # association -> study UIDs
         self._guard = threading.Lock()
@@ -110,10 +116,17 @@ class Intake:
         try:
             if not self._archive.has_room():
                 raise OutOfResources("the archive's disk is nearly full")
+            if not self._has_begun(origin) and (sentence := self._too_much()):
+                raise OutOfResources(sentence)
             arriving.file = self._archive.incoming(meta_group(announced, origin.calling_aet))
         except (LungnodeError, OSError) as error:
             arriving.error = error
         return arriving
+
+    def _has_begun(self, origin: Origin) -> bool:
+        """Whether this association has sent something already: half a study more would help nobody."""
+        with self._guard:
+            return bool(self._open.get(origin.association))
 
     def finish(self, arriving: Arriving) -> Receipt:
         """Keep what has come; raises a LungnodeError, after which nothing of it is kept."""
@@ -121,6 +134,10 @@ class Intake:
             if arriving.error:
                 raise arriving.error
             return self._finish(arriving)
+        except OSError as error:  # of an object that is written while it comes in
+            if error.errno in FULL:
+                raise OutOfResources("The archive has no room left.") from error
+            raise
         finally:
             self.drop(arriving)
 

@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from node.archive import Archive
 from node.core import settings
+from node.core.limits import Limits
 from node.core.security import Tls
 from node.db import schema
 from node.db.session import Database, sqlite_url
@@ -25,6 +26,7 @@ from node.dimse.tls import Certificates
 from node.peers import Peers
 from node.pipeline.catalogue import Catalogue
 from node.pipeline.intake import Intake
+from node.pipeline.pressure import Pressure
 from tests.films import Film, drawn, encoded, wrap
 from tests.sending import Encoded
 
@@ -93,6 +95,7 @@ def station(
     move_to: Sequence[str] = (),
     tls: Tls | None = None,
     access: Access | None = None,
+    limits: Limits | None = None,
     **receive: object,
 ) -> Iterator[Station]:
     """``receive``: settings of [receive] that differ from the defaults. The first two are of [query]."""
@@ -103,7 +106,8 @@ def station(
     database = Database(sqlite_url(folder))
     schema.migrate(database.engine)
     archive = Archive(folder / "archive", wanted.fsync, wanted.min_free_bytes)
-    intake = Intake(database, archive, wanted.max_instance_bytes, lambda: datetime.now(UTC))
+    pressure = Pressure(database, archive, limits or effective.limits)
+    intake = Intake(database, archive, wanted.max_instance_bytes, lambda: datetime.now(UTC), pressure.refusal)
     query = dataclasses.replace(effective.query, max_matches=max_matches, move_destinations=tuple(move_to))
     catalogue = Catalogue(database, archive)
     services = Peers(dataclasses.replace(effective, query=query)).services(catalogue, archive)

@@ -1,0 +1,56 @@
+"""Whether the node can take more: room on disk and studies that wait, each with a first and a last mark.
+
+What it says is a sentence for the sender (with 0xA700, so that it tries again) or for the operator (a problem). Both
+end by themselves when there is room again and the queue is shorter.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from node.archive import Archive
+from node.core.job import JobKind
+from node.core.limits import Limits
+from node.db import jobs
+from node.db.session import Database
+
+RECOUNT_SECONDS = 1.0  # the queue is counted at most so often, however many objects come
+
+
+class Pressure:
+    """Every method may be called from any thread."""
+
+    def __init__(
+        self, database: Database, archive: Archive, limits: Limits, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._database, self._archive, self._limits, self._clock = database, archive, limits, clock
+        self._counted_at, self._waiting = float("-inf"), 0
+
+    def refusal(self) -> str:
+        """Why a sender that begins now is to come later; empty: it need not. Room on disk is asked for each object
+        by intake itself, since it may end in the middle of a study."""
+        most = self._limits.max_waiting_studies
+        if most and self._count() > most:
+            return f"more than {most} studies wait to be analysed"
+        return ""
+
+    def problems(self) -> list[str]:
+        """One sentence each, for /health/ready."""
+        found = []
+        free, floor = self._archive.free_bytes(), self._archive.min_free_bytes
+        if free < floor:
+            found.append("The archive's disk is nearly full; instances are refused with 0xA700 until there is room.")
+        elif free < floor * self._limits.warn_free_factor:
+            found.append(f"The archive's disk has {free >> 20} MiB left; below {floor >> 20} MiB nothing is taken.")
+        if sentence := self.refusal():
+            found.append(f"New senders are answered 0xA700 until the queue is shorter: {sentence}.")
+        return found
+
+    def _count(self) -> int:
+        now = self._clock()
+        if now >= self._counted_at + RECOUNT_SECONDS:
+            self._counted_at = now
+            with self._database.read() as session:
+                self._waiting = jobs.ready(session, JobKind.ANALYSE)
+        return self._waiting
