@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from models.api import Registry, WeightsMismatch
-from node import __version__
+from node import __version__, condition
 from node.archive import Archive
 from node.core import log
 from node.core import settings as configuration
@@ -255,6 +255,9 @@ class Supervisor:
     def _vitals(self) -> Vitals:
         return Vitals(
             problems=self._problems,
+            condition=lambda: condition.read(
+                self._database, self._archive, self._folders.data, self._settings.node.workers, now()
+            ),
             counts=self._counts,
             free_bytes=self._archive.free_bytes,
             rejections=lambda: dict(self._receiver.access.rejected),

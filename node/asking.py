@@ -35,18 +35,22 @@ def open_database(data: Path) -> Database:
 
 
 def status(data: Path, study_uid: str | None) -> int:
-    """One line per study, or one study's story. 1 when the study is unknown."""
+    """How the node does, then one line per study; or one study's story. 1 when the study is unknown."""
+    from node import mending  # it opens the database by this module
+
     with open_database(data).read() as session:
         if study_uid is None:
+            _say("\n".join(mending.lines(session, data)))
             for line in story.overview(session):
                 when = line.last_received_at.strftime("%Y-%m-%d %H:%M:%SZ")
                 _say("  ".join((line.study_uid, when, line.modalities, str(line.instances), line.state, line.sentence)))
             return 0
         sentences = story.story(session, study_uid)
+        advice = mending.advice(session, data, study_uid)
     if sentences is None:
         sys.stderr.write(f"lungnode: no study {study_uid} is stored here\n")
         return 1
-    _say("\n".join(sentences))
+    _say("\n".join((*sentences, *advice)))
     return 0
 
 

@@ -11,11 +11,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from node import __version__
+from node.arguments import count, moment, share
 from node.core import settings
 from node.core.errors import LungnodeError, Misconfigured
 
@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_send(commands)
     _add_pull(commands)
     _add_status(commands)
+    _add_retry(commands)
     _add_query(commands)
     _add_select(commands)
     _add_destinations(commands)
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_train(commands)
     _add_evaluate(commands)
     _add_migrate(commands)
+    _add_backup(commands)
     _add_demo(commands)
     worker = commands.add_parser("worker")  # started by serve, not by people
     worker.add_argument("--data", type=Path, required=True)
@@ -122,7 +124,7 @@ def _add_pull(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     pull.add_argument("--config", type=Path, metavar="FILE", help="settings (those of the node's last run)")
     pull.add_argument("--patient-id", metavar="ID", help="all studies of this patient")
     pull.add_argument("--accession", metavar="NUMBER", help="all studies with this accession number")
-    pull.add_argument("--since", type=_moment, metavar="DATE", help="only studies of this day or later")
+    pull.add_argument("--since", type=moment, metavar="DATE", help="only studies of this day or later")
     pull.add_argument("--method", choices=("get", "move"), default="get", help="move: to the running node (get)")
     pull.set_defaults(run=_pull)
 
@@ -149,15 +151,28 @@ def _status(parsed: argparse.Namespace) -> int:
     return asking.status(parsed.data, parsed.study)
 
 
+def _add_retry(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    retry = commands.add_parser("retry", help="another try of an analysis that was given up")
+    retry.add_argument("study", metavar="STUDY_UID")
+    retry.add_argument("--data", type=Path, required=True, metavar="DIR")
+    retry.set_defaults(run=_retry)
+
+
+def _retry(parsed: argparse.Namespace) -> int:
+    from node import mending
+
+    return mending.retry(parsed.data, parsed.study)
+
+
 def _add_query(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     query = commands.add_parser("query", help="stored results", description=f"Stored results. {RESEARCH}")
     query.add_argument("--data", type=Path, required=True, metavar="DIR")
-    query.add_argument("--since", type=_moment, metavar="TIME", help="analysed at or after, ISO 8601, UTC unless said")
-    query.add_argument("--until", type=_moment, metavar="TIME", help="analysed before")
+    query.add_argument("--since", type=moment, metavar="TIME", help="analysed at or after, ISO 8601, UTC unless said")
+    query.add_argument("--until", type=moment, metavar="TIME", help="analysed before")
     query.add_argument("--modality", metavar="CODE")
     query.add_argument("--system", metavar="ID")
     query.add_argument("--class", dest="class_name", metavar="NAME", help="normal, pneumonia, covid19, ...")
-    query.add_argument("--min-probability", type=_share, metavar="P")
+    query.add_argument("--min-probability", type=share, metavar="P")
     query.add_argument("--patient-id", metavar="ID")
     query.add_argument("--accession", metavar="NUMBER")
     query.add_argument("--study", dest="study_uid", metavar="STUDY_UID")
@@ -167,24 +182,6 @@ def _add_query(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     kind.add_argument("--lesions", action="store_true", help="lesion records")
     kind.add_argument("--deliveries", action="store_true", help="the delivery ledger")
     query.set_defaults(run=_query)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a time like 2024-05-06 or 2024-05-06T07:08:09Z") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a probability from 0 to 1")
-    return share
 
 
 def _query(parsed: argparse.Namespace) -> int:
@@ -256,8 +253,8 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     train.add_argument("--out", type=Path, default=Path("trained"), metavar="DIR")
     train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=_count, metavar="N", help="instead of the recipe's own, in each of its stages")
-    length.add_argument("--steps", type=_count, metavar="N", help="of the optimiser, rounded up to whole epochs")
+    length.add_argument("--epochs", type=count, metavar="N", help="instead of the recipe's own, in each of its stages")
+    length.add_argument("--steps", type=count, metavar="N", help="of the optimiser, rounded up to whole epochs")
     train.add_argument("--seed", type=int, default=666)
     train.add_argument("--resume", action="store_true")
     train.add_argument("--without", nargs="+", default=(), metavar="SOURCE", help="sources of films never to be seen")
@@ -288,15 +285,9 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     evaluate.add_argument("--out", type=Path, default=Path("evaluated"), metavar="DIR")
     evaluate.add_argument("--against", metavar="SYSTEM", help="a second film classifier, compared film by film")
     evaluate.add_argument("--segmenter", default="unet-lung", metavar="SYSTEM", help="finds the lung field (unet-lung)")
-    evaluate.add_argument("--limit", type=_count, metavar="N", help="so many films at most, for a trial")
+    evaluate.add_argument("--limit", type=count, metavar="N", help="so many films at most, for a trial")
     evaluate.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     evaluate.set_defaults(run=_evaluate)
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
-    return int(text)
 
 
 def _evaluate(parsed: argparse.Namespace) -> int:
@@ -324,6 +315,19 @@ def _migrate(parsed: argparse.Namespace) -> int:
     from node import asking
 
     return asking.migrate(parsed.data)
+
+
+def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    backup = commands.add_parser("backup", help="a copy of the data folder, also while the node runs")
+    backup.add_argument("--data", type=Path, required=True, metavar="DIR")
+    backup.add_argument("--to", type=Path, required=True, metavar="DIR", help="may be served as --data, as it is")
+    backup.set_defaults(run=_backup)
+
+
+def _backup(parsed: argparse.Namespace) -> int:
+    from node import backup
+
+    return backup.backup(parsed.data, parsed.to)
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -42,7 +42,10 @@ def _revisions(connection: Connection) -> tuple[str | None, str]:
     current = MigrationContext.configure(connection).get_current_revision()
     known = {script.revision for script in scripts.walk_revisions()}
     if current is not None and current not in known:
-        raise Misconfigured(f"the database has schema {current}, made by a newer version; this one knows up to {head}")
+        raise Misconfigured(
+            f"the database has schema {current}, made by a newer version; this one knows up to {head}: install that "
+            "version again, or serve the backup made before the upgrade"
+        )
     return current, head
 
 

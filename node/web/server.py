@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import uvicorn
 from prometheus_client import CollectorRegistry, generate_latest
@@ -28,9 +29,10 @@ START_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class Vitals:
-    """What the node tells of itself. ``problems``: one sentence each, empty when ready."""
+    """What the node tells of itself. problems: one sentence each, empty when ready; condition: of ``/health/ready``."""
 
     problems: Callable[[], list[str]]
+    condition: Callable[[], dict[str, Any]]
     counts: Callable[[], Counts]
     free_bytes: Callable[[], int]
     seconds_since: Callable[[datetime], float]
@@ -87,9 +89,8 @@ def application(vitals: Vitals) -> Starlette:
 
     def ready(_: Request) -> Response:
         problems = vitals.problems()
-        return JSONResponse(
-            {"status": "not ready" if problems else "ready", "problems": problems}, status_code=503 if problems else 200
-        )
+        said = {"status": "not ready" if problems else "ready", "problems": problems, **vitals.condition()}
+        return JSONResponse(said, status_code=503 if problems else 200)
 
     def metrics(_: Request) -> Response:
         return PlainTextResponse(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -34,6 +34,7 @@ def test_readme_names_every_command() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = set(re.search(r"\{(.*?)\}", cli._parser().format_usage() + "{}")[1].split(",")) - {""}  # type: ignore[index]
     commands |= {"serve", "send", "status", "select", "query", "models", "train", "evaluate", "migrate", "demo"}
+    commands |= {"retry", "backup"}
     for command in commands - {"worker"}:
         assert f"lungnode {command}" in readme, f"README does not mention lungnode {command}"
 

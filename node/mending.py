@@ -1,0 +1,66 @@
+"""What is stuck of a node, seen from its data folder, and ``lungnode retry``; how a node does is ``condition``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import urllib.request
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from node import condition
+from node.app import Folders, now
+from node.asking import open_database
+from node.core import settings
+from node.core.errors import LungnodeError
+from node.db import stuck
+
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # bound to, and where that answers
+
+
+def lines(session: Session, data: Path) -> list[str]:
+    """How the node of this folder does."""
+    return condition.lines(condition.of(session, _node(data), now()))
+
+
+def advice(session: Session, data: Path, study_uid: str) -> list[str]:
+    """How to mend what is stuck of one study."""
+    found = condition.of(session, _node(data), now())
+    return [f"To try again: {found.command(one)}" for one in found.stuck if one.subject == study_uid]
+
+
+def retry(data: Path, study_uid: str) -> int:
+    """Another try of an analysis that was given up. 1 when there is no such study."""
+    with open_database(data).write() as session:
+        again = stuck.study_again(session, study_uid, now())
+    if again is None:
+        sys.stderr.write(f"lungnode: no study {study_uid} is stored here\n")
+        return 1
+    said = "waits for analysis again" if again else "its analysis was not given up, so nothing is tried again"
+    sys.stdout.write(f"{study_uid}: {said}\n")
+    return 0
+
+
+def _node(data: Path) -> condition.Node:
+    """What its folder tells: its disk, the settings of its last run, and whether it answers now."""
+    folders = Folders(data)
+    try:
+        effective = folders.read_worker_settings()
+    except (OSError, ValueError, KeyError, LungnodeError):  # never served, or by another version
+        effective = settings.load()
+    disk = os.statvfs(folders.archive if folders.archive.exists() else data)
+    runs = _answers(folders, effective.node.http_host)
+    workers = effective.node.workers if runs else None
+    return condition.Node(data, runs, disk.f_bavail * disk.f_frsize, effective.receive.min_free_bytes, workers)
+
+
+def _answers(folders: Folders, host: str) -> bool:
+    """Whether the node of this folder lives. Its lock would tell too, but to try it could keep a node from starting."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        port = int(json.loads(folders.ports.read_text(encoding="utf-8"))["http"])
+        with urllib.request.urlopen(f"http://{EVERYWHERE.get(host, host)}:{port}/health/live", timeout=5) as answer:
+            return bool(answer.status == 200)
+    return False
