@@ -23,7 +23,7 @@ LOST = "\ufffd"  # what a decoder writes for bytes that are no text
 LONGEST = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240, "UC": 1024, "UT": 10240}  # characters; the last two are ours
 LONGEST_GROUP, MOST_GROUPS, MOST_COMPONENTS = 64, 3, 5  # of a person name, PS3.5 section 6.2.1.1
 MOST_VALUES = 100  # of an attribute that may have any number
-CONTROL = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+\s*")
+NOT_IN_A_LINE = re.compile(r" *[\\\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff][\\\s\x00-\x1f\x7f-\x9f\ud800-\udfff]*")
 NOT_IN_TEXT = re.compile(r"[\x00-\x09\x0b\x0e-\x1f\x7f-\x9f\ud800-\udfff]+")  # lines and pages are allowed there
 IDENTIFIERS = frozenset(
     ("PatientID", "IssuerOfPatientID", "OtherPatientIDs", "AccessionNumber", "StudyID", "AdmissionID",
@@ -60,11 +60,11 @@ def values(keyword: str, vr: str, vm: str, given: Sequence[Any], salt: str = "")
     if vr not in FORMS:
         return list(given)
     texts = [str(value).strip("\0 ") for value in given]
-    joined = vm == "1" and len(texts) > 1 and vr in ("LO", "PN", "SH")  # a backslash stood in the value
-    texts = [" ".join(text for text in texts if text)] if joined else texts
+    if vm == "1" and len(texts) > 1 and vr in ("LO", "PN", "SH"):
+        texts = ["\\".join(texts)]  # of one value that holds backslashes
     found: list[str | None]
     if vr in ("LO", "SH") and keyword in IDENTIFIERS:
-        found = [_identifier(text, LONGEST[vr], salt, as_received=not joined) for text in texts]
+        found = [_identifier(text, LONGEST[vr], salt) for text in texts]
     elif keyword in EXACT:
         found = [text if FORMS[vr](keyword, text) == text else None for text in texts]
     else:
@@ -79,8 +79,12 @@ def _has_room(vm: str, count: int) -> bool:
 
 
 def _line(text: str) -> str:
-    """Without control characters (PS3.5 section 6.1.3), which line breaks are."""
-    return CONTROL.sub(" ", text.replace(IR58_ESCAPE, "")).replace("\\", " ").strip(" ")
+    """Blanks for control characters (PS3.5 section 6.1.3), which line breaks are, and for the sign between values."""
+    return NOT_IN_A_LINE.sub(" ", text.replace(IR58_ESCAPE, "")).strip(" ")
+
+
+def _lines(text: str) -> str:
+    return NOT_IN_TEXT.sub(" ", text.replace(IR58_ESCAPE, "")).strip(" ")
 
 
 def _marked(text: str, whole: str, most: int) -> str:
@@ -92,11 +96,11 @@ def _cut(text: str, most: int) -> str:
     return text.encode()[:most].decode(errors="ignore").rstrip(" ")
 
 
-def _identifier(text: str, most: int, salt: str, *, as_received: bool) -> str:
+def _identifier(text: str, most: int, salt: str) -> str:
     plain, received = _line(text), text.replace(IR58_ESCAPE, "").strip(" \t\r\n")
     if not plain:
         return ""
-    if as_received and plain == received and LOST not in plain and len(plain) <= most:
+    if plain == received and LOST not in plain and len(plain) <= most:
         return plain
     return _marked(plain.replace(LOST, "?"), received + (salt if LOST in plain else ""), most)
 
@@ -107,13 +111,13 @@ def _short(text: str, most: int) -> str:
 
 def _name(keyword: str, text: str) -> str | None:
     """PS3.5 section 6.2.1.1: three groups, each of five components and 64 characters."""
-    groups = [_group(group) for group in text.replace(IR58_ESCAPE, "").split("=")]
+    groups = [_group(group) for group in text.split("=")]
     name = "=".join(groups[:MOST_GROUPS])
     return name if name.strip("=^ ") else None
 
 
 def _group(text: str) -> str:
-    parts = CONTROL.sub(" ", text).strip(" ").split("^")
+    parts = _line(text).split("^")
     last = MOST_COMPONENTS - 1
     plain = "^".join([*parts[:last], *([" ".join(filter(None, parts[last:]))] if len(parts) > last else [])])
     return plain if len(plain) <= LONGEST_GROUP else _marked(plain, text, LONGEST_GROUP)
@@ -169,13 +173,13 @@ FORMS: Mapping[str, Callable[[str, str], str | None]] = {  # None: cannot be und
     "DS": _decimal,
     "IS": _integer,
     "LO": lambda keyword, text: _short(_line(text), LONGEST["LO"]),
-    "LT": lambda keyword, text: _short(NOT_IN_TEXT.sub(" ", text), LONGEST["LT"]),
+    "LT": lambda keyword, text: _short(_lines(text), LONGEST["LT"]),
     "PN": _name,
     "SH": lambda keyword, text: _short(_line(text), LONGEST["SH"]),
-    "ST": lambda keyword, text: _short(NOT_IN_TEXT.sub(" ", text), LONGEST["ST"]),
+    "ST": lambda keyword, text: _short(_lines(text), LONGEST["ST"]),
     "TM": _time,
     "UC": lambda keyword, text: _short(_line(text), LONGEST["UC"]),
     "UI": _uid,
     "UR": _uri,
-    "UT": lambda keyword, text: _short(NOT_IN_TEXT.sub(" ", text), LONGEST["UT"]),
+    "UT": lambda keyword, text: _short(_lines(text), LONGEST["UT"]),
 }
