@@ -43,6 +43,7 @@ from node.dimse.tls import Certificates
 from node.peers import Peers
 from node.pipeline.analyse import Analyse
 from node.pipeline.catalogue import Catalogue
+from node.pipeline.commitment import Commitments
 from node.pipeline.completeness import close_quiet_studies
 from node.pipeline.deliver import Deliver
 from node.pipeline.intake import Intake
@@ -54,6 +55,7 @@ from node.web.server import Vitals, WebServer
 
 logger = logging.getLogger(__name__)
 COMPLETENESS_SECONDS, DELIVERY_SECONDS, TENDING_SECONDS = 0.25, 0.25, 0.5
+COMMITMENT_SECONDS = 0.5
 CATALOGUE_SECONDS = 5.0  # what came since is read before a query is answered anyway
 DRAIN_SECONDS = 60.0
 CRASHED = "its worker died"
@@ -176,7 +178,9 @@ class Supervisor:
         certificates, access = Certificates(effective.tls), Access.of(effective.limits, effective.access)
         peers = Peers(effective, certificates)
         self._catalogue = Catalogue(self._database, self._archive)
-        services = peers.services(self._catalogue, self._archive)
+        commitments = Commitments(self._database, self._archive, now, effective.delivery.backoff_seconds)
+        self._commitment = peers.commitment(commitments)
+        services = [*peers.services(self._catalogue, self._archive), self._commitment]
         self._receiver = Receiver(effective.node, effective.receive, self._intake, services, certificates, access)
         self._deliver = Deliver(
             self._database,
@@ -187,6 +191,7 @@ class Supervisor:
             peer=peers.find,
             ask=peers.ask,
             probe=peers.probe,
+            committing=peers.committing(commitments, self._database, now),
         )
         self._duties = Duties()
         self._workers = Workers(self._worker_command, effective.node.workers, self._worker_environment(), self._release)
@@ -204,6 +209,7 @@ class Supervisor:
         self._workers.start()
         self._duties.add("completeness", self._close_studies, COMPLETENESS_SECONDS)
         self._duties.add("delivery", self._deliver.pump, DELIVERY_SECONDS)
+        self._duties.add("commitment", self._commitment.pump, COMMITMENT_SECONDS)
         if self._settings.query.serve:
             self._duties.add("catalogue", self._catalogue.describe, CATALOGUE_SECONDS)
         self._duties.add("workers", self._workers.tend, TENDING_SECONDS)

@@ -5,18 +5,23 @@ Part of the composition root, beside ``app``: it ties settings to the two rooms 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from node.archive import Archive
 from node.core.settings import Destination, Settings
+from node.db.commitments import Named
+from node.db.session import Database
 from node.dimse import query, scu
+from node.dimse.commitment import CommitmentService, ask
 from node.dimse.find import FindService
 from node.dimse.retrieve import RetrieveService
 from node.dimse.scp import Service
 from node.dimse.tls import Certificates
 from node.pipeline.catalogue import Catalogue
+from node.pipeline.commitment import Commitments, Committing
 from node.pipeline.deliver import Outcome
 from node.pipeline.identity import Known
 from node.web import qido
@@ -54,6 +59,26 @@ class Peers:
             return []
         find = FindService(catalogue, self.settings.node.aet, wanted.max_matches)
         return [find, RetrieveService(catalogue, archive, self.move_destinations())]
+
+    def commitment(self, commitments: Commitments) -> CommitmentService:
+        """What the receiver offers of storage commitment, the reports of destinations included."""
+        return CommitmentService(commitments, self.told_at, self.settings.commitment.serve)
+
+    def committing(self, commitments: Commitments, database: Database, clock: Callable[[], datetime]) -> Committing:
+        """What asks destinations to commit."""
+
+        def request(destination: Destination, transaction_uid: str, instances: Sequence[Named]) -> str:
+            return ask(self._address(destination), transaction_uid, instances, commitments)
+
+        return Committing(database, clock, timedelta(seconds=self.settings.commitment.ask_again_seconds), request)
+
+    def told_at(self, aet: str, address: str) -> scu.Peer | None:
+        """Where one who asked for commitment listens: as [commitment] says, as a destination, or whence it asked."""
+        wanted = self.settings.commitment
+        named = {peer.aet: peer for peer in (*self.settings.peers, *map(Destination.parse, wanted.peers))}
+        if aet in named:
+            return self._address(named[aet])
+        return self._address(Destination(aet, address, wanted.default_port)) if wanted.default_port else None
 
     def move_destinations(self) -> dict[str, scu.Peer]:
         """Whom C-MOVE may send to, by AE title: the destinations of results, and those of [query], which go first."""

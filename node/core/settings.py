@@ -87,6 +87,7 @@ class Objects:
     jpeg: bool
     fall_back: bool
     identity_check: str
+    commit: bool
 
 
 KINDS = (
@@ -131,6 +132,16 @@ class Delivery:
 
 
 @dataclass(frozen=True)
+class Commitment:
+    """Storage commitment: whether others may ask us, where they are told, and how long we wait for an answer."""
+
+    serve: bool
+    peers: tuple[str, ...]
+    default_port: int
+    ask_again_seconds: float
+
+
+@dataclass(frozen=True)
 class Query:
     """What others may ask of us and fetch from us by C-FIND, C-MOVE and C-GET."""
 
@@ -149,6 +160,7 @@ class Settings:
     delivery: Delivery
     objects: Objects
     query: Query
+    commitment: Commitment
     tls: Tls
     limits: Limits
     destinations: Mapping[str, Objects]
@@ -323,6 +335,11 @@ def _check(settings: Settings) -> None:
         Destination.parse(text)
     if settings.delivery.away_after < 1:
         raise Misconfigured("delivery.away_after is at least 1")
+    if not 0 <= settings.commitment.default_port < 65536 or settings.commitment.ask_again_seconds <= 0:
+        raise Misconfigured("commitment.default_port is 0 to 65535, commitment.ask_again_seconds is above 0")
+    told = [Destination.parse(text).aet for text in settings.commitment.peers]
+    if len(told) != len(set(told)):
+        raise Misconfigured("commitment.peers names an AE title twice")
     if settings.query.max_matches < 0:
         raise Misconfigured("query.max_matches is 0 or more")
     moved_to = [Destination.parse(text).aet for text in settings.query.move_destinations]

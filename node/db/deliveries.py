@@ -14,7 +14,7 @@ from node.core.job import JobKind, JobState
 from node.db import jobs
 from node.db.tables import Analysis, Delivery, Instance, JobRow, Output, Series, StandIn, Study
 
-STATES = ("waiting", "delivered", "failed", "replaced", "refused", "superseded")  # of a delivery
+STATES = ("waiting", "committing", "delivered", "failed", "replaced", "refused", "superseded")  # of a delivery
 SUPERSEDED = "superseded: a newer analysis of the study took its place before it was delivered"
 
 
@@ -36,6 +36,7 @@ class Due:
     study_id: int
     study_uid: str
     source_path: str  # of one received instance of the same study, relative to the archive
+    state: str  # waiting; committing where the destination took it and has to commit it
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -61,6 +62,7 @@ def due(
     statement = (
         select(JobRow.id, Delivery.id, Delivery.destination, Output.id, original, Output.kind, Output.sop_class_uid)
         .add_columns(Output.sop_uid, Output.sha256, Output.path, Analysis.id, Study.id, Study.study_uid, source)
+        .add_columns(Delivery.state)
         .join(Delivery, JobRow.subject_id == Delivery.id)
         .join(Output, Delivery.output_id == Output.id)
         .join(Analysis, Output.analysis_id == Analysis.id)

@@ -141,6 +141,9 @@ def _delivered(session: Session, analysis: Analysis) -> str:
             parts.append(f"{count} delivered to {destination}")
         elif state == "failed":
             parts.append(f"{count} given up for {destination} ({comment})")
+        elif state == "committing":
+            said = f": {comment}" if comment else ""
+            parts.append(f"{count} taken by {destination}, which has not said that it committed it{said}")
         elif state == "replaced":
             parts.append(f"{count} in another form for {destination} ({comment})")
         elif state == "refused":

@@ -319,6 +319,7 @@ class Delivery(Base):
     last_status: Mapped[int | None]  # DIMSE status of the last C-STORE response
     comment: Mapped[str] = mapped_column(Text, default="")
     delivered_at: Mapped[datetime | None]
+    committed_at: Mapped[datetime | None]
 
 
 class RefusedClass(Base):

@@ -131,7 +131,7 @@ def _no_answer(peer: Peer, item: _Item) -> Sent:
 
 def echo(peer: Peer) -> str:
     """Empty when the peer answered: C-ECHO, or the refusal of its presentation context. Else the problem in words."""
-    ae = _application_entity(peer)
+    ae = application_entity(peer)
     association = ae.associate(peer.host, peer.port, [build_context(Verification)], peer.aet, tls_args=peer.tls_args)
     if not association.is_established:
         return "" if association.rejected_contexts else away(peer)
@@ -144,7 +144,8 @@ def echo(peer: Peer) -> str:
             association.release()
 
 
-def _application_entity(peer: Peer) -> AE:
+def application_entity(peer: Peer) -> AE:
+    """Ours, with the time-outs of the peer."""
     _config.LOG_HANDLER_LEVEL = "none"
     ae = AE(ae_title=peer.calling_aet)
     ae.acse_timeout = ae.connection_timeout = peer.acse_timeout
@@ -194,7 +195,7 @@ def _contexts(items: Sequence[_Item]) -> list[PresentationContext]:
 
 def _send_batch(peer: Peer, items: Sequence[_Item], note: Callable[[Sent], None]) -> tuple[bool, list[_Item]]:
     """Send over one association; returns whether it came about, and the items that got no answer."""
-    ae = _application_entity(peer)
+    ae = application_entity(peer)
     association = ae.associate(peer.host, peer.port, _contexts(items), peer.aet, PDU_BYTES, tls_args=peer.tls_args)
     if not association.is_established:
         if association.rejected_contexts:  # it answered, and took none of them: pynetdicom aborts

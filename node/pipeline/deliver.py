@@ -3,7 +3,8 @@
 "Delivered" means that the peer said so: success, a warning or a duplicate, which are success with a note. A SOP class
 that the peer does not take ends in another form or in a refusal (``fallback``), never in another try. Anything else is
 tried again after a growing pause, for ever unless the settings set a limit; a peer that is away is probed
-(``breaker``). What the ``gate`` objects to is held, never sent.
+(``breaker``). What the ``gate`` objects to is held, never sent. Where a destination must commit what it took, that
+alone is delivery (``commitment``).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from node.db import intake as study_rows
 from node.db import jobs
 from node.db.session import Database
 from node.pipeline.breaker import Breaker, Probe, nobody_probes
+from node.pipeline.commitment import Committing
 from node.pipeline.fallback import REFUSED, FallBack
 from node.pipeline.gate import Asker, Gate, nobody_asks
 
@@ -73,7 +75,7 @@ class Deliver:
     """``pump`` is a duty: it starts a thread for each destination that is owed something and has none running.
 
     peer: a destination by its name, with what it is sent. ask: asks a destination whose a study is. probe: asks one
-    that was away whether it is there.
+    that was away whether it is there. committing: asks one whose table says so to commit what it took.
     """
 
     database: Database
@@ -85,6 +87,7 @@ class Deliver:
     peer: Callable[[str], Destination] = Destination.parse
     ask: Asker = nobody_asks
     probe: Probe = nobody_probes
+    committing: Committing | None = None
     _busy: dict[str, threading.Thread] = field(default_factory=dict)
 
     def pump(self) -> None:
@@ -119,7 +122,8 @@ class Deliver:
         if not due:
             with self.database.read() as session:
                 due = ledger.due(session, self.clock(), BATCH, only=name)
-        parcels = self._parcels(destination, due)
+        self._ask_to_commit(destination, [item for item in due if item.state == "committing"])
+        parcels = self._parcels(destination, [item for item in due if item.state != "committing"])
         if not parcels:
             return
         outcomes = self.send(destination, [self.archive.path(parcel.item.path) for parcel in parcels])
@@ -130,7 +134,17 @@ class Deliver:
             if outcome.status == REFUSED and not outcome.delivered:
                 self._fall_back(destination, parcel, tried=True)
             else:
-                self._note(parcel, outcome, moment, factor)
+                self._note(parcel, outcome, moment, factor, commit=self._commits(destination))
+
+    def _commits(self, destination: Destination) -> bool:
+        """Whether what it took counts only once it is committed."""
+        return self.committing is not None and destination.objects is not None and destination.objects.commit
+
+    def _ask_to_commit(self, destination: Destination, taken: Sequence[ledger.Due]) -> None:
+        claimed = self._claim(destination.name, taken) if taken else []
+        if claimed and self.committing is not None:
+            wait, factor = self._breaker().wait, self.jitter()
+            self.committing.ask(destination, [(one.item, one.job) for one in claimed], lambda n: wait(n, factor))
 
     def _parcels(self, destination: Destination, due: Sequence[ledger.Due]) -> list[_Parcel]:
         """What may be sent, in the order of building; other forms of what is known not to be taken among it."""
@@ -144,7 +158,8 @@ class Deliver:
             for parcel in unwanted:
                 self._fall_back(destination, parcel, tried=False)
             with self.database.read() as session:
-                due = ledger.due(session, self.clock(), BATCH, only=destination.name) if unwanted else []
+                again = ledger.due(session, self.clock(), BATCH, only=destination.name) if unwanted else []
+            due = [item for item in again if item.state != "committing"]
         return sorted(found, key=lambda parcel: parcel.item.place)
 
     def _claim(self, name: str, due: Sequence[ledger.Due]) -> list[_Parcel]:
@@ -180,20 +195,21 @@ class Deliver:
                 study_rows.add_event(session, item.study_id, now, f"A result for {item.destination} is held: {reason}")
         log.event(logger, "delivery.held", logging.ERROR, sop_instance_uid=item.sop_instance_uid, reason=reason)
 
-    def _note(self, parcel: _Parcel, outcome: Outcome, now: datetime, factor: float) -> None:
+    def _note(self, parcel: _Parcel, outcome: Outcome, now: datetime, factor: float, commit: bool = False) -> None:
         item, job, comment = parcel.item, parcel.job, outcome.comment
         last = 0 < self.settings.max_attempts <= job.attempts
         with self.database.write() as session:
             if outcome.delivered:
-                state, kept = "delivered", jobs.finish(session, job, now)
                 comment = "; ".join(said for said in (comment, parcel.note) if said)
+                if commit:  # due at once: all that one association brought is asked for together
+                    state, kept = "committing", jobs.give_back(session, job, now, "")
+                else:
+                    state, kept = "delivered", jobs.finish(session, job, now)
             elif last:
                 state, kept = "failed", jobs.park(session, job, now, comment)
             else:
-                state, kept = (
-                    "waiting",
-                    jobs.give_back(session, job, now + self._breaker().wait(job.attempts, factor), comment),
-                )
+                next_at = now + self._breaker().wait(job.attempts, factor)
+                state, kept = "waiting", jobs.give_back(session, job, next_at, comment)
             if kept:
                 ledger.note_attempt(session, item.delivery_id, state, outcome.status, comment, job.attempts, now)
         log.event(

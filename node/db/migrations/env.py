@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from node.db import destination_tables, key_tables  # noqa: F401 - their tables belong to the metadata
+from node.db import commitment_tables, destination_tables, key_tables  # noqa: F401 - their tables belong to the metadata
 from node.db.tables import Base
 
 connection = context.config.attributes["connection"]
