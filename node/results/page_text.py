@@ -33,10 +33,16 @@ FOOT = (
 NAMES = ("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName", "ReferringPhysicianName",
          "OperatorsName", "PerformingPhysicianName", "PhysiciansOfRecord", "NameOfPhysiciansReadingStudy",
          "InstitutionName", "ResponsiblePerson")  # fmt: skip
+DESCRIPTIONS = ("StudyDescription", "SeriesDescription")
 VALUES = ("PatientID", "OtherPatientIDs", "IssuerOfPatientID", "PatientBirthDate", "AccessionNumber", "StudyID",
           "InstitutionAddress", "InstitutionalDepartmentName", "StationName", "PatientComments", "PatientAddress",
-          "PatientTelephoneNumbers", "AdmissionID", "StudyDescription", "SeriesDescription")  # fmt: skip
+          "PatientTelephoneNumbers", "AdmissionID", *DESCRIPTIONS)  # fmt: skip
 SHORTEST = 3  # a shorter part of a name is more often part of an innocent word
+ORDINARY = frozenset(  # a description of nothing but these names nobody, and our own sentences need the words
+    ("ap", "axial", "chest", "cr", "ct", "dx", "film", "films", "frontal", "image", "images", "lateral", "lung",
+     "lungs", "oblique", "pa", "ray", "series", "slice", "slices", "thorax", "x")
+)  # fmt: skip
+MOST_STRETCH = 8  # of a picture whose pixels are said to be oblong: a damaged header would fill the memory
 UID = re.compile(r"\b[0-2](?:\.\d+){4,}\b")
 WITHHELD = "[withheld]"
 
@@ -75,6 +81,8 @@ def _secrets(record: AnalysisRecord) -> list[str]:
         for element in known:
             for value in element.value if element.VM > 1 else [element.value]:
                 text = str(value)
+                if element.keyword in DESCRIPTIONS and set(re.split(r"[\W_]+", text.lower())) <= ORDINARY:
+                    continue
                 found |= {text} | (set(re.split(r"[\s^=,]+", text)) if element.keyword in NAMES else set())
     return [secret for secret in found if len(secret) >= SHORTEST]
 
@@ -244,5 +252,5 @@ def _caption(prediction: Prediction, where: str, p: Sequence[float]) -> tuple[st
 def _true_shape(picture: Image.Image, header: Dataset) -> RGB:
     """Stretched where the pixels of the source are not square."""
     vertical, horizontal = aspect_ratio(common.source_of(header)) or (1, 1)
-    tall = round(picture.height * vertical / horizontal)
+    tall = round(picture.height * min(max(vertical / horizontal, 1 / MOST_STRETCH), MOST_STRETCH))
     return np.asarray(picture if tall == picture.height else picture.resize((picture.width, tall)))

@@ -291,3 +291,19 @@ def test_whoever_draws_is_given_no_header(module: types.ModuleType) -> None:
     homes = {getattr(thing, "__module__", None) or getattr(thing, "__name__", "") for thing in vars(module).values()}
     assert not [home for home in homes if str(home).startswith(("pydicom", "highdicom", "node.results.record"))]
     assert api.ImageInput in taken or module is not render
+
+
+def test_a_description_of_ordinary_words_takes_none_from_the_sentences() -> None:
+    """Many studies are described as "Chest"; a name in a description is withheld all the same."""
+    said = "It is of Anna Berg, not a chest film."
+    for description, expected in (("Chest PA", said), ("chest film", said), ("Anna Berg", "It is of [withheld], not")):
+        source = header(StudyDescription=description, SeriesDescription="FILM")
+        made = dataclasses.replace(refusal(source), reason=said)
+        assert expected in page_text.sheet(made).lead[0]
+
+
+@pytest.mark.parametrize("ratio", [[1, 1000], [1000, 1]])
+def test_pixels_of_a_mad_shape_do_not_break_the_page(ratio: list[int]) -> None:
+    source = header(PixelAspectRatio=ratio, PixelSpacing=None, ImagerPixelSpacing=None)
+    wanted = dataclasses.replace(settings.load().objects, kinds=("page",))
+    assert [item.kind for item in build(record(source, wanted=wanted))] == ["page"]
