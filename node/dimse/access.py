@@ -1,4 +1,4 @@
-"""Who may associate, how often at once, and how fast: addresses, and limits of each calling AE title.
+"""Who may associate, how often at once, how fast and with what: addresses, limits of each calling AE title, classes.
 
 A refusal is an A-ASSOCIATE-RJ: for ever where the address is not one of the peer's, for now where the peer has all the
 associations that it may have. Who sends too fast is made to wait before the next object is read, so that TCP slows it
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pynetdicom.association import Association
 
 from node.core.limits import Limits, PeerLimits
+from node.dimse.contexts import USUAL, Storage, storage
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,11 @@ class Access:
         peers: Mapping[str, PeerLimits] | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        storage: Storage = USUAL,
     ) -> None:
         self._general, self._peers = _networks(calling_addresses), dict(peers or {})
         self._networks = {aet: _networks(limits.addresses) for aet, limits in self._peers.items()}
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self.storage = clock, sleep, storage
         self._lock = threading.Lock()
         self._held: dict[str, set[Association]] = {aet: set() for aet in self._peers}
         self._next: dict[str, float] = {}
@@ -59,7 +61,7 @@ class Access:
 
     @classmethod
     def of(cls, limits: Limits, peers: Mapping[str, PeerLimits]) -> Access:
-        return cls(limits.calling_addresses, peers)
+        return cls(limits.calling_addresses, peers, storage=storage(limits.sop_classes))
 
     def enter(self, association: Association, calling_aet: str, address: str) -> Rejection | None:
         """None: it may go on, and counts until it has ended."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -40,6 +42,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
+from pynetdicom.presentation import AllStoragePresentationContexts
 
 STORAGE = (
     ComputedRadiographyImageStorage,
@@ -81,4 +84,36 @@ COMPRESSED = (
     RLELossless,
 )
 TRANSFER_SYNTAXES = [str(uid) for uid in (*UNCOMPRESSED, *COMPRESSED)]
+VIDEO = (
+    "1.2.840.10008.1.2.4.100",  # MPEG2 Main Profile / Main Level
+    "1.2.840.10008.1.2.4.101",  # MPEG2 Main Profile / High Level
+    "1.2.840.10008.1.2.4.102",  # MPEG-4 AVC/H.264 High Profile / Level 4.1
+    "1.2.840.10008.1.2.4.103",  # the same, BD-compatible
+    "1.2.840.10008.1.2.4.104",  # MPEG-4 AVC/H.264 High Profile / Level 4.2 for 2D video
+    "1.2.840.10008.1.2.4.105",  # the same for 3D video
+    "1.2.840.10008.1.2.4.106",  # MPEG-4 AVC/H.264 Stereo High Profile / Level 4.2
+    "1.2.840.10008.1.2.4.107",  # HEVC/H.265 Main Profile / Level 5.1
+    "1.2.840.10008.1.2.4.108",  # HEVC/H.265 Main 10 Profile / Level 5.1
+)
 VERIFICATION = "1.2.840.10008.1.1"  # Verification, PS3.4 annex A
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What is taken by C-STORE: SOP classes, each in every one of the transfer syntaxes."""
+
+    sop_classes: tuple[str, ...]
+    transfer_syntaxes: tuple[str, ...]
+
+
+USUAL = Storage(tuple(str(uid) for uid in STORAGE), tuple(TRANSFER_SYNTAXES))
+EVERY = tuple(
+    dict.fromkeys((*USUAL.sop_classes, *(str(context.abstract_syntax) for context in AllStoragePresentationContexts)))
+)
+
+
+def storage(sop_classes: str) -> Storage:
+    """ "usual", or "all": every storage SOP class of the standard, those of videos in their own syntaxes too."""
+    if sop_classes == "usual":
+        return USUAL
+    return Storage(EVERY, (*USUAL.transfer_syntaxes, *VIDEO))

@@ -95,7 +95,7 @@ class RetrieveService:
         for model in MODELS:
             ae.add_supported_context(model)
         for context in ae.supported_contexts:
-            if context.abstract_syntax in contexts.STORAGE:
+            if context.abstract_syntax in contexts.EVERY:
                 context.scu_role = context.scp_role = True
 
     def attach(self, assoc: Association) -> None:

@@ -53,7 +53,7 @@ class Receiver:
         self._node, self._intake, self._services = node, intake, services
         self._certificates, self.access = certificates, access or Access()
         self._names: dict[Association, str] = {}
-        self._ae = _application_entity(node, receive)
+        self._ae = _application_entity(node, receive, self.access.storage)
         for service in services:
             service.offer(self._ae)
         self._servers: dict[str, Any] = {}
@@ -200,11 +200,11 @@ class _QuickOverTls(OverTls, streaming.StreamingServer):
     pass
 
 
-def _application_entity(node: Node, receive: Receive) -> AE:
+def _application_entity(node: Node, receive: Receive, storage: contexts.Storage) -> AE:
     _config.LOG_HANDLER_LEVEL = "none"  # its log lines quote data sets
     ae = AE(ae_title=node.aet)
-    for sop_class in contexts.STORAGE:
-        ae.add_supported_context(sop_class, contexts.TRANSFER_SYNTAXES)
+    for sop_class in storage.sop_classes:
+        ae.add_supported_context(sop_class, list(storage.transfer_syntaxes))
     ae.add_supported_context(contexts.VERIFICATION)
     ae.maximum_associations = receive.max_associations
     ae.maximum_pdu_size = receive.max_pdu_bytes
