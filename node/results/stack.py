@@ -92,11 +92,13 @@ def _frames(ds: Dataset, stack: _Stack, sources: Sequence[Dataset]) -> None:
 
 
 def _places(stack: _Stack, sources: Sequence[Dataset]) -> list[float]:
-    """mm along the slice normal; where a position is missing, slice numbers from the feet."""
+    """mm along the slice normal, rising from the feet; where a position is missing, slice numbers from the feet."""
     planes = [(source.get("ImagePositionPatient"), source.get("ImageOrientationPatient")) for source in sources]
     if not all(position and cosines for position, cosines in planes):
         return [float(found.index) for found in stack.prediction.slices]
-    return [round(float(np.dot(np.cross(c[:3], c[3:]), p)), 3) for p, c in planes]
+    along = [float(np.dot(np.cross(c[:3], c[3:]), p)) for p, c in planes]
+    up = -1.0 if along[-1] < along[0] else 1.0  # of mirrored images the normal of rows and columns points to the feet
+    return [round(up * place, 3) for place in along]
 
 
 def _positions(ds: Dataset, sources: Sequence[Dataset]) -> None:

@@ -109,6 +109,16 @@ def test_the_slice_of_a_frame_is_found_by_its_number_and_by_its_place() -> None:
     assert list(ds.PatientOrientation) == ["L", "P"]
 
 
+def test_places_rise_from_the_feet_in_mirrored_images_too() -> None:
+    """Columns that run to the patient's right turn the normal of rows and columns towards the feet."""
+    headers = slice_headers()
+    for ds in headers:
+        ds.ImageOrientationPatient = [-1, 0, 0, 0, 1, 0]
+    for made in (stack(), stack(headers)):
+        places = [float(v) for v in made.SliceLocationVector]
+        assert places == sorted(places) and len(set(places)) == len(places)
+
+
 def test_a_key_slice_represents_the_stack() -> None:
     assert JUDGED[stack().RepresentativeFrameNumber - 1] in KEYS
 
