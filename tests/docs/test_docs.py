@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from node import cli
+from node.core.settings import KINDS
 from tests.docs import models_page, selection_page
 from tests.docs.settings_page import PAGE, page
 
@@ -46,6 +47,18 @@ def test_readme_names_every_make_target() -> None:
         assert f"make {target}" in readme, f"README does not mention make {target}"
 
 
+def test_every_picture_of_a_page_is_there_and_small() -> None:
+    for page in (ROOT / "docs").glob("*.md"):
+        for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / name).stat().st_size < 200_000, f"{page.name}: {name}"
+
+
+def test_every_kind_of_object_is_on_the_page_of_viewers() -> None:
+    page = (ROOT / "docs" / "viewers.md").read_text(encoding="utf-8")
+    for kind in KINDS:
+        assert f"| `{kind}`" in page, kind
+
+
 def test_research_use_only_is_said_where_a_reader_starts() -> None:
-    for name in ("README.md", "docs/models.md", "LICENSE"):
+    for name in ("README.md", "docs/models.md", "docs/viewers.md", "LICENSE"):
         assert "research use only" in (ROOT / name).read_text(encoding="utf-8").lower(), name

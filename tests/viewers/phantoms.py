@@ -77,7 +77,8 @@ def wanting(made: AnalysisRecord, *kinds: str, **changes: object) -> AnalysisRec
 def _patient(seed: str) -> Identity:
     """Each study has a patient of its own, so that the list of studies beside it stays short. No space in the id: OHIF
     and Orthanc do not find such a patient."""
-    return Identity(patient_name="Drawn^Phantom", patient_id=seed.replace(" ", "-").upper())
+    name = seed.replace(" ", "-").upper()
+    return Identity(patient_name="Drawn^Phantom", patient_id=name, study_description="Drawn phantom")
 
 
 def _without_pixels(ds: Dataset) -> Dataset:

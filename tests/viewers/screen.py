@@ -23,6 +23,7 @@ ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader",
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
 )  # fmt: skip
+TRACKED = "@ohif/extension-measurement-tracking.panelModule.trackedMeasurements"
 SKIP_TOUR = "localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour']))"
 
 VIEWPORT = """
@@ -182,6 +183,11 @@ class Screen:
     @property
     def current_image(self) -> str:
         return str(self.page.evaluate(CURRENT))
+
+    def list_measurements(self) -> None:
+        """Open the panel that lists them."""
+        self.page.evaluate(f"services.panelService.activatePanel('{TRACKED}', true)")
+        self.page.wait_for_timeout(1000)  # it slides in
 
     def picture(self, name: str) -> None:
         PICTURES.mkdir(parents=True, exist_ok=True)

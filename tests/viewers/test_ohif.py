@@ -153,6 +153,9 @@ def test_every_focus_is_drawn_where_it_is_and_taken_over_as_a_measurement(orthan
         assert np.abs(np.array(outline["points"]) - ring(x, y, radius, radius)[:-1]).max() < NEAR
         assert np.abs(np.array(centre["points"][0]) - (x, y)).max() < NEAR
         assert {outline["image"], centre["image"]} == {str(made.reference.SOPInstanceUID)}
+    screen.list_measurements()
+    for number in range(1, 1 + len(FILM_FOCI)):
+        assert screen.page.get_by_text(f"cxnet focus {number}: covid19").count() == 2
     assert screen.errors == []
     screen.picture("regions-taken-over")
 
