@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from node.core.errors import Misconfigured
 from node.core.limits import Limits, PeerLimits, check_limits, read_access
 from node.core.security import Tls, check_tls
+from node.core.spelling import check_equipment, check_peers
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Objects:
     fall_back: bool
     identity_check: str
     commit: bool
+    authorization: str
 
 
 KINDS = (
@@ -98,27 +101,47 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Destination:
-    """One peer that takes results, written ``AET@HOST:PORT``; that text is its name in ledger and logs.
+    """One peer that takes results, written ``AET@HOST:PORT`` or, a STOW-RS service, as its base URL; that text is its
+    name in ledger and logs.
 
-    objects: None where it is not known what the peer is sent.
+    objects: None where it is not known what the peer is sent. url: empty for a DICOM peer; others have no AE title.
     """
 
     aet: str
     host: str
     port: int
     objects: Objects | None = None
+    url: str = ""
 
     @property
     def name(self) -> str:
+        if self.url:
+            return self.url
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.aet}@{host}:{self.port}"
 
     @classmethod
     def parse(cls, text: str) -> Destination:
+        if re.match("https?://", text):
+            return cls._service(text)
         found = re.fullmatch(r"(?P<aet>[^@\\]{1,16})@(?P<host>[^@:\s]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})", text)
         if not found or not found["aet"].strip() or not 0 < int(found["port"]) < 65536:
             raise Misconfigured(f"a destination is written AET@HOST:PORT, not {text!r}")
         return cls(found["aet"].strip(), found["host"].strip("[]"), int(found["port"]))
+
+    @classmethod
+    def _service(cls, text: str) -> Destination:
+        """No user and password (they would stand in the ledger), no query; at most what the ledger has room for."""
+        if (
+            not re.fullmatch(r"https?://(\[[0-9a-fA-F:]+\]|[^@:/\s?#\[\]]+)(:\d{1,5})?(/[^@\s?#]*)?", text)
+            or len(text) > 128
+        ):
+            raise Misconfigured("a STOW-RS destination is the base URL of the service, without user or query")
+        parts = urlsplit(text)
+        try:
+            return cls("", parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), url=text)
+        except ValueError as error:
+            raise Misconfigured(f"a port is a number up to 65535, not as in {text!r}") from error
 
 
 @dataclass(frozen=True)
@@ -325,7 +348,7 @@ def _check(settings: Settings) -> None:
         raise Misconfigured("analysis.device is cpu, cuda or auto")
     if settings.analysis.max_attempts < 1:
         raise Misconfigured("analysis.max_attempts is at least 1")
-    if settings.results.timezone and not re.fullmatch(r"[+-](0\d|1[0-4])[0-5]\d", settings.results.timezone):
+    if settings.results.timezone and not re.fullmatch(r"(?!-0000)[+-](0\d|1[0-4])[0-5]\d", settings.results.timezone):
         raise Misconfigured('results.timezone is an offset such as "+0100", or empty')
     if not settings.delivery.backoff_seconds or min(settings.delivery.backoff_seconds) < 0:
         raise Misconfigured("delivery.backoff_seconds needs at least one number, none negative")
@@ -347,17 +370,34 @@ def _check(settings: Settings) -> None:
         raise Misconfigured("query.move_destinations names an AE title twice: a C-MOVE could not tell them apart")
     if not 1 <= settings.results.series_number_base <= 2**31 - 100:
         raise Misconfigured("results.series_number_base is a positive IS value")
-    names = [Destination.parse(text).name for text in settings.delivery.destinations]
-    if len(names) != len(set(names)):
+    if len(settings.delivery.destinations) != len(set(settings.delivery.destinations)):
         raise Misconfigured("delivery.destinations names a peer twice")
+    _check_spelling(settings)
     _check_objects("everyone", settings.objects)
+    for peer in settings.peers:
+        if peer.url and peer.objects and (peer.objects.commit or peer.objects.identity_check == "c-find"):
+            raise Misconfigured(f"{peer.name} is no DICOM peer: commit and c-find are not for its table")
+    for text in (*settings.query.move_destinations, *settings.commitment.peers):
+        if Destination.parse(text).url:
+            raise Misconfigured(f"{text} is no DICOM peer; here it is written AET@HOST:PORT")
     for name, wanted in settings.destinations.items():
         _check_objects(Destination.parse(name).name, wanted)
+
+
+def _check_spelling(settings: Settings) -> None:
+    delivered = (*settings.delivery.destinations, *settings.destinations)
+    peers = (*delivered, *settings.tls.destinations, *settings.query.move_destinations, *settings.commitment.peers)
+    check_peers((text, Destination.parse(text).name) for text in peers)
+    results = settings.results
+    ours = {name: getattr(results, name) for name in ("manufacturer", "model_name", "device_serial_number")}
+    check_equipment({f"results.{name}": text for name, text in ours.items()})
 
 
 def _check_objects(peer: str, wanted: Objects) -> None:
     if unknown := [kind for kind in wanted.kinds if kind not in KINDS]:
         raise Misconfigured(f"objects.kinds for {peer} names {unknown[0]!r}; known: {', '.join(KINDS)}")
+    if wanted.authorization and not re.match(r"(env|file):.", wanted.authorization):
+        raise Misconfigured('objects.authorization is empty, "env:NAME" or "file:PATH"')
     if wanted.character_set not in ("utf-8", "source"):
         raise Misconfigured("objects.character_set is utf-8 or source")
     if wanted.identity_check not in ("", "c-find") and not re.match(r"https?://\S+$", wanted.identity_check):

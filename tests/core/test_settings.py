@@ -127,3 +127,30 @@ def test_a_destination_s_name_is_how_it_is_written() -> None:
     """The ledger knows destinations by name alone."""
     for text in ("A@one:104", "A@[::1]:11113"):
         assert settings.Destination.parse(text).name == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[delivery]\ndestinations = ["A@one:104"]\n[destinations."A@one:0104"]\nkinds = ["page"]',
+        '[delivery]\ndestinations = ["A@one:104"]\n[destinations."A @one:104"]\njpeg = true',
+        '[delivery]\ndestinations = ["A@one:104", "A@One:104"]',
+        '[delivery]\ndestinations = ["A@one:104"]\n[tls]\ndestinations = ["A@one:00104"]',
+    ],
+)
+def test_one_peer_is_written_in_one_way(text: str, tmp_path: Path) -> None:
+    """Else it would be sent everything twice, or in the clear."""
+    (tmp_path / "node.toml").write_text(text)
+    with pytest.raises(Misconfigured, match="written"):
+        settings.load(tmp_path / "node.toml")
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\\\\b", "two\\nlines", "x" * 65])
+@pytest.mark.parametrize("key", ["manufacturer", "model_name", "device_serial_number"])
+def test_what_names_our_equipment_is_a_dicom_text(key: str, name: str, tmp_path: Path) -> None:
+    """Else no object of any study could be written."""
+    (tmp_path / "node.toml").write_text(f'[results]\n{key} = "{name}"')
+    with pytest.raises(Misconfigured, match=key):
+        settings.load(tmp_path / "node.toml")
+    (tmp_path / "node.toml").write_text(f'[results]\n{key} = "Universitätsklinik, Haus 4"')
+    settings.load(tmp_path / "node.toml")
