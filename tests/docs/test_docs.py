@@ -48,15 +48,15 @@ def test_readme_names_every_make_target() -> None:
 
 
 def test_every_picture_of_a_page_is_there_and_small() -> None:
-    for page in (ROOT / "docs").glob("*.md"):
-        for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / name).stat().st_size < 200_000, f"{page.name}: {name}"
+    for path in (ROOT / "docs").glob("*.md"):
+        for name in re.findall(r"!\[[^\]]+\]\(([^)]+)\)", path.read_text(encoding="utf-8")):
+            assert (path.parent / name).stat().st_size < 200_000, f"{path.name}: {name}"
 
 
 def test_every_kind_of_object_is_on_the_page_of_viewers() -> None:
-    page = (ROOT / "docs" / "viewers.md").read_text(encoding="utf-8")
+    written = (ROOT / "docs" / "viewers.md").read_text(encoding="utf-8")
     for kind in KINDS:
-        assert f"| `{kind}`" in page, kind
+        assert f"| `{kind}`" in written, kind
 
 
 def test_research_use_only_is_said_where_a_reader_starts() -> None:
