@@ -18,6 +18,7 @@ from node.pipeline.identity import Known, Patient
 
 PENDING = (0xFF00, 0xFF01)  # matches are continuing; 0xFF01: some optional keys are not supported, PS3.4 Table C.4-1
 SUCCESS = 0x0000
+OTHERS = "it answers with other studies alone"  # the one asked for may stand beyond what it lists
 MOST_ANSWERS = 1000  # of one query; a peer that ignores the key would list its whole archive
 
 
@@ -50,7 +51,7 @@ def _find(association: Association, peer: Peer, study_uid: str) -> Known:
                 return Known(problem=away(peer))
             status = int(answer.Status)
             if status == SUCCESS:
-                return Known(tuple(patients))
+                return Known(tuple(patients)) if patients or not number else Known(problem=OTHERS)
             if status not in PENDING:
                 return Known(problem=f"C-FIND status 0x{status:04X}")
             if found is None or number >= MOST_ANSWERS:

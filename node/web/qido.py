@@ -19,6 +19,7 @@ from node.pipeline.identity import Known, Patient
 
 ASKED = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate")
 MOST_BYTES = 2**20  # of one answer; one study is wanted
+OTHERS = "it answers with other studies alone"  # the one asked for may stand beyond what it lists
 NO_CONTENT = 204  # nothing matches, PS3.18 Table 10.6.3-1
 
 
@@ -42,7 +43,8 @@ def _find(base: str, study_uid: str, seconds: float) -> Known:
         studies = [Dataset.from_json(study) for study in _list(content)]
     except Exception:  # noqa: BLE001 - pydicom raises what it likes at JSON that is no DICOM
         return Known(problem="its answer to QIDO-RS cannot be understood")
-    return Known(tuple(_patient(study) for study in studies if text_of(study, "StudyInstanceUID") == study_uid))
+    patients = tuple(_patient(study) for study in studies if text_of(study, "StudyInstanceUID") == study_uid)
+    return Known(patients) if patients or not studies else Known(problem=OTHERS)
 
 
 def _list(content: bytes) -> list[dict[str, Any]]:

@@ -94,6 +94,16 @@ def test_only_the_study_that_was_asked_for_counts() -> None:
     assert [patient.patient_id for patient in known.patients] == ["P1", "P2"] and not known.problem
 
 
+def test_other_studies_alone_are_no_answer() -> None:
+    """A peer that ignores the key and lists some of what it has says nothing of the study."""
+    with scripted((0xFF00, found("9.9.9")), (0x0000, None)) as port:
+        assert find_studies(peer_at(port), ["1.2.3"])["1.2.3"].problem == "it answers with other studies alone"
+    with scripted((0x0000, None)) as port:
+        assert find_studies(peer_at(port), ["1.2.3"])["1.2.3"] == Known()
+    with web(200, json.dumps([found("9.9.9").to_json_dict()]).encode()) as base:
+        assert qido.find_studies(base, ["1.2.3"], 5)["1.2.3"].problem == "it answers with other studies alone"
+
+
 def test_a_peer_that_lists_everything_is_stopped() -> None:
     with scripted(*[(0xFF00, found("9.9.9"))] * (MOST_ANSWERS + 5)) as port:
         known = find_studies(peer_at(port), ["1.2.3", "1.2.4"])
