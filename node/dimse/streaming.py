@@ -34,6 +34,7 @@ from node.dimse.status import SUCCESS
 logger = logging.getLogger(__name__)
 STEP = 1 << 20  # bytes read at once of what the ordinary way asks for
 LARGEST_COMMAND_PDU = 1 << 22  # a first PDU above it takes the ordinary way
+LARGEST_PDU = 1 << 26  # of the ordinary way, which has it in memory; we announce far less
 RECEIVE_BUFFER = 1 << 20  # of the kernel
 LINGER_SECONDS = 0.02  # wait for the next request of a busy sender before going back to the provider's loop
 POLL_SECONDS = 0.1
@@ -94,7 +95,9 @@ class StreamingSocket(AssociationSocket):
         return bool(self._returned) or super().ready
 
     def recv(self, nr_bytes: int) -> bytearray:
-        """As the original: what has come of ``nr_bytes`` when the connection ends."""
+        """As the original: what has come of ``nr_bytes`` when the connection ends. OSError where it is too much."""
+        if nr_bytes > LARGEST_PDU:
+            raise ConnectionError("a PDU is too large")
         content = bytearray()
         while len(content) < nr_bytes:  # in steps: the length is only what the peer claims
             step = bytearray(min(nr_bytes - len(content), STEP))
