@@ -5,7 +5,12 @@ from pathlib import Path
 
 from node import cli
 from node.core.settings import KINDS
-from tests.docs import models_page, selection_page
+from node.dimse import commitment, contexts, find, retrieve, scu
+from node.dimse.find import MODELS as FIND_MODELS
+from node.dimse.retrieve import MODELS as RETRIEVE_MODELS
+from node.dimse.status import STATUS
+from node.results import codes
+from tests.docs import conformance_page, models_page, selection_page
 from tests.docs.settings_page import PAGE, page
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +28,23 @@ def test_selection_page_is_written_from_the_rules() -> None:
     assert selection_page.PAGE.read_text(encoding="utf-8") == selection_page.page(), (
         "run python -m tests.docs.selection_page"
     )
+
+
+def test_conformance_statement_is_written_from_the_code() -> None:
+    assert conformance_page.PAGE.read_text(encoding="utf-8") == conformance_page.page(), (
+        "run python -m tests.docs.conformance_page"
+    )
+
+
+def test_conformance_statement_holds_every_class_syntax_status_and_private_concept() -> None:
+    page = conformance_page.PAGE.read_text(encoding="utf-8")
+    wanted = [*contexts.STORAGE, *contexts.TRANSFER_SYNTAXES, *FIND_MODELS, *RETRIEVE_MODELS]
+    wanted += [f"0x{code:04X}" for _, code in STATUS] + [f"0x{code:04X}" for code in scu.MEANINGS]
+    wanted += [code.value for code in vars(codes).values() if getattr(code, "scheme_designator", "") == codes.PRIVATE]
+    for module in (commitment, find, retrieve):
+        constants = {name: value for name, value in vars(module).items() if name.isupper() and type(value) is int}
+        wanted += [f"0x{value:04X}" for value in constants.values() if value > 0xFF and value != retrieve.MOST]
+    assert [one for one in wanted if one not in page] == []
 
 
 def test_every_setting_has_a_meaning() -> None:
