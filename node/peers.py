@@ -24,7 +24,7 @@ from node.pipeline.catalogue import Catalogue
 from node.pipeline.commitment import Commitments, Committing
 from node.pipeline.deliver import Outcome
 from node.pipeline.identity import Known
-from node.web import qido
+from node.web import qido, stow_client
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,19 @@ class Peers:
     def find(self, name: str) -> Destination:
         """A destination of the ledger; one that left the settings is treated as usual."""
         known = {peer.name: peer for peer in self.settings.peers}
-        return known.get(name) or replace(Destination.parse(name), objects=self.settings.objects)
+        return known.get(name) or replace(Destination.named(name), objects=self.settings.objects)
 
     def send(self, destination: Destination, files: Sequence[Path]) -> list[Outcome]:
+        if destination.url:
+            stored = stow_client.store(self._service(destination), files)
+            return [Outcome(one.status, one.comment, one.delivered, one.away) for one in stored]
         sent = scu.send(self._address(destination), files)
         return [Outcome(one.status, one.comment, one.delivered, one.away) for one in sent]
 
     def probe(self, destination: Destination) -> str:
         """Empty when it is there, else the problem in words."""
+        if destination.url:
+            return stow_client.probe(self._service(destination))
         return scu.echo(self._address(destination))
 
     def ask(self, destination: Destination, study_uids: Sequence[str]) -> Mapping[str, Known]:
@@ -75,7 +80,7 @@ class Peers:
     def told_at(self, aet: str, address: str) -> scu.Peer | None:
         """Where one who asked for commitment listens: as [commitment] says, as a destination, or whence it asked."""
         wanted = self.settings.commitment
-        named = {peer.aet: peer for peer in (*self.settings.peers, *map(Destination.parse, wanted.peers))}
+        named = {peer.aet: peer for peer in (*self._dicom_peers(), *map(Destination.parse, wanted.peers))}
         if aet in named:
             return self._address(named[aet])
         return self._address(Destination(aet, address, wanted.default_port)) if wanted.default_port else None
@@ -83,7 +88,14 @@ class Peers:
     def move_destinations(self) -> dict[str, scu.Peer]:
         """Whom C-MOVE may send to, by AE title: the destinations of results, and those of [query], which go first."""
         extra = [Destination.parse(text) for text in self.settings.query.move_destinations]
-        return {peer.aet: self._address(peer) for peer in (*self.settings.peers, *extra)}
+        return {peer.aet: self._address(peer) for peer in (*self._dicom_peers(), *extra)}
+
+    def _dicom_peers(self) -> list[Destination]:
+        return [peer for peer in self.settings.peers if not peer.url]
+
+    def _service(self, destination: Destination) -> stow_client.Service:
+        authorization = destination.objects.authorization if destination.objects else ""
+        return stow_client.Service(destination.url, self.settings.delivery.dimse_timeout_seconds, authorization)
 
     def _address(self, destination: Destination) -> scu.Peer:
         delivery = self.settings.delivery

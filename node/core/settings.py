@@ -16,8 +16,11 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from node.core.destination import KINDS as KINDS
+from node.core.destination import Destination as Destination
+from node.core.destination import Objects as Objects
+from node.core.destination import check_objects
 from node.core.errors import Misconfigured
 from node.core.limits import Limits, PeerLimits, check_limits, read_access
 from node.core.security import Tls, check_tls
@@ -80,71 +83,6 @@ class Results:
 
 
 @dataclass(frozen=True)
-class Objects:
-    """What a destination is sent and how it is written."""
-
-    kinds: tuple[str, ...]
-    character_set: str
-    whole_image_regions: bool
-    jpeg: bool
-    fall_back: bool
-    identity_check: str
-    commit: bool
-    authorization: str
-
-
-KINDS = (
-    "summary", "regions", "heat-maps", "heat-stacks", "page", "segmentations", "film-segmentations",
-    "presentation-states", "key-images", "parametric-maps",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Destination:
-    """One peer that takes results, written ``AET@HOST:PORT`` or, a STOW-RS service, as its base URL; that text is its
-    name in ledger and logs.
-
-    objects: None where it is not known what the peer is sent. url: empty for a DICOM peer; others have no AE title.
-    """
-
-    aet: str
-    host: str
-    port: int
-    objects: Objects | None = None
-    url: str = ""
-
-    @property
-    def name(self) -> str:
-        if self.url:
-            return self.url
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.aet}@{host}:{self.port}"
-
-    @classmethod
-    def parse(cls, text: str) -> Destination:
-        if re.match("https?://", text):
-            return cls._service(text)
-        found = re.fullmatch(r"(?P<aet>[^@\\]{1,16})@(?P<host>[^@:\s]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})", text)
-        if not found or not found["aet"].strip() or not 0 < int(found["port"]) < 65536:
-            raise Misconfigured(f"a destination is written AET@HOST:PORT, not {text!r}")
-        return cls(found["aet"].strip(), found["host"].strip("[]"), int(found["port"]))
-
-    @classmethod
-    def _service(cls, text: str) -> Destination:
-        """No user and password (they would stand in the ledger), no query; at most what the ledger has room for."""
-        if (
-            not re.fullmatch(r"https?://(\[[0-9a-fA-F:]+\]|[^@:/\s?#\[\]]+)(:\d{1,5})?(/[^@\s?#]*)?", text)
-            or len(text) > 128
-        ):
-            raise Misconfigured("a STOW-RS destination is the base URL of the service, without user or query")
-        parts = urlsplit(text)
-        try:
-            return cls("", parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), url=text)
-        except ValueError as error:
-            raise Misconfigured(f"a port is a number up to 65535, not as in {text!r}") from error
-
-
-@dataclass(frozen=True)
 class Delivery:
     destinations: tuple[str, ...]
     backoff_seconds: tuple[float, ...]
@@ -194,7 +132,7 @@ class Settings:
         """Every destination with what it is sent: those of the list, then those that only have a table."""
         names = dict.fromkeys((*self.delivery.destinations, *self.destinations))
         return tuple(
-            dataclasses.replace(Destination.parse(name), objects=self.destinations.get(name, self.objects))
+            dataclasses.replace(Destination.named(name), objects=self.destinations.get(name, self.objects))
             for name in names
         )
 
@@ -373,32 +311,18 @@ def _check(settings: Settings) -> None:
     if len(settings.delivery.destinations) != len(set(settings.delivery.destinations)):
         raise Misconfigured("delivery.destinations names a peer twice")
     _check_spelling(settings)
-    _check_objects("everyone", settings.objects)
+    check_objects("everyone", settings.objects)
     for peer in settings.peers:
         if peer.url and peer.objects and (peer.objects.commit or peer.objects.identity_check == "c-find"):
             raise Misconfigured(f"{peer.name} is no DICOM peer: commit and c-find are not for its table")
-    for text in (*settings.query.move_destinations, *settings.commitment.peers):
-        if Destination.parse(text).url:
-            raise Misconfigured(f"{text} is no DICOM peer; here it is written AET@HOST:PORT")
     for name, wanted in settings.destinations.items():
-        _check_objects(Destination.parse(name).name, wanted)
+        check_objects(Destination.named(name).name, wanted)
 
 
 def _check_spelling(settings: Settings) -> None:
     delivered = (*settings.delivery.destinations, *settings.destinations)
     peers = (*delivered, *settings.tls.destinations, *settings.query.move_destinations, *settings.commitment.peers)
-    check_peers((text, Destination.parse(text).name) for text in peers)
+    check_peers((text, Destination.named(text).name) for text in peers)
     results = settings.results
     ours = {name: getattr(results, name) for name in ("manufacturer", "model_name", "device_serial_number")}
     check_equipment({f"results.{name}": text for name, text in ours.items()})
-
-
-def _check_objects(peer: str, wanted: Objects) -> None:
-    if unknown := [kind for kind in wanted.kinds if kind not in KINDS]:
-        raise Misconfigured(f"objects.kinds for {peer} names {unknown[0]!r}; known: {', '.join(KINDS)}")
-    if wanted.authorization and not re.match(r"(env|file):.", wanted.authorization):
-        raise Misconfigured('objects.authorization is empty, "env:NAME" or "file:PATH"')
-    if wanted.character_set not in ("utf-8", "source"):
-        raise Misconfigured("objects.character_set is utf-8 or source")
-    if wanted.identity_check not in ("", "c-find") and not re.match(r"https?://\S+$", wanted.identity_check):
-        raise Misconfigured('objects.identity_check is empty, "c-find", or the base URL of a QIDO-RS service')

@@ -84,7 +84,7 @@ class Deliver:
     send: Sender
     clock: Callable[[], datetime]
     jitter: Callable[[], float] = lambda: random.uniform(0.9, 1.1)
-    peer: Callable[[str], Destination] = Destination.parse
+    peer: Callable[[str], Destination] = Destination.named
     ask: Asker = nobody_asks
     probe: Probe = nobody_probes
     committing: Committing | None = None
