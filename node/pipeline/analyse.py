@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 
 from pydicom import Dataset
 from sqlalchemy.orm import Session
@@ -31,6 +32,7 @@ from node.db.session import Database
 from node.pipeline import film
 from node.pipeline.address import Addressed, address
 from node.pipeline.children import Children
+from node.pipeline.identity import contradiction
 from node.pipeline.intake import digest_of
 from node.pipeline.judge import Judge, Stages
 from node.pipeline.rules import Rules, load
@@ -170,7 +172,8 @@ class Analyse:
         return found
 
     def _reference(self, work: _Work) -> Dataset:
-        """The header that carries patient and study: of the first film or slice analysed, else of what arrived first.
+        """The header that carries patient and study: of the first film or slice analysed, else of the first image that
+        arrived, since what took part in no picture has no sides and no matrix to speak of.
 
         Delivery holds back whatever does not carry the patient of the first arrival.
         """
@@ -178,8 +181,11 @@ class Analyse:
             return work.images[0].header
         if work.series:
             return work.series[0].headers[0]
-        first = min(work.instances, key=lambda instance: (instance.is_own_result, instance.arrival))
-        return film.read_header(self.archive.path(first.path))
+        arrived = sorted(work.instances, key=lambda instance: (instance.is_own_result, instance.arrival))
+        first = film.read_header(self.archive.path(arrived[0].path))
+        others = (film.read_header(self.archive.path(item.path)) for item in arrived[1:] if not item.is_own_result)
+        images = (header for header in chain([first], others) if "Rows" in header)
+        return next((header for header in images if not contradiction([first, header])), first)
 
     def _config_digest(self) -> str:
         analysis, results = dataclasses.asdict(self.settings.analysis), dataclasses.asdict(self.settings.results)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.uid import XRayRadiationDoseSRStorage
 
 from node.core import settings
 from node.core.job import Job, JobKind
@@ -101,6 +102,25 @@ def test_each_report_names_the_one_before_it(ward: Ward, kind: str, tmp_path: Pa
     path = tmp_path / "third.dcm"
     third.save_as(path)
     assert dciodvfy(path) == [] and dsrdump(path).code == 0
+
+
+def test_a_refusal_withdraws_regions_whatever_arrived_first(ward: Ward) -> None:
+    """A dose report came before the film, and after the analysis a film of another patient."""
+    dose, stranger = late(7), late(2)
+    del dose.PixelData, dose.Rows, dose.Columns
+    dose.SOPClassUID, dose.Modality = XRayRadiationDoseSRStorage, "SR"
+    stranger.PatientID = "somebody else"
+    ward.take(dose)
+    ward.analyse(ward.arrive(1), wishes(PACS))
+    ward.take(stranger)
+    ward.analyse(ward.closed(), wishes(PACS))
+    first, second = ward.reports("regions")
+    assert named(second) == [whole(first)]
+    assert second.PatientID == first.PatientID != stranger.PatientID
+    images = [
+        item for study in second.CurrentRequestedProcedureEvidenceSequence for item in study.ReferencedSeriesSequence
+    ]
+    assert [item.SeriesInstanceUID for item in images] == [late(1).SeriesInstanceUID]
 
 
 def test_pages_that_are_kept_count_up_too(ward: Ward) -> None:
