@@ -188,6 +188,40 @@ def series(session: Session, study_id: int) -> list[SeriesRecord]:
     return list(found.values())
 
 
+@dataclass(frozen=True)
+class Extent:
+    """How much there is: objects, and the UIDs of their series and SOP classes."""
+
+    objects: int
+    series: frozenset[str]
+    sop_classes: frozenset[str]
+
+
+def extent(session: Session, study_ids: Sequence[int], series_uid: str | None = None) -> Extent:
+    """Of some studies, or of one of their series; counted by the database, since a CT is a thousand rows."""
+    received = (
+        select(Series.series_uid, Instance.sop_class_uid, func.count())
+        .join(Series, Instance.series_id == Series.id)
+        .where(Series.study_id.in_(study_ids))
+        .group_by(Series.series_uid, Instance.sop_class_uid)
+    )
+    made = (
+        select(Output.series_uid, Output.sop_class_uid, exists().where(Instance.sop_uid == Output.sop_uid))
+        .join(Analysis, Output.analysis_id == Analysis.id)
+        .where(Analysis.study_id.in_(study_ids), _STANDS)
+    )
+    if series_uid is not None:
+        received = received.where(Series.series_uid == series_uid)
+        made = made.where(Output.series_uid == series_uid)
+    found = list(session.execute(received).tuples())
+    found += [(series, sop_class, 0 if back else 1) for series, sop_class, back in session.execute(made).tuples()]
+    return Extent(
+        objects=sum(count for _, _, count in found),
+        series=frozenset(series for series, _, _ in found),
+        sop_classes=frozenset(sop_class for _, sop_class, _ in found),
+    )
+
+
 def held(session: Session, study_id: int, series_uids: Sequence[str] = ()) -> list[Held]:
     """Every object of the study, or of some of its series; ours in the bytes that we made."""
     made = (

@@ -171,6 +171,8 @@ def _storage(objects: Sequence[Listed]) -> list[PresentationContext]:
 def _identifier(level: str, keys: Mapping[str, str]) -> Dataset:
     ds = Dataset()
     ds.QueryRetrieveLevel = level
+    if not all(value.isascii() for value in keys.values()):
+        ds.SpecificCharacterSet = "ISO_IR 192"
     for keyword, value in keys.items():
         setattr(ds, keyword, value)
     return ds

@@ -122,6 +122,7 @@ class RetrieveService:
             logger.exception("retrieve.failed")
             request.refuse(UNABLE, "the node failed; its log says why")
         finally:
+            request.assoc.dul._idle_timer.restart()  # the requestor of a C-MOVE is silent as long as that takes
             request.assoc._is_paused = False
             request.assoc.dimse.cancel_req = {}
 

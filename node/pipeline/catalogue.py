@@ -125,13 +125,14 @@ class Catalogue:
             values = {**above, **_of_series(series)}
             if not _fits(query, values):
                 continue
+            if query.level is Level.SERIES:
+                with self._database.read() as session:
+                    extent = rows.extent(session, [study.id], series.series_uid)
+                if extent.objects:
+                    yield _asked(query, {**values, "NumberOfSeriesRelatedInstances": extent.objects})
+                continue
             with self._database.read() as session:
                 held = rows.held(session, study.id, [series.series_uid])
-            if query.level is Level.SERIES:
-                values["NumberOfSeriesRelatedInstances"] = len(held)
-                if held:
-                    yield _asked(query, values)
-                continue
             for one in held:
                 image = {**values, **self._of_image(one)}
                 if _fits(query, image):
@@ -158,22 +159,22 @@ class Catalogue:
 
     def _extent(self, study: StudyRecord) -> dict[str, Value]:
         with self._database.read() as session:
-            series, held = rows.series(session, study.id), rows.held(session, study.id)
+            series, extent = rows.series(session, study.id), rows.extent(session, [study.id])
         return {
             "ModalitiesInStudy": tuple(sorted({one.modality for one in series if one.modality})),
-            "SOPClassesInStudy": tuple(sorted({one.sop_class_uid for one in held})),
-            "NumberOfStudyRelatedSeries": len({one.series_uid for one in held}),
-            "NumberOfStudyRelatedInstances": len(held),
+            "SOPClassesInStudy": tuple(sorted(extent.sop_classes)),
+            "NumberOfStudyRelatedSeries": len(extent.series),
+            "NumberOfStudyRelatedInstances": extent.objects,
         }
 
     def _extent_of_patient(self, study: StudyRecord) -> dict[str, Value]:
         with self._database.read() as session:
             ids = rows.studies_of(session, study.patient)
-            held = [one for study_id in ids for one in rows.held(session, study_id)]
+            extent = rows.extent(session, ids)
         return {
             "NumberOfPatientRelatedStudies": len(ids),
-            "NumberOfPatientRelatedSeries": len({one.series_uid for one in held}),
-            "NumberOfPatientRelatedInstances": len(held),
+            "NumberOfPatientRelatedSeries": len(extent.series),
+            "NumberOfPatientRelatedInstances": extent.objects,
         }
 
     def held(self, query: Query) -> list[Held]:

@@ -6,7 +6,8 @@ that take little endian alone, which fail and are listed as failed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -24,6 +25,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import AE, build_role, evt
+from pynetdicom.association import Association
 from pynetdicom.dsutils import decode
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
@@ -104,15 +106,21 @@ def by_get(
     return found
 
 
-def by_move(port: int, keys: Dataset, to: str) -> Fetched:
-    found = Fetched()
+@contextmanager
+def _mover(port: int) -> Iterator[Association]:
     ae = AE("MOVER")
     ae.add_requested_context(MOVE)
     association = ae.associate(LOOPBACK, port)
     assert association.is_established
-    for answer, ds in association.send_c_move(keys, to, MOVE):
-        _note(found, answer, ds)
+    yield association
     association.release()
+
+
+def by_move(port: int, keys: Dataset, to: str) -> Fetched:
+    found = Fetched()
+    with _mover(port) as association:
+        for answer, ds in association.send_c_move(keys, to, MOVE):
+            _note(found, answer, ds)
     return found
 
 
@@ -244,13 +252,14 @@ def test_a_destination_that_is_not_known_or_away(node: Station) -> None:
 
 
 @contextmanager
-def moved_to(answers: list[int | None]) -> Iterator[tuple[int, list[tuple[str, Any, Any]]]]:
-    """A destination that answers so, None aborts; its port, and (UID, move originator, its message id)."""
+def moved_to(answers: Sequence[int | None], seconds: float = 0) -> Iterator[tuple[int, list[tuple[str, Any, Any]]]]:
+    """A destination that answers so after ``seconds``, None aborts; its port, and (UID, originator, message id)."""
     came: list[tuple[str, Any, Any]] = []
 
     def take(event: evt.Event) -> int:
         request: Any = event.request
         status = answers[len(came)]
+        time.sleep(seconds)
         came.append((str(request.AffectedSOPInstanceUID), request.MoveOriginatorApplicationEntityTitle,
                      request.MoveOriginatorMessageID))  # fmt: skip
         if status is None:
@@ -277,6 +286,23 @@ def test_a_destination_that_refuses_and_then_breaks_off(tmp_path: Path) -> None:
     assert fetched.statuses[-1] == 0xB000 and fetched.counts[-1] == (1, 4, 0, None)
     assert fetched.failed == [one.sop_instance_uid for one in MIXED[1:]]
     assert came == [(one.sop_instance_uid, "MOVER", 1) for one in MIXED[:3]]
+
+
+def test_a_long_move_is_no_idle_association(tmp_path: Path) -> None:
+    """The requestor says nothing for longer than the network timeout, and may ask again afterwards."""
+    with moved_to([0] * 10, seconds=0.5) as (port, came):
+        move_to = [f"SCRIPTED@{LOOPBACK}:{port}"]
+        with station(tmp_path, move_to=move_to, network_timeout_seconds=1.0) as node:
+            assert store(node.port, MIXED) == [0] * 5
+            with _mover(node.port) as association:
+                for _ in range(2):
+                    fetched = Fetched()
+                    for answer, ds in association.send_c_move(study(), "SCRIPTED", MOVE):
+                        _note(fetched, answer, ds)
+                    assert fetched.statuses[-1] == 0x0000
+                    time.sleep(0.3)
+                assert association.is_established
+    assert len(came) == 10
 
 
 def test_a_file_that_is_gone_is_a_failure_and_the_rest_comes(tmp_path: Path) -> None:
