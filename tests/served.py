@@ -168,7 +168,7 @@ class LungnodeProcess(Service):
             owed = self.rows(
                 "SELECT 1 FROM deliveries JOIN outputs ON outputs.id = output_id JOIN analyses"
                 " ON analyses.id = analysis_id JOIN studies ON studies.id = study_id"
-                f" WHERE deliveries.state = 'waiting' AND study_uid IN ({marks}) LIMIT 1",
+                f" WHERE deliveries.state IN ('waiting', 'committing') AND study_uid IN ({marks}) LIMIT 1",
                 *study_uids,
             )
             ended = sum(row["state"] in ("analysed", "failed", "stored") for row in states)
