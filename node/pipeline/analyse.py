@@ -183,9 +183,16 @@ class Analyse:
             return work.series[0].headers[0]
         arrived = sorted(work.instances, key=lambda instance: (instance.is_own_result, instance.arrival))
         first = film.read_header(self.archive.path(arrived[0].path))
-        others = (film.read_header(self.archive.path(item.path)) for item in arrived[1:] if not item.is_own_result)
+        others = (self._header(item) for item in arrived[1:] if not item.is_own_result)
         images = (header for header in chain([first], others) if "Rows" in header)
         return next((header for header in images if not contradiction([first, header])), first)
+
+    def _header(self, instance: rows.InstanceRow) -> Dataset:
+        """Empty where the file cannot be read."""
+        try:
+            return film.read_header(self.archive.path(instance.path))
+        except Refused:
+            return Dataset()
 
     def _config_digest(self) -> str:
         analysis, results = dataclasses.asdict(self.settings.analysis), dataclasses.asdict(self.settings.results)

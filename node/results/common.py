@@ -7,6 +7,7 @@ the scanner's series or equipment is. Dates and times come from the analysis, so
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from datetime import timedelta, timezone
@@ -133,9 +134,18 @@ def identity(record: AnalysisRecord) -> tuple[str, ...]:
     models = sorted({f"{model.system} {model.version} {model.weights_sha256}" for model in _models(record)})
     settings = "|".join(str(value) for value in vars(record.settings).values())
     facts = (record.instance_set_digest, record.config_digest, record.software_version, OUTPUT_SCHEMA, settings)
+    refused = _refused(record)
     rest = [predecessor.sop_instance_uid for predecessor in record.predecessors]
     rest += ["source character set"] if record.wanted.character_set == "source" else []
-    return (text_of(record.reference, "StudyInstanceUID"), *facts, record.started_at.isoformat(), *models, *rest)
+    return (text_of(record.reference, "StudyInstanceUID"), *facts, refused, record.started_at.isoformat(), *models, *rest)
+
+
+def _refused(record: AnalysisRecord) -> str:
+    """Digest of what was not judged and why. A second attempt at the same images may differ in it: the one that gives
+    up, or one at which our own results have come back from a PACS."""
+    said = [record.reason, *(f"{left.sop_instance_uid} {left.reason}" for left in record.left_out)]
+    said += [f"{refusal.system} {refusal.reason}" for refusal in record.refusals]
+    return hashlib.sha256("\n".join(said).encode()).hexdigest()
 
 
 def _models(record: AnalysisRecord) -> list[ModelIdentity]:

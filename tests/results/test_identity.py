@@ -26,11 +26,11 @@ from pydicom.uid import (
 from models.api import Code, Measured, ModelIdentity, Quantity, QuantityKind
 from node.core import settings
 from node.results.build import MAKERS, build
-from node.results.record import AnalysisRecord, BuiltObject, ImageOutcome, Predecessor
+from node.results.record import AnalysisRecord, BuiltObject, ImageOutcome, Predecessor, SystemRefusal
 from tests.films import MARKER
 from tests.peers import dciodvfy
 from tests.pipeline.slices import change
-from tests.results.records import header, outcome, prediction, record
+from tests.results.records import header, outcome, prediction, record, refusal
 from tests.results.series import ct_record, series_outcome, slice_headers
 
 DOCUMENTS = (Comprehensive3DSRStorage, KeyObjectSelectionDocumentStorage)
@@ -371,3 +371,20 @@ def test_two_scans_of_one_study_do_not_share_a_uid() -> None:
         ds.SeriesInstanceUID, ds.SOPInstanceUID = "1.2.826.0.1.1", f"1.2.826.0.1.1.{number}"
     objects = build(ct_record(one, series=(series_outcome(one), series_outcome(two)), wanted=EVERYTHING))
     assert len({built.sop_instance_uid for built in objects}) == len(objects)
+
+
+@pytest.mark.parametrize("change_of", ["reason", "left out", "refusal"])
+def test_another_sentence_on_what_was_not_judged_is_another_object(change_of: str) -> None:
+    """A second attempt at the same images may say that the first broke off."""
+    wanted = dataclasses.replace(settings.load().objects, kinds=("summary", "page"))
+    made = refusal() if change_of == "reason" else record()
+    (image,) = record().images
+    changes: dict[str, dict[str, object]] = {
+        "reason": {"reason": "The analysis broke off 3 times."},
+        "left out": {"left_out": refusal().left_out},
+        "refusal": {"images": (dataclasses.replace(image, refusals=(SystemRefusal("two-step", "No."),)),)},
+    }
+    other = dataclasses.replace(made, **changes[change_of])  # type: ignore[arg-type]
+    found = [build(dataclasses.replace(one, wanted=wanted)) for one in (made, other)]
+    assert all(a.content != b.content for a, b in zip(*found, strict=True))
+    assert not {item.sop_instance_uid for item in found[0]} & {item.sop_instance_uid for item in found[1]}
