@@ -134,10 +134,9 @@ def identity(record: AnalysisRecord) -> tuple[str, ...]:
     models = sorted({f"{model.system} {model.version} {model.weights_sha256}" for model in _models(record)})
     settings = "|".join(str(value) for value in vars(record.settings).values())
     facts = (record.instance_set_digest, record.config_digest, record.software_version, OUTPUT_SCHEMA, settings)
-    refused = _refused(record)
-    rest = [predecessor.sop_instance_uid for predecessor in record.predecessors]
+    rest = [_refused(record), *(predecessor.sop_instance_uid for predecessor in record.predecessors)]
     rest += ["source character set"] if record.wanted.character_set == "source" else []
-    return (text_of(record.reference, "StudyInstanceUID"), *facts, refused, record.started_at.isoformat(), *models, *rest)
+    return (text_of(record.reference, "StudyInstanceUID"), *facts, record.started_at.isoformat(), *models, *rest)
 
 
 def _refused(record: AnalysisRecord) -> str:
