@@ -25,8 +25,10 @@ from models.api import (
     VolumeInput,
 )  # fmt: skip
 from node.core import settings
+from node.pipeline.frames import slices_of
 from node.results.record import AnalysisRecord, ImageOutcome, SeriesOutcome
 from tests.films import Film, Identity, drawn, uid, wrap
+from tests.geometry.multiframe import enhanced
 from tests.pipeline.slices import Scan, scan
 from tests.results.records import prediction, record
 
@@ -67,6 +69,16 @@ def ct_study(seed: str = "viewer ct") -> tuple[list[Dataset], AnalysisRecord]:
     whole = dataclasses.replace(said, heat=None, heat_in_lung=None, lesions=(), slices=found)
     lungs = VolumeField(lung_parts(), ModelIdentity("ct-lungs", "Drawn lungs", "1", "b" * 64))
     return slices, record(headers[0], images=(), series=(SeriesOutcome(tuple(headers), volume, (whole,), lungs=lungs),))
+
+
+def enhanced_study(seed: str) -> tuple[Dataset, AnalysisRecord]:
+    """The same series as one multi-frame object."""
+    slices, made = ct_study(seed)
+    whole = enhanced(slices)
+    headers = tuple(slices_of(_without_pixels(whole)))
+    return whole, dataclasses.replace(
+        made, reference=headers[0], series=(dataclasses.replace(made.series[0], headers=headers),)
+    )  # fmt: skip
 
 
 def wanting(made: AnalysisRecord, *kinds: str, **changes: object) -> AnalysisRecord:

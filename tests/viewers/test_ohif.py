@@ -30,6 +30,7 @@ from tests.viewers.phantoms import (
     KEY,
     SLICE_FOCI,
     ct_study,
+    enhanced_study,
     film_study,
     lung_parts,
     ring,
@@ -170,6 +171,20 @@ def test_foci_of_a_series_are_drawn_on_their_slice(orthanc: Orthanc, screen: Scr
     screen.picture("regions-ct")
     found = screen.take_over(2 * len(SLICE_FOCI))
     assert {one["image"] for one in found} == {str(slices[KEY].SOPInstanceUID)}
+    assert screen.errors == []
+
+
+def test_results_of_a_multi_frame_series_are_on_their_frame(orthanc: Orthanc, screen: Screen) -> None:
+    whole, made = enhanced_study("viewer frames")
+    uid = keep(orthanc, [whole], build(wanting(made, "regions", "segmentations")))
+    screen.open(uid, SCAN)
+    screen.show(REGIONS)
+    assert at_the_foci(screen, SLICE_FOCI)
+    frame = f"/frames/{KEY + 1}"
+    assert screen.current_image.endswith(frame)
+    screen.show(SEGMENTATION)
+    foci = [one for one in screen.labelled(2 + len(SLICE_FOCI)) if "focus" in one["name"]]
+    assert len(foci) == len(SLICE_FOCI) and all(one["image"].endswith(frame) for one in foci)
     assert screen.errors == []
 
 
