@@ -1,13 +1,13 @@
 """STOW-RS as a destination: a scripted server with every kind of answer, and Orthanc's DICOMweb plugin.
 
-Our real client over sockets, a simulated clock for the ledger. Not covered: a certificate that is accepted (the
-refusal of one that is not is), proxies.
+Our real client over sockets, a simulated clock for the ledger. Not covered: proxies, a server that hangs.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from email.parser import BytesParser
@@ -25,6 +25,7 @@ from node.core.settings import Destination
 from node.peers import Peers
 from node.pipeline.deliver import Deliver
 from node.web.stow_client import understood
+from tests.dimse.certificates import Authority
 from tests.films import Film, drawn
 from tests.peers import LOOPBACK, Orthanc, free_port
 from tests.pipeline.test_deliver import ledger, turn
@@ -52,7 +53,8 @@ def says(status: int, failed: int | None = None, warned: int | None = None, body
 class Web:
     """Answers each POST by the next of its script, in the end by 200. ``got``: SOP Instance UIDs of each request."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.tls = tls
         self.script: list[Answer] = []
         self.got: list[list[str]] = []
         self.files: dict[str, bytes] = {}
@@ -71,11 +73,13 @@ class Web:
                 """Nothing."""
 
         self._server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
     def base(self) -> str:
-        return f"http://{LOOPBACK}:{self._server.server_address[1]}/dicom-web"
+        return f"http{'s' if self.tls else ''}://{LOOPBACK}:{self._server.server_address[1]}/dicom-web"
 
     def close(self) -> None:
         self._server.shutdown()
@@ -249,6 +253,24 @@ def test_an_authorization_that_is_missing_sends_nothing(room: Room, web: Web) ->
 def test_a_url_that_cannot_be_a_destination_is_refused(text: str) -> None:
     with pytest.raises(Misconfigured):
         Destination.named(text)
+
+
+def test_a_certificate_is_verified(room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """First by authorities that do not know who signed it, then by the one who did."""
+    authority = Authority(tmp_path / "ca")
+    pair = authority.sign("web")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    server = Web(context)
+    room.analysed([server.base], kinds=("summary",))
+    duty = deliver(room, server.base)
+    turn(duty)
+    assert server.got == [] and "certificate is not accepted" in str(ledger(room)[0]["comment"])
+    monkeypatch.setenv("SSL_CERT_FILE", authority.file)
+    room.clock.pass_by(6)
+    turn(duty)
+    assert ledger(room)[0]["state"] == "delivered"
+    server.close()
 
 
 def test_orthanc_takes_it(room: Room, orthanc: Orthanc) -> None:
