@@ -120,11 +120,13 @@ def _given_up_study(study: Study, job: JobRow) -> Stuck:
     )
 
 
-def _owed(name: str) -> Select[tuple[str, int, int, datetime, datetime, datetime | None, str]]:
-    """By state: rows, most attempts, oldest job, next turn, newest delivery, what was said; of analyses that stand."""
+def _owed(name: str) -> Select[tuple[str, int, int, datetime, datetime, datetime | None, str, str]]:
+    """By state: rows, most attempts, oldest job, next turn, newest delivery, what was said, what the job failed of; of
+    analyses that stand."""
     return (
         select(Delivery.state, func.count(), func.max(Delivery.attempts), func.min(JobRow.created_at))
         .add_columns(func.min(JobRow.next_at), func.max(Delivery.delivered_at), func.max(Delivery.comment))
+        .add_columns(func.max(JobRow.error))
         .join(JobRow, (JobRow.kind == JobKind.DELIVER) & (JobRow.subject_id == Delivery.id))
         .join(Output, Delivery.output_id == Output.id)
         .join(Analysis, Output.analysis_id == Analysis.id)
@@ -143,7 +145,7 @@ def _destination(session: Session, name: str) -> DestinationState:
     return DestinationState(
         name=name,
         state=state,
-        waiting=counts.get("waiting", 0),
+        waiting=counts.get("waiting", 0) + counts.get("committing", 0),
         oldest_waiting_at=waiting[3] if waiting else None,
         next_try_at=waiting[4] if waiting else None,
         given_up=given_up,
@@ -155,7 +157,7 @@ def _destination(session: Session, name: str) -> DestinationState:
 def _of_destination(session: Session, name: str) -> list[Stuck]:
     found = []
     standing = destinations.standing(session, name)
-    for state, number, attempts, oldest, _, _, said in session.execute(_owed(name)).tuples():
+    for state, number, attempts, oldest, _, _, said, error in session.execute(_owed(name)).tuples():
         what = _count(number, "result")
         if state == "waiting" and standing.paused_at:
             text = f"{what} for {name} waits: it was paused by an operator."
@@ -163,6 +165,9 @@ def _of_destination(session: Session, name: str) -> list[Stuck]:
         elif state == "waiting" and attempts:
             text = f"{what} could not be delivered to {name} in {_count(attempts, 'attempt')}; it is tried again."
             found.append(Stuck(name, oldest, text, ("destinations", "retry", name), said))
+        elif state == "committing" and error:
+            text = f"{what} that {name} took: it did not say that it keeps {'it' if number == 1 else 'them'}."
+            found.append(Stuck(name, oldest, text, ("destinations", "retry", name), error))
         elif state == "failed":
             text = f"{what} for {name} held back or given up."
             found.append(Stuck(name, oldest, text, ("destinations", "retry", name), said))

@@ -26,6 +26,7 @@ from node.dimse.retrieve import MODELS as RETRIEVE_MODELS
 from node.pipeline.query_keys import KEYS
 from node.results import character_sets, codes, common
 from node.results.build import MAKERS
+from node.web import stow_client
 from tests.docs import conformance_text as text
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +91,8 @@ def page() -> str:
             find_statuses=_statuses("node/dimse/find.py"),
             retrieve_statuses=_statuses("node/dimse/retrieve.py"),
             commitment=_commitment(usual),
+            stow_files=stow_client.MOST_FILES,
+            stow_bytes=stow_client.MOST_BYTES,
             every=len(contexts.EVERY),
             videos=", ".join(UID(uid).name for uid in contexts.VIDEO),
         ),
@@ -138,13 +141,13 @@ def _folded(lines: list[str]) -> Iterator[str]:
 
 
 def _services() -> str:
-    both, scp, scu_only = "SCU and SCP", "SCP", "SCU"
+    both, scp = "SCU and SCP", "SCP"
     rows = [("Verification", contexts.VERIFICATION, both)]
     rows += [(*_named(uid), both if _is_written(uid) else f"{scp}; SCU of retrievals") for uid in contexts.STORAGE]
     study_root = [uid for uid in (*FIND_MODELS, *RETRIEVE_MODELS) if "Study Root" in UID(uid).name]
     rows += [(*_named(uid), both if uid in study_root else scp) for uid in (*FIND_MODELS, *RETRIEVE_MODELS)]
     rows.append((*_named(StorageCommitmentPushModel), both))
-    rows.append(("QIDO-RS Search for Studies", "", scu_only.replace("SCU", "user agent")))
+    rows += [(name, "", "user agent") for name in ("STOW-RS Store Instances", "QIDO-RS Search for Studies")]
     return _table(("service", "UID", "role"), rows)
 
 

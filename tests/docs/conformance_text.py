@@ -15,7 +15,7 @@ device.**
 lungnode receives chest films and chest CT by C-STORE, analyses them, and sends reports, pictures of heat and
 segmentations to the destinations of its settings. What it stores may be queried and retrieved. It prints nothing,
 has no worklist, performs no procedure step, reads and writes no interchange media and offers no DICOM web service;
-as a client it may ask a QIDO-RS service whose a study is (section 4.6).
+as a client it may store at a STOW-RS service and ask a QIDO-RS service whose a study is (section 4.6).
 
 ### Network services
 
@@ -129,8 +129,10 @@ back.
 
 ### 4.6 Web
 
-No DICOMweb server. As user agent: QIDO-RS Search for Studies (`objects.identity_check` holds a URL), JSON, with the
-four keys of 4.5.
+No DICOMweb server. As user agent: STOW-RS Store Instances to destinations that are written as a URL, in requests of at
+most {stow_files} instances or {stow_bytes} bytes, `multipart/related` of `application/dicom` in the transfer syntax of
+each file; delivered is what the answer names as stored, and what it refuses is tried again as in 4.3. QIDO-RS Search
+for Studies (`objects.identity_check` holds a URL), JSON, with the four keys of 4.5. Server certificates are verified.
 
 {commitment}### 4.8 Others
 

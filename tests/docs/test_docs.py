@@ -1,6 +1,7 @@
 """Docs that cannot fall behind: settings, commands, make targets. Does not judge whether the prose is good."""
 
 import re
+import tomllib
 from pathlib import Path
 
 from node import cli
@@ -84,3 +85,25 @@ def test_every_kind_of_object_is_on_the_page_of_viewers() -> None:
 def test_research_use_only_is_said_where_a_reader_starts() -> None:
     for name in ("README.md", "docs/models.md", "docs/viewers.md", "LICENSE"):
         assert "research use only" in (ROOT / name).read_text(encoding="utf-8").lower(), name
+
+
+def test_operations_names_commands_settings_and_events_that_exist() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    commands = {word for word in re.findall(r"(?<!/)lungnode ([a-z]+)\b", text) if word != "status"}
+    assert commands >= {"backup", "migrate", "retry", "destinations", "models", "pull"}
+    known = set(re.findall(r'add_parser\(\s*"(\w+)"', (ROOT / "node" / "cli.py").read_text(encoding="utf-8")))
+    assert commands <= known
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "node").rglob("*.py"))
+    events = re.findall(r"`([a-z]+\.(?:died|held|failed|rejected|away|not_\w+))`", text)
+    assert [event for event in events if f'"{event}"' not in code] == []
+    defaults = tomllib.loads((ROOT / "config" / "node.toml").read_text(encoding="utf-8"))
+    named = [f"{section}.{key}" for section, key in re.findall(r"`(\w+)\.([a-z_]+)", text) if section in defaults]
+    wrong = [name for name in named if name not in events and name.split(".")[1] not in defaults[name.split(".")[0]]]
+    assert len(named) > 10 and wrong == []
+
+
+def test_the_service_refuses_what_it_need_not_have() -> None:
+    unit = (ROOT / "docker" / "lungnode.service").read_text(encoding="utf-8")
+    operations = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    for line in ("ProtectSystem=strict", "NoNewPrivileges=yes", "CapabilityBoundingSet=", "UMask=0077"):
+        assert f"\n{line}" in unit and line.partition("=")[0] in operations

@@ -13,19 +13,21 @@ import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from alembic import command
+from sqlalchemy import text
 
 from node import cli
 from node.app import Folders
 from node.core import settings
 from node.core.job import JobKind
 from node.core.study import StudyState
+from node.db import commitments, jobs, schema
+from node.db import deliveries as ledger
 from node.db import intake as study_rows
-from node.db import jobs, schema
 from node.db.session import Database, sqlite_url
 from node.pipeline.deliver import Deliver, Outcome
 from tests.films import CR, Film, drawn
@@ -139,6 +141,23 @@ def test_a_destination_that_is_paused(room: Room, tmp_path: Path, capsys: pytest
     assert {row["state"] for row in room.rows("SELECT state FROM deliveries")} == {"waiting"}
     mend(tmp_path, capsys, PACS, "paused by an operator")
     assert_delivered(room, tmp_path, capsys)
+
+
+def test_what_a_destination_took_and_does_not_commit(
+    room: Room, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = room.analysed([PACS])
+    with room.database.write() as session:
+        session.execute(text("UPDATE deliveries SET state = 'committing'"))
+        owed = [int(row) for row in session.scalars(text("SELECT id FROM deliveries"))]
+        for delivery in owed:
+            commitments.ask_later(session, delivery, room.clock() + timedelta(days=1), "it offers no such service")
+    mend(tmp_path, capsys, PACS, f"{len(outputs)} results that", "did not say that it keeps them", "no such service")
+    with room.database.write() as session:
+        assert len(ledger.due(session, datetime.now(UTC), 100)) == len(outputs), "it is asked again now"
+        commitments.ask(session, "2.25.1", owed, room.clock())
+        commitments.answered(session, "2.25.1", outputs, {}, room.clock(), lambda _: timedelta())
+    assert about(tmp_path, capsys, PACS) == []
 
 
 def assert_delivered(room: Room, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
