@@ -92,6 +92,7 @@ class DeliveryRecord:
     comment: str
     last_attempt_at: datetime | None
     delivered_at: datetime | None
+    committed_at: datetime | None
 
 
 def findings(session: Session, wanted: Filter) -> list[FindingRecord]:
@@ -196,6 +197,7 @@ def deliveries(session: Session, wanted: Filter) -> list[DeliveryRecord]:
             comment=delivery.comment,
             last_attempt_at=delivery.last_attempt_at,
             delivered_at=delivery.delivered_at,
+            committed_at=delivery.committed_at,
         )
         for delivery, output, study in session.execute(statement).tuples()
     ]

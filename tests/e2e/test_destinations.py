@@ -74,6 +74,30 @@ def test_a_destination_that_fails_is_tried_again(node: LungnodeProcess, second_p
         assert len([path for path in second.files() if _outputs(node, film)[0] in path.name]) == 1
 
 
+def test_an_operator_pauses_and_resumes_a_running_node(
+    node: LungnodeProcess, orthanc: Orthanc, second_port: int
+) -> None:
+    second = f"{SECOND}@127.0.0.1:{second_port}"
+
+    def steer(*arguments: str) -> str:
+        done = lungnode("destinations", *arguments, "--data", node.data)
+        assert done.code == 0, done.text
+        return done.out
+
+    with Storescp(port=second_port, aet=SECOND) as peer:
+        steer("pause", second)
+        film = _send(node, "paused", view="LL")
+        wait_until(lambda: {row["state"] for row in _ledger(node, film, orthanc.aet)} == {"delivered"}, 60, "the other")
+        assert peer.files() == [] and {row["attempts"] for row in _ledger(node, film, SECOND)} == {0}
+        assert f"{second}  paused since" in steer("list") and "(paused since" in node.status(film.study_uid)
+        assert "sent to again" in steer("resume", second)
+        assert "deliveries wait again" in steer("retry", second, "--study", film.study_uid)
+        node.wait_settled([film.study_uid], 30)
+        assert {row["state"] for row in _ledger(node, film, SECOND)} == {"delivered"} and len(peer.files()) == 1
+    assert lungnode("destinations", "pause", "NOBODY@nowhere:104", "--data", node.data).code == 2
+    assert lungnode("destinations", "pause", second, "--study", "1.2", "--data", node.data).code == 2
+
+
 def test_the_ledger_survives_a_restart(node: LungnodeProcess, second_port: int) -> None:
     film = _send(node, "restart", view="LL")
     wait_until(lambda: [row for row in _ledger(node, film, SECOND) if row["attempts"]], 60, "it was tried")
@@ -107,8 +131,8 @@ class PictureArchive(Storescp):
 
 @dataclass(frozen=True)
 class Ward:
-    """A node with an Orthanc that is asked by C-FIND, the same one asked by QIDO-RS, an archive that takes pictures
-    alone, and one that is sent heat maps alone."""
+    """A node with an Orthanc that is asked by C-FIND and has to commit, the same one asked by QIDO-RS, an archive that
+    takes pictures alone, and one that is sent heat maps alone."""
 
     node: LungnodeProcess
     orthanc: Orthanc
@@ -135,6 +159,7 @@ biomarkers = ""
 
 [destinations."{orthanc.address}"]
 identity_check = "c-find"
+commit = true
 [destinations."{orthanc.aet}@localhost:{orthanc.dicom_port}"]
 identity_check = "{qido}"
 kinds = ["summary"]
@@ -143,8 +168,8 @@ kinds = ["summary"]
 kinds = ["heat-maps"]
 """
         )
-        with LungnodeProcess(settings=settings) as node:
-            orthanc.know("ward", "LUNGNODE", node.dicom_port)
+        with LungnodeProcess("--aet", "LUNGWARD", settings=settings) as node:
+            orthanc.know("ward", "LUNGWARD", node.dicom_port)  # of its own: it is told there what was committed
             yield Ward(node, orthanc, picky, modest)
 
 
@@ -154,6 +179,8 @@ def test_each_destination_gets_what_its_table_says(ward: Ward) -> None:
     owed = {aet: _kinds(ward.node, film, aet) for aet in ("ORTHANC@127", "ORTHANC@localhost", "PICKY", "MODEST")}
     assert owed["MODEST"] == {"sc": "delivered"} and owed["ORTHANC@localhost"] == {"sr": "delivered"}
     assert {"sr", "regions", "sc"} <= set(owed["ORTHANC@127"]) and set(owed["ORTHANC@127"].values()) == {"delivered"}
+    committed = {row["committed_at"] is not None for row in _ledger(ward.node, film, "ORTHANC@127")}
+    assert committed == {True} and not any(row["committed_at"] for row in _ledger(ward.node, film, "MODEST"))
     got = [dcmread(path) for path in ward.modest.files()]
     assert [(ds.SOPClassUID, ds.StudyInstanceUID) for ds in got] == [(SC, film.study_uid)]
 
