@@ -46,10 +46,15 @@ def damaged(
     ds: Dataset, damage: Damage, keywords: Iterable[str] = COPIED, character_set: bytes | None = b"ISO_IR 192"
 ) -> Dataset:
     """With these attributes damaged. A sequence has an item in which all of its macro is, and an empty one."""
+    return received(hurt(ds, damage, keywords, character_set))
+
+
+def hurt(ds: Dataset, damage: Damage, keywords: Iterable[str], character_set: bytes | None) -> Dataset:
+    """``ds`` itself, not yet through a file."""
     for keyword in keywords:
         _damage(ds, keyword, damage)
     put(ds, "SpecificCharacterSet", character_set)
-    return received(ds)
+    return ds
 
 
 def _damage(ds: Dataset, keyword: str, damage: Damage) -> None:
@@ -65,12 +70,16 @@ def _damage(ds: Dataset, keyword: str, damage: Damage) -> None:
 
 def received(ds: Dataset) -> Dataset:
     """Through a file."""
+    return dcmread(BytesIO(file_of(ds)), stop_before_pixels=True, force=True)
+
+
+def file_of(ds: Dataset) -> bytes:
     file = BytesIO()
     ds.set_original_encoding(False, True, ds._character_set)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom warns of exactly what is meant here
         ds.save_as(file, enforce_file_format=True)
-        return dcmread(BytesIO(file.getvalue()), stop_before_pixels=True, force=True)
+    return file.getvalue()
 
 
 def _too_long(keyword: str, vr: str) -> bytes:
