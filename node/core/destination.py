@@ -79,6 +79,8 @@ class Destination:
 
 
 def check_objects(peer: str, wanted: Objects) -> None:
+    if not wanted.kinds:
+        raise Misconfigured(f"objects.kinds for {peer} names nothing; a destination that is sent nothing is none")
     if unknown := [kind for kind in wanted.kinds if kind not in KINDS]:
         raise Misconfigured(f"objects.kinds for {peer} names {unknown[0]!r}; known: {', '.join(KINDS)}")
     if wanted.authorization and not re.match(r"(env|file):.", wanted.authorization):

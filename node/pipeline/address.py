@@ -33,7 +33,7 @@ def address(
     """Every object once, the usual ones where there is no destination; and sentences on how they were written."""
     forms: dict[Objects, list[str]] = {}
     for peer in settings.peers:
-        forms.setdefault(peer.objects or settings.objects, []).append(peer.name)
+        forms.setdefault(_told(record, peer.objects or settings.objects), []).append(peer.name)
     found: dict[str, Addressed] = {}
     notes: list[str] = []
     for form, names in (forms or {settings.objects: []}).items():
@@ -47,6 +47,13 @@ def address(
             for item in build(page):
                 found.setdefault(item.sop_instance_uid, Addressed(item)).kept_for.extend(names)
     return list(found.values()), notes
+
+
+def _told(record: AnalysisRecord, form: Objects) -> Objects:
+    """A destination that wants pictures alone is told by a page why there is none: silence is no result."""
+    if record.predictions or {"summary", "page"} & set(form.kinds):
+        return form
+    return dataclasses.replace(form, kinds=(*form.kinds, "page"))
 
 
 def _predecessors(earlier: Sequence[EarlierReport], names: Collection[str]) -> tuple[Predecessor, ...]:

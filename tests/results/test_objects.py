@@ -357,3 +357,12 @@ def test_a_uid_with_a_leading_zero_is_kept_as_it_came() -> None:
         source = header()
         source.StudyInstanceUID = "1.02.0003"
         assert {str(parsed(built).StudyInstanceUID) for built in build(made(source))} == {"1.02.0003"}
+
+
+def test_a_series_of_pictures_keeps_its_number_whatever_else_is_analysed() -> None:
+    source = header()
+    alone = of_kind(build(record(source, images=(outcome(source, prediction("cnncf-xr")),))), "sc")
+    both = of_kind(build(record(source, images=(outcome(source, prediction(), prediction("cnncf-xr")),))), "sc")
+    numbers = {str(ds.SeriesInstanceUID): int(ds.SeriesNumber) for ds in both}
+    assert len(set(numbers.values())) == 2
+    assert numbers[str(alone[0].SeriesInstanceUID)] == alone[0].SeriesNumber
