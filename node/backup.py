@@ -12,11 +12,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from node.app import Folders
 from node.asking import open_database
 from node.core.errors import Misconfigured
 from node.db import copy as rows
 from node.db.session import Database
+from node.folders import Folders
 
 NAME = "lungnode.sqlite"
 

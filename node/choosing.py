@@ -12,13 +12,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from node import show
-from node.app import Folders, open_registry
+from node.app import open_registry
 from node.asking import open_database
 from node.core import settings as configuration
 from node.core.errors import Refused
 from node.core.study import StoredInstance
 from node.core.uids import PRODUCT_UID
 from node.db import results as rows
+from node.folders import Folders
 from node.pipeline.film import read_header
 from node.pipeline.header import text_of
 from node.pipeline.rules import load

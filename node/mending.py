@@ -12,11 +12,12 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from node import condition
-from node.app import Folders, now
+from node.app import now
 from node.asking import open_database
 from node.core import settings
 from node.core.errors import LungnodeError
 from node.db import stuck
+from node.folders import Folders
 
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # bound to, and where that answers
 

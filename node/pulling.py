@@ -17,7 +17,7 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from node.app import Folders, now
+from node.app import now
 from node.archive import Archive
 from node.asking import open_database
 from node.core import settings
@@ -30,6 +30,7 @@ from node.dimse import pull as network
 from node.dimse.pull import Fetched, Listed
 from node.dimse.scu import Peer
 from node.dimse.tls import Certificates
+from node.folders import Folders
 from node.pipeline.intake import Intake
 
 Method = Literal["get", "move"]

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from pydicom.uid import UID
 
-from node.app import Folders, now
+from node.app import now
 from node.asking import open_database
 from node.core.errors import Misconfigured
 from node.db import destinations as standings
 from node.db import fallback as other_forms
 from node.db import results
 from node.db.session import Database
+from node.folders import Folders
 
 
 def destinations(data: Path, action: str, name: str | None, study_uid: str | None) -> int:

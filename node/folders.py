@@ -1,0 +1,77 @@
+"""The data folder of one node: where what lies, the lock on it, and the settings of the run that is going on.
+
+lungnode.sqlite   the database        archive/    received objects and results
+ports.json        the real ports      run/        the lock, and the settings of this run for its workers
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from node.core import settings as configuration
+from node.core.errors import Misconfigured
+from node.core.settings import Settings
+
+
+@dataclass(frozen=True)
+class Folders:
+    """The layout of a data folder."""
+
+    data: Path
+
+    @property
+    def archive(self) -> Path:
+        return self.data / "archive"
+
+    @property
+    def run(self) -> Path:
+        return self.data / "run"
+
+    @property
+    def ports(self) -> Path:
+        return self.data / "ports.json"
+
+    @property
+    def worker_settings(self) -> Path:
+        return self.run / "settings.json"
+
+    def write_worker_settings(self, effective: Settings) -> None:
+        """A site's rules of selection are copied, so that every worker of this run has those that were checked."""
+        tree = configuration.as_tree(effective)
+        if effective.analysis.selection:
+            copy = (self.run / "selection.toml").resolve()
+            copy.write_bytes(Path(effective.analysis.selection).read_bytes())
+            tree["analysis"]["selection"] = str(copy)
+        self.worker_settings.write_text(json.dumps(tree), encoding="utf-8")
+
+    def read_worker_settings(self) -> Settings:
+        """Those of the run that is going on, or of the last one."""
+        return configuration.from_tree(json.loads(self.worker_settings.read_text(encoding="utf-8")))
+
+    def make(self) -> None:
+        try:
+            for folder in (self.data, self.archive, self.run):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise Misconfigured(f"cannot use the data folder {self.data}: {error.strerror}") from error
+        for path in (self.data, self.archive, self.run, *self.data.glob("lungnode.sqlite*")):
+            if not os.access(path, os.R_OK | os.W_OK):
+                raise Misconfigured(f"cannot use the data folder {self.data}: no right to write {path.name}")
+
+
+def lock(folders: Folders) -> IO[str]:
+    """Hold the data folder for this process: two nodes on one folder would analyse everything twice."""
+    try:
+        handle = (folders.run / "lock").open("w")
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise Misconfigured(f"another node runs on {folders.data}") from error
+    except OSError as error:
+        raise Misconfigured(f"cannot use the data folder {folders.data}: {error.strerror}") from error
+    folders.ports.unlink(missing_ok=True)  # what an earlier node left; never a running one's
+    return handle
