@@ -94,8 +94,9 @@ def tracking_uid(canvas: Canvas, lesion: Lesion) -> str:
     return common.tracking_uid(study, image, canvas.system, lesion.number, frame_of(canvas.source))
 
 
-def site(lesion: Lesion) -> list[sr.FindingSite] | None:
-    return [sr.FindingSite(codes.LUNG)] if lesion.inside_lung else None
+def site(lesion: Lesion) -> list[sr.FindingSite]:
+    """Never none: 3D Slicer shows no outline of a report in which one has no site (QuantitativeReporting)."""
+    return [sr.FindingSite(codes.LUNG if lesion.inside_lung else codes.CHEST)]
 
 
 def region(place: Place, kind: str, points: ArrayLike) -> sr.ImageRegion:
@@ -145,5 +146,6 @@ def _outline(canvas: Canvas, lesion: Lesion) -> Planar:
         referenced_region=region(canvas, "POLYLINE", lesion.outline_px),
         finding_type=codes.VISUAL_EXPLANATION,
         algorithm_id=document.algorithm(canvas.prediction.model),
+        finding_sites=site(lesion),
         geometric_purpose=codes.OUTLINE,
     )

@@ -170,8 +170,8 @@ def test_an_outline_beyond_the_image_is_kept_inside() -> None:
     assert min(points) == 0 and max(points) == SIZE and points[:2] == points[-2:]
 
 
-@pytest.mark.parametrize("inside, sites", [(True, ["39607008"]), (False, [])])
-def test_the_site_is_the_lung_where_the_focus_is_inside(inside: bool, sites: list[str]) -> None:
+@pytest.mark.parametrize("inside, sites", [(True, ["39607008"]), (False, ["51185008"])])
+def test_the_site_is_the_lung_where_the_focus_is_inside_else_the_chest(inside: bool, sites: list[str]) -> None:
     for ring in (lesion().outline_px, ()):
         group = groups(written(with_lesions(lesion(inside_lung=inside, outline_px=ring))))[0]
         found = [value(i, "ConceptCodeSequence") for i in group.ContentSequence if _concept(i) == "363698007"]
