@@ -1,6 +1,7 @@
 """Coded concepts of our reports (docs: specification of results, section 4) as highdicom wants them.
 
 What has no code fit for use is private, scheme 99LUNGNODE; a predicted value never carries the code of a measured one.
+Private codes have 16 characters at most: a longer one stands in Long Code Value, where many readers do not look.
 """
 
 from __future__ import annotations
@@ -49,20 +50,20 @@ NONE_SUCCEEDED = CodedConcept("111245", "DCM", "No algorithms succeeded; without
 AREA = CodedConcept("42798000", "SCT", "Area")
 SQUARE_PIXELS = CodedConcept("{pixels2}", "UCUM", "square pixels")
 
-THRESHOLD = CodedConcept("decision-threshold", PRIVATE, "Decision threshold")
+THRESHOLD = CodedConcept("threshold", PRIVATE, "Decision threshold")
 PEAK_HEAT = CodedConcept("peak-heat", PRIVATE, "Peak of explanation heat")
 CENTRE_X = CodedConcept("centre-x", PRIVATE, "Column of the centre, from the first pixel")
 CENTRE_Y = CodedConcept("centre-y", PRIVATE, "Row of the centre, from the first pixel")
 WITHDRAWN = CodedConcept("withdrawn", PRIVATE, "Withdrawn earlier reports of regions")
 REPORTS = CodedConcept("{reports}", "UCUM", "reports")
 EXPLAINED_CLASS = CodedConcept("explained-class", PRIVATE, "Class that the heat explains")
-CLASS_PROBABILITY = CodedConcept("class-probability", PRIVATE, "Class probability of the whole")
+CLASS_PROBABILITY = CodedConcept("class-prob", PRIVATE, "Class probability of the whole")
 LUNG_SHARE = CodedConcept("lung-share", PRIVATE, "Share inside the lung field")
 DBSCAN_SIZE = CodedConcept("dbscan-size", PRIVATE, "Points of the DBSCAN cluster")
 MAJOR_AXIS = CodedConcept("major-axis", PRIVATE, "Length of the major axis")
 MINOR_AXIS = CodedConcept("minor-axis", PRIVATE, "Length of the minor axis")
 USED = CodedConcept("instances-used", PRIVATE, "Instances analysed")
-LEFT_OUT = CodedConcept("instances-left-out", PRIVATE, "Instances not analysed")
+LEFT_OUT = CodedConcept("left-out", PRIVATE, "Instances not analysed")
 COUNT = CodedConcept("{instances}", "UCUM", "instances")
 SLICES_JUDGED = CodedConcept("slices-judged", PRIVATE, "Slices judged")
 SLICES = CodedConcept("{slices}", "UCUM", "slices")

@@ -32,7 +32,7 @@ from node.results.elements import received
 from node.results.legal import LOST
 from node.results.record import AnalysisRecord, BuiltObject
 
-OUTPUT_SCHEMA = "8"  # any change of what is written for the same input raises it, and with it every UID
+OUTPUT_SCHEMA = "9"  # any change of what is written for the same input raises it, and with it every UID
 PATIENT = (
     "PatientName", "PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "TypeOfPatientID",
     "PatientBirthDate", "PatientBirthTime", "PatientSex", "OtherPatientIDs", "OtherPatientIDsSequence",

@@ -220,7 +220,7 @@ def test_many_images_left_out_for_one_reason_are_one_sentence() -> None:
     ds = report(ct_record(left_out=(*left, LeftOut("1.4", "1.4.1", "1.3", "CT", "Too thick."))))
     said = texts(ds)
     assert "300 images of series 1.2 left out: Too thick." in said and "Image 1.4.1 left out: Too thick." in said
-    assert numbers(ds)["instances-left-out"] == 301 and numbers(ds)["instances-used"] == SLICES
+    assert numbers(ds)["left-out"] == 301 and numbers(ds)["instances-used"] == SLICES
 
 
 def test_a_scan_without_a_finding_is_said_to_be_without() -> None:

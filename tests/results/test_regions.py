@@ -182,7 +182,7 @@ def test_each_group_names_its_algorithm_its_class_and_whose_probability_it_is() 
     group, _ = groups(written(record()))
     assert child(group, "111001").TextValue == "Made up cxnet" and child(group, "111003").TextValue == "1"
     assert value(child(group, "explained-class"), "ConceptCodeSequence") == "882784691000119100"
-    assert float(child(group, "class-probability").MeasuredValueSequence[0].NumericValue) == 0.75
+    assert float(child(group, "class-prob").MeasuredValueSequence[0].NumericValue) == 0.75
     assert child(group, "121106").TextValue == "cxnet focus 1: covid19, p = 0.75 of the whole"
     assert "not for diagnosis" in texts(written(record()))
 
