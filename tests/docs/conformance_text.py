@@ -275,9 +275,9 @@ Needed of a received object: Study, Series and SOP Instance UID and SOP Class UI
 C-STORE command. All else may be absent; what is missing for an analysis is said in the report. Rules of selection:
 [selection.md](selection.md).
 
-Of illegal values of patient and study the received object keeps what it has; results carry them mended or not at all. A
-name that had to be shortened, and an identifier that had to be changed, ends with `~` and eight hexadecimal digits of what
-was received, and the report says so. A UID with leading zeros stays as it is.
+Of illegal values of patient and study the received object keeps what it has; results carry them mended or not at
+all. A name that had to be shortened, and an identifier that had to be changed, ends with `~` and eight hexadecimal
+digits of what was received, and the report says so. A UID with leading zeros stays as it is.
 
 ## Annex B: coded terminology
 
