@@ -37,6 +37,7 @@ PACKAGES = {
     "getscu": "dcmtk",
     "dsrdump": "dcmtk",
     "dsr2html": "dcmtk",
+    "dcmdump": "dcmtk",
     "dcm2pnm": "dcmtk",
     "dcmj2pnm": "dcmtk",
     "dcml2pnm": "dcmtk",
