@@ -43,6 +43,7 @@ PACKAGES = {
     "dcml2pnm": "dcmtk",
     "dcmp2pgm": "dcmtk",
     "dcmpschk": "dcmtk",
+    "dcentvfy": "dicom3tools",
     "dciodvfy": "dicom3tools",
     "openssl": "openssl",
     "chromium": "chromium",

@@ -32,7 +32,7 @@ from node.results.elements import received
 from node.results.legal import LOST
 from node.results.record import AnalysisRecord, BuiltObject
 
-OUTPUT_SCHEMA = "9"  # any change of what is written for the same input raises it, and with it every UID
+OUTPUT_SCHEMA = "10"  # any change of what is written for the same input raises it, and with it every UID
 PATIENT = (
     "PatientName", "PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "TypeOfPatientID",
     "PatientBirthDate", "PatientBirthTime", "PatientSex", "OtherPatientIDs", "OtherPatientIDsSequence",
@@ -157,11 +157,11 @@ def _models(record: AnalysisRecord) -> list[ModelIdentity]:
     return found
 
 
-OFFSETS = {"sr": 0, "regions": 40, "page": 41, "seg": 42, "pr": 43, "ko": 44, "pm": 45, "stack": 46, "film-seg": 47}
+OFFSETS = {"sr": 0, "regions": 40, "page": 41, "seg": 42, "pr": 43, "ko": 44, "pm": 45, "film-seg": 47, "stack": 60}
 
 
 def series_number(record: AnalysisRecord, kind: str) -> int:
-    """Series Number (0020,0011) of a kind of object; heat maps take 1 to 39 by system."""
+    """Series Number (0020,0011) of a kind of object; heat maps take 1 to 39 by system, heat stacks 61 to 99."""
     return record.settings.series_number_base + OFFSETS[kind]
 
 
@@ -242,7 +242,9 @@ def finish(ds: Dataset, record: AnalysisRecord, source: Dataset, sop_class: str,
     ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID = UID(sop_class), UID(uid), UID(series)
     ds.InstanceCreatorUID = UID(PRODUCT_UID)
     ds.InstanceCreationDate, ds.InstanceCreationTime = day, time
-    ds.SeriesDate, ds.SeriesTime, ds.ContentDate, ds.ContentTime = day, time, day, time
+    ds.ContentDate, ds.ContentTime = day, time
+    for keyword in ("SeriesDate", "SeriesTime"):  # of the series, which later analyses of the study join
+        ds.pop(keyword, None)
     ds.Manufacturer, ds.ManufacturerModelName = record.settings.manufacturer, record.settings.model_name
     ds.DeviceSerialNumber, ds.SoftwareVersions = record.settings.device_serial_number, record.software_version
     ds.ContentQualification = "RESEARCH"

@@ -70,7 +70,7 @@ def _captured(record: AnalysisRecord, shown: _Shown, picture: render.RGB) -> Bui
         sop_class=SecondaryCaptureImageStorage,
         uid=uid,
         series_uid=series,
-        series_number=record.settings.series_number_base + _place(model.system),
+        series_number=record.settings.series_number_base + place(model.system),
         number=shown.number,
         description=f"AI heat map {model.system}",
         comment=f"{model.name} {model.version}",
@@ -85,6 +85,6 @@ def _captured(record: AnalysisRecord, shown: _Shown, picture: render.RGB) -> Bui
     return common.encode(ds, "sc", syntax)
 
 
-def _place(system: str) -> int:
+def place(system: str) -> int:
     """1 to 39, of the system's name alone: the series of a system keeps its number whatever else is analysed."""
     return 1 + int.from_bytes(hashlib.sha256(system.encode()).digest()[:4]) % 39

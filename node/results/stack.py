@@ -1,9 +1,10 @@
 """A system's heat over a CT series as one Multi-frame True Color Secondary Capture (PS3.3 A.8.5), packed without loss.
 
-One object for each series and system that judged slices: a frame for every slice that it judged, which are those that
-bear lung, in the order of the volume, feet to head. Frame n is made of item n of Source Image Sequence; its Plane
-Position (C.7.6.16.2.3, one of the three macros of Table A.8-5b) is that of this slice, in the same frame of reference.
-A system that judged the series as a whole has no stack: it has heat for one slice, a picture of its own (``sc``).
+One object for each series and system that judged slices, each system in a series of its own: a frame for every slice
+that it judged, which are those that bear lung, in the order of the volume, feet to head. Frame n is made of item n of
+Source Image Sequence; its Plane Position (C.7.6.16.2.3, one of the three macros of Table A.8-5b) is that of this
+slice, in the same frame of reference. A system that judged the series as a whole has no stack: it has heat for one
+slice, a picture of its own (``sc``).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pydicom.uid import MultiFrameTrueColorSecondaryCaptureImageStorage
 from pydicom.valuerep import format_number_as_ds
 
 from models.api import Prediction
-from node.results import capture, common, pixels, render
+from node.results import capture, common, pixels, render, sc
 from node.results.record import AnalysisRecord, BuiltObject, SeriesOutcome, judged_slices
 
 SLICE_LOCATION_VECTOR = Tag(0x0018, 0x2005)
@@ -54,8 +55,8 @@ def _built(record: AnalysisRecord, stack: _Stack) -> BuiltObject:
     what = capture.Capture(
         sop_class=MultiFrameTrueColorSecondaryCaptureImageStorage,
         uid=capture.picture_uid(record, "stack", stack.outcome.volume.uid, model.system),
-        series_uid=common.series_uid(record, "stack"),
-        series_number=common.series_number(record, "stack"),
+        series_uid=common.series_uid(record, f"stack-{model.system}"),
+        series_number=common.series_number(record, "stack") + sc.place(model.system),
         number=stack.number,
         description=f"AI heat stack {model.system}",
         comment=f"{model.name} {model.version}",
