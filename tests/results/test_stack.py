@@ -66,12 +66,12 @@ def test_a_system_that_judged_slices_has_one_stack_and_one_that_judged_the_whole
     assert [dcmread(BytesIO(item.content)).SeriesDescription.split()[3] for item in build(two)] == ["bit-ct"]
 
 
-def test_two_systems_have_two_stacks_in_one_series() -> None:
+def test_two_systems_have_two_stacks_in_two_series() -> None:
     headers = slice_headers()
     pair = series_outcome(headers, of_series(headers, "one"), of_series(headers, "two"))
     objects = [dcmread(BytesIO(item.content)) for item in build(wanting_stacks(ct_record(headers, series=(pair,))))]
     assert [ds.InstanceNumber for ds in objects] == [1, 2]
-    assert len({ds.SeriesInstanceUID for ds in objects}) == 1 and len({ds.SOPInstanceUID for ds in objects}) == 2
+    assert len({ds.SeriesInstanceUID for ds in objects}) == 2 and len({ds.SOPInstanceUID for ds in objects}) == 2
 
 
 def test_without_heat_there_is_no_stack() -> None:
