@@ -16,6 +16,8 @@ from node.core.job import NEXT, Job, JobKind, JobState
 from node.core.study import StudyState
 from node.db.tables import JobRow, Study
 
+FORGIVEN_STOPS = 20  # of the whole node while a job ran; from then on each counts as an attempt
+
 
 def add(
     session: Session, kind: JobKind, subject_id: int, key: str, now: datetime, *, payload: str = "", priority: int = 0
@@ -104,14 +106,21 @@ def unpark(session: Session, job_id: int, now: datetime) -> bool:
 def release(session: Session, worker: str | None, error: str) -> int:
     """RUNNING -> READY for the jobs of a worker that is gone (None: of every worker, at start-up).
 
-    A study whose analysis is released waits again.
+    A study whose analysis is released waits again. A worker that dies alone is counted as an attempt of its job; that
+    the whole node went away (power, an operator) is not held against it, but for a job that this happened to very
+    often: it may be what brings the machine down.
     """
     held = JobRow.state == JobState.RUNNING
     if worker is not None:
         held &= JobRow.claimed_by.startswith(f"{worker}:", autoescape=True)
-    rows = session.execute(select(JobRow.id, JobRow.kind, JobRow.subject_id).where(held)).all()
-    for job_id, kind, subject_id in rows:
-        _move(session, JobState.RUNNING, JobState.READY, JobRow.id == job_id, error=error, claimed_by="")
+    rows = session.execute(select(JobRow.id, JobRow.kind, JobRow.subject_id, JobRow.stops).where(held)).all()
+    for job_id, kind, subject_id, stops in rows:
+        forgiven = {"attempts": JobRow.attempts - 1} if worker is None and stops < FORGIVEN_STOPS else {}
+        stopped = {"stops": stops + 1} if worker is None else {}
+        _move(
+            session, JobState.RUNNING, JobState.READY, JobRow.id == job_id, error=error, claimed_by="",
+            **forgiven, **stopped,
+        )  # fmt: skip
         if kind == JobKind.ANALYSE:
             analysing = (Study.id == subject_id) & (Study.state == StudyState.ANALYSING)
             session.execute(update(Study).where(analysing).values(state=StudyState.QUEUED))

@@ -149,6 +149,7 @@ class JobRow(Base):
     state: Mapped[str] = mapped_column(String(16))
     priority: Mapped[int] = mapped_column(default=0)  # lower first
     attempts: Mapped[int] = mapped_column(default=0)
+    stops: Mapped[int] = mapped_column(default=0, server_default="0")  # of the whole node while this ran
     next_at: Mapped[datetime]
     claimed_by: Mapped[str] = mapped_column(String(64), default="")
     claimed_at: Mapped[datetime | None]

@@ -190,3 +190,19 @@ def test_processes_never_claim_the_same_job(database: Database, tmp_path: Path) 
     running = [subprocess.Popen([*command, f"p{n}"], stdout=subprocess.PIPE, text=True) for n in range(3)]
     seen = [int(line) for process in running for line in process.communicate(timeout=60)[0].split()]
     assert sorted(seen) == sorted(set(seen)) and len(seen) == 40
+
+
+def test_the_end_of_the_whole_node_is_not_held_against_a_job_but_not_for_ever(database: Database) -> None:
+    added(database)
+    for _ in range(jobs.FORGIVEN_STOPS):
+        assert claimed(database).attempts == 1
+        with database.write() as session:
+            jobs.release(session, None, "stopped")
+    assert [claimed_after_a_stop(database) for _ in range(3)] == [1, 2, 3]
+
+
+def claimed_after_a_stop(database: Database) -> int:
+    job = claimed(database)
+    with database.write() as session:
+        jobs.release(session, None, "stopped")
+    return job.attempts

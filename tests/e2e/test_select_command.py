@@ -132,8 +132,11 @@ def test_nothing_is_written(receiver: LungnodeProcess) -> None:
 
 
 def receiver_is_at_rest(receiver: LungnodeProcess) -> None:
-    """The study is closed, and its job waits for a worker that does not come."""
+    """The study is closed, its job waits for a worker that does not come, and its texts were read for queries."""
     wait_until(lambda: bool(receiver.rows("SELECT 1 FROM jobs WHERE kind = 'analyse'")), 30, "the study is closed")
+    series = "SELECT 1 FROM series_keys"
+    count = len({one["series_uid"] for one in asked(receiver)})
+    wait_until(lambda: len(receiver.rows(series)) == count, 60, "every series was read for queries")
 
 
 def test_files_that_nobody_stores(tmp_path: Path) -> None:
