@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -141,12 +141,12 @@ class Service:
 class Orthanc(Service):
     """An Orthanc of its own: storage in the temporary folder, no users, any AE title may store.
 
-    A stopped Orthanc may be started again on the same ports with what it held.
+    A stopped Orthanc may be started again on the same ports with what it held. ``configuration``: what differs.
     """
 
-    def __init__(self, aet: str = "ORTHANC") -> None:
+    def __init__(self, aet: str = "ORTHANC", configuration: Mapping[str, object] | None = None) -> None:
         super().__init__()
-        self.aet = aet
+        self.aet, self.configuration = aet, dict(configuration or {})
         self.dicom_port = free_port()
         self.http_port = free_port()
         self.modalities: dict[str, list[Any]] = {}
@@ -172,6 +172,7 @@ class Orthanc(Service):
             "DeflatedTransferSyntaxAccepted": True,
             "StableAge": 1,
             "Plugins": [str(path) for path in Path("/usr/share/orthanc/plugins").glob("libOrthancDicomWeb.so")],
+            **self.configuration,
         }
         file = self.folder / "orthanc.json"
         file.write_text(json.dumps(configuration))
