@@ -63,6 +63,10 @@ class SeriesRecord:
     protocol: str
     series_date: str
     series_time: str
+    step_start_date: str = ""
+    step_start_time: str = ""
+    step_ids: str = ""
+    procedure_ids: str = ""
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,10 @@ def series(session: Session, study_id: int) -> list[SeriesRecord]:
                 protocol=row.protocol,
                 series_date=row.series_date,
                 series_time=row.series_time,
+                step_start_date=row.step_start_date,
+                step_start_time=row.step_start_time,
+                step_ids=row.step_ids,
+                procedure_ids=row.procedure_ids,
             ),
         )
     return list(found.values())
@@ -222,8 +230,8 @@ def extent(session: Session, study_ids: Sequence[int], series_uid: str | None = 
     )
 
 
-def held(session: Session, study_id: int, series_uids: Sequence[str] = ()) -> list[Held]:
-    """Every object of the study, or of some of its series; ours in the bytes that we made."""
+def held(session: Session, study_id: int, series_uids: Sequence[str] = (), sop_uids: Sequence[str] = ()) -> list[Held]:
+    """Every object of the study, or those of some series, or some of those; ours in the bytes that we made."""
     made = (
         select(Output.sop_uid, Output.sop_class_uid, Output.series_uid, Output.path)
         .join(Analysis, Output.analysis_id == Analysis.id)
@@ -239,6 +247,9 @@ def held(session: Session, study_id: int, series_uids: Sequence[str] = ()) -> li
     if series_uids:
         made = made.where(Output.series_uid.in_(series_uids))
         received = received.where(Series.series_uid.in_(series_uids))
+    if sop_uids:
+        made = made.where(Output.sop_uid.in_(sop_uids))
+        received = received.where(Instance.sop_uid.in_(sop_uids))
     found = {row.sop_uid: _received(row, uid) for row, uid in session.execute(received).tuples()}
     for sop_uid, sop_class, series_uid, path in session.execute(made).tuples():
         found[sop_uid] = Held(sop_uid, sop_class, series_uid, path, is_result=True)
@@ -325,6 +336,10 @@ def describe(session: Session, of: Undescribed, study: StudyTexts, what: SeriesR
                 protocol=what.protocol,
                 series_date=what.series_date[:8],
                 series_time=what.series_time[:16],
+                step_start_date=what.step_start_date[:8],
+                step_start_time=what.step_start_time[:16],
+                step_ids=what.step_ids,
+                procedure_ids=what.procedure_ids,
             )
         )
     session.flush()

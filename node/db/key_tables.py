@@ -44,3 +44,7 @@ class SeriesKeys(Base):
     protocol: Mapped[str] = mapped_column(Text, default="")
     series_date: Mapped[str] = mapped_column(String(8), default="")
     series_time: Mapped[str] = mapped_column(String(16), default="")
+    step_start_date: Mapped[str] = mapped_column(String(8), default="")  # Performed Procedure Step Start Date
+    step_start_time: Mapped[str] = mapped_column(String(16), default="")
+    step_ids: Mapped[str] = mapped_column(Text, default="")  # of Request Attributes Sequence, with backslashes
+    procedure_ids: Mapped[str] = mapped_column(Text, default="")

@@ -18,7 +18,7 @@ from node.core.errors import Refused
 from node.db import catalogue as rows
 from node.db.catalogue import Held, Mark, Narrowed, SeriesRecord, StudyRecord, StudyTexts, Undescribed
 from node.db.session import Database
-from node.pipeline.header import text_of
+from node.pipeline.header import items_of, text_of
 from node.pipeline.query_keys import LEVELS, UNIQUE, Level, Value, days, is_single, is_universal, known_at, matches
 
 PAGE = 200  # candidates read at once
@@ -38,7 +38,10 @@ SERIES_TEXTS = {
     "ProtocolName": "protocol",
     "SeriesDate": "series_date",
     "SeriesTime": "series_time",
+    "PerformedProcedureStepStartDate": "step_start_date",
+    "PerformedProcedureStepStartTime": "step_start_time",
 }
+REQUEST_TEXTS = {"ScheduledProcedureStepID": "step_ids", "RequestedProcedureID": "procedure_ids"}
 OF_PATIENT = {f"NumberOfPatientRelated{what}" for what in ("Studies", "Series", "Instances")}
 OF_STUDY = {
     "ModalitiesInStudy", "SOPClassesInStudy", "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances",
@@ -51,11 +54,15 @@ class NotAnIdentifier(Refused):
 
 @dataclass(frozen=True)
 class Query:
-    """asked: keyword -> what to match, empty for everything; only keywords that ``known_at`` the level has."""
+    """asked: keyword -> what to match, empty for everything; only keywords that ``known_at`` the level has.
+
+    relational: the unique keys of the levels above may be absent or lists (PS3.4 section C.4.1.2.2.1).
+    """
 
     level: Level
     asked: Mapping[str, str]
     patient_root: bool
+    relational: bool = False
 
 
 class Catalogue:
@@ -84,7 +91,8 @@ class Catalogue:
 
     def find(self, query: Query) -> Iterator[dict[str, Value]]:
         """The matches, newest first, each with a value for every keyword asked and the unique keys of its level."""
-        _require_unique_keys(query)
+        if not query.relational:
+            _require_unique_keys(query)
         self.describe()
         for study in self._candidates(query):
             yield from self._below(query, study)
@@ -132,7 +140,8 @@ class Catalogue:
                     yield _asked(query, {**values, "NumberOfSeriesRelatedInstances": extent.objects})
                 continue
             with self._database.read() as session:
-                held = rows.held(session, study.id, [series.series_uid])
+                images = _list(query.asked.get("SOPInstanceUID", ""))
+                held = rows.held(session, study.id, [series.series_uid], images)
             for one in held:
                 image = {**values, **self._of_image(one)}
                 if _fits(query, image):
@@ -193,12 +202,12 @@ class Catalogue:
         while True:
             with self._database.read() as session:
                 page = rows.studies(session, narrowed, below, PAGE)
-                found += [one for study in page for one in rows.held(session, study.id, only[Level.SERIES])]
+                below_study = (only[Level.SERIES], only[Level.IMAGE])
+                found += [one for study in page for one in rows.held(session, study.id, *below_study)]
             if len(page) < PAGE:
                 break
             below = page[-1].id
-        images = set(only[Level.IMAGE])
-        return [self._with_syntax(one) for one in found if not images or one.sop_instance_uid in images]
+        return [self._with_syntax(one) for one in found]
 
     def _with_syntax(self, one: Held) -> Held:
         if one.transfer_syntax_uid:
@@ -267,18 +276,23 @@ def _of_study(study: StudyRecord) -> dict[str, Value]:
 
 def _of_series(series: SeriesRecord) -> dict[str, Value]:
     values: dict[str, Value] = {"SeriesInstanceUID": series.series_uid, "SeriesNumber": series.number}
-    return values | {keyword: getattr(series, name) for keyword, name in SERIES_TEXTS.items()}
+    values |= {keyword: getattr(series, name) for keyword, name in SERIES_TEXTS.items()}
+    for keyword, name in REQUEST_TEXTS.items():
+        values[f"RequestAttributesSequence.{keyword}"] = tuple(getattr(series, name).split("\\"))
+    return values
 
 
 def _read(archive: Archive, one: Undescribed) -> tuple[StudyTexts, SeriesRecord]:
     """Empty texts where the file cannot be read: a query must not fail for it."""
-    wanted = ["SpecificCharacterSet", "SeriesNumber", *STUDY_TEXTS, *SERIES_TEXTS]
+    wanted = ["SpecificCharacterSet", "SeriesNumber", "RequestAttributesSequence", *STUDY_TEXTS, *SERIES_TEXTS]
     try:
         ds = dcmread(archive.path(one.path), stop_before_pixels=True, force=True, specific_tags=wanted)
     except Exception:  # noqa: BLE001 - pydicom raises what it likes; receipt has looked at the same bytes
         return StudyTexts(), SeriesRecord(one.series_uid, "", None, "", "", "", "", "")
     study = StudyTexts(**{name: text_of(ds, keyword) for keyword, name in STUDY_TEXTS.items()})
     texts = {name: text_of(ds, keyword) for keyword, name in SERIES_TEXTS.items()}
+    requests = items_of(ds, "RequestAttributesSequence")
+    texts |= {name: "\\".join(text_of(one, keyword) for one in requests) for keyword, name in REQUEST_TEXTS.items()}
     return study, SeriesRecord(series_uid=one.series_uid, number=_number(text_of(ds, "SeriesNumber")), **texts)
 
 

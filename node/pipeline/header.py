@@ -15,7 +15,7 @@ import zlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from pydicom import Dataset
+from pydicom import Dataset, Sequence
 from pydicom.filereader import read_dataset
 from pydicom.uid import UID
 
@@ -163,6 +163,12 @@ def text_of(ds: Dataset, keyword: str) -> str:
     """The value as text without padding; empty where it is absent or cannot be understood."""
     value = _value(ds, keyword)
     return "" if value is None else str(value).strip("\0 ").replace("\0", "")
+
+
+def items_of(ds: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; none where it is absent or cannot be understood."""
+    value = _value(ds, keyword)
+    return list(value) if isinstance(value, Sequence) else []
 
 
 def _number(ds: Dataset, keyword: str) -> int | None:

@@ -30,7 +30,10 @@ LEVELS = tuple(Level)
 
 @dataclass(frozen=True)
 class Key:
-    """kind: unique, required or optional, PS3.4 section C.6.1.1. matched: False where it is only returned."""
+    """kind: unique, required or optional, PS3.4 section C.6.1.1. matched: False where it is only returned.
+
+    A keyword with a dot stands in the items of a sequence, and is of QIDO-RS alone: C-FIND matches no sequences.
+    """
 
     level: Level
     keyword: str
@@ -67,6 +70,10 @@ KEYS = (
     Key(Level.SERIES, "ProtocolName", "LO"),
     Key(Level.SERIES, "SeriesDate", "DA"),
     Key(Level.SERIES, "SeriesTime", "TM"),
+    Key(Level.SERIES, "PerformedProcedureStepStartDate", "DA"),
+    Key(Level.SERIES, "PerformedProcedureStepStartTime", "TM"),
+    Key(Level.SERIES, "RequestAttributesSequence.ScheduledProcedureStepID", "SH"),
+    Key(Level.SERIES, "RequestAttributesSequence.RequestedProcedureID", "SH"),
     Key(Level.SERIES, "NumberOfSeriesRelatedInstances", "IS", matched=False),
     Key(Level.IMAGE, "SOPInstanceUID", "UI", "U"),
     Key(Level.IMAGE, "InstanceNumber", "IS", "R"),

@@ -86,7 +86,9 @@ def page() -> str:
             query_models=_table(("SOP class", "UID"), (_named(uid) for uid in (*FIND_MODELS, *RETRIEVE_MODELS))),
             max_matches=usual.query.max_matches,
             query_keys=_rows(
-                (key.level, key.keyword, key.vr, key.kind, "yes" if key.matched else "returned") for key in KEYS
+                (key.level, key.keyword, key.vr, key.kind, "yes" if key.matched else "returned")
+                for key in KEYS
+                if "." not in key.keyword
             ),
             find_statuses=_statuses("node/dimse/find.py"),
             retrieve_statuses=_statuses("node/dimse/retrieve.py"),
