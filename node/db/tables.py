@@ -115,6 +115,7 @@ class Instance(Base):
     origin_aet: Mapped[str] = mapped_column(String(16))
     origin_address: Mapped[str] = mapped_column(String(64))
     received_at: Mapped[datetime]
+    committed_at: Mapped[datetime | None]  # a peer was told that we keep it (PS3.4 annex J)
 
 
 class Refusal(Base):
@@ -285,6 +286,7 @@ class Output(Base):
     series_uid: Mapped[str] = mapped_column(UID)
     sha256: Mapped[str] = mapped_column(String(64))  # of the whole file
     path: Mapped[str] = mapped_column(Text)
+    removed_at: Mapped[datetime | None]  # the file is gone, see db.retention_tables
 
 
 class StandIn(Base):

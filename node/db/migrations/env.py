@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from node.db import commitment_tables, destination_tables, key_tables  # noqa: F401 - their tables belong to the metadata
+# Imported because their tables belong to the metadata.
+from node.db import commitment_tables, destination_tables, key_tables, retention_tables  # noqa: F401
 from node.db.tables import Base
 
 connection = context.config.attributes["connection"]
