@@ -22,6 +22,7 @@ from node.core.destination import Destination as Destination
 from node.core.destination import Objects as Objects
 from node.core.destination import check_objects
 from node.core.errors import Misconfigured
+from node.core.keeping import Priors, Retention, check_priors, check_retention
 from node.core.limits import Limits, PeerLimits, check_limits, read_access
 from node.core.security import Tls, check_tls
 from node.core.spelling import check_equipment, check_peers
@@ -122,6 +123,8 @@ class Settings:
     objects: Objects
     query: Query
     commitment: Commitment
+    retention: Retention
+    priors: Priors
     tls: Tls
     limits: Limits
     destinations: Mapping[str, Objects]
@@ -292,6 +295,8 @@ def _check(settings: Settings) -> None:
         raise Misconfigured("delivery.backoff_seconds needs at least one number, none negative")
     check_tls(settings.tls)
     check_limits(settings.limits)
+    check_retention(settings.retention)
+    check_priors(settings.priors)
     for text in settings.tls.destinations:
         Destination.parse(text)
     if settings.delivery.away_after < 1:
@@ -322,6 +327,7 @@ def _check(settings: Settings) -> None:
 def _check_spelling(settings: Settings) -> None:
     delivered = (*settings.delivery.destinations, *settings.destinations)
     peers = (*delivered, *settings.tls.destinations, *settings.query.move_destinations, *settings.commitment.peers)
+    peers += (settings.priors.source,) if settings.priors.source else ()
     check_peers((text, Destination.named(text).name) for text in peers)
     results = settings.results
     ours = {name: getattr(results, name) for name in ("manufacturer", "model_name", "device_serial_number")}
