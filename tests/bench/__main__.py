@@ -1,65 +1,64 @@
-"""``python -m tests.bench``: ingest against DCMTK storescp and Orthanc, then the whole path beside the bare models.
+"""``python -m tests.bench``: ingest beside Orthanc and DCMTK storescp, then the whole path beside the bare models.
 
-Prints Markdown; ``docs/benchmarks.md`` holds one such run. Figures mean something only on a quiet machine.
+    python -m tests.bench [--quick] [--write] [ingest] [path]
+
+Prints Markdown, progress on standard error; ``--write`` puts each section into ``docs/benchmarks.md`` once it is
+measured. ``--quick`` takes under a minute and shows that everything runs; its figures mean nothing, as those of a
+machine that does other work at the same time mean little.
 """
 
 from __future__ import annotations
 
-import os
-import platform
-import re
+import argparse
 import sys
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 
-import psutil
-
-from tests.bench import ingest, main_path
-from tests.peers import Absent, program, run
+from tests.bench import comparison, ingest, main_path
+from tests.bench.page import load, machine, write_section
+from tests.peers import Absent
 
 
-def machine() -> str:
-    """One paragraph: processor, memory, versions, load."""
-    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    processor = found[1] if found else platform.processor()
-    memory = psutil.virtual_memory().total / 2**30
-    libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "pydicom", "pynetdicom", "SQLAlchemy"))
+def measured_ingest(quick: bool) -> str:
+    plan = ingest.QUICK if quick else ingest.Plan()
+    rates = ingest.measure(plan)
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores of {processor}, {memory:.0f} GiB, no GPU used; "
-        f"{platform.platform()}; Python {platform.python_version()}, {libraries}; "
-        f"DCMTK {_peer_version('storescp')}, Orthanc {_peer_version('Orthanc')}; "
-        f"load before the run {os.getloadavg()[0]:.2f}."
+        f"{comparison.speeds(rates)}\n\n"
+        f"Median of {plan.rounds} rounds (least..most).\n\n"
+        f"{comparison.ratios(rates)}\n\n{comparison.verdict(rates)}"
     )
 
 
-def _peer_version(name: str) -> str:
-    found = re.search(r"\d+\.\d+\.\d+", run([program(name), "--version"]).text)
-    return found[0] if found else "of unknown version"
+def measured_path(quick: bool) -> str:
+    return main_path.table(main_path.measure(2 if quick else 10))
+
+
+PARTS: dict[str, tuple[str, Callable[[bool], str]]] = {
+    "ingest": ("Ingest", measured_ingest),
+    "path": ("From the last C-STORE response to the last delivered result", measured_path),
+}
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.bench")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which; all where none is named")
+    parser.add_argument("--quick", action="store_true", help="small and once")
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md too")
+    given = parser.parse_args()
     try:
-        _say(machine())
-        for heading, part in PARTS:
-            _say(f"\n## {heading}\n")
-            _say(part())
+        for heading, part in (PARTS[name] for name in given.parts or PARTS):
+            where, began = machine(), time.monotonic()
+            body = part(given.quick)
+            took = f"The run took {(time.monotonic() - began) / 60:.1f} minutes; load after it {load():.2f}."
+            section = f"{where} {took}\n\n{body}"
+            sys.stdout.write(f"## {heading}\n\n{section}\n\n")
+            if given.write:
+                write_section(heading, section)
     except Absent as absent:
         sys.stderr.write(f"{absent}\n")
         return 1
     return 0
 
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
-
-
-PARTS: list[tuple[str, Callable[[], str]]] = [
-    ("Ingest", lambda: ingest.table(ingest.measure())),
-    ("From the last C-STORE response to the last delivered result", lambda: main_path.table(main_path.measure())),
-]
 
 if __name__ == "__main__":
     sys.exit(main())

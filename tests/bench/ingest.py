@@ -1,136 +1,106 @@
-"""How fast instances are received: DCMTK storescp, Orthanc and the node, the same sender and the same files.
+"""How fast instances are received: the node, Orthanc and DCMTK storescp, with the same senders and the same files.
 
-Sender: DCMTK storescu with a PDU of 128 KiB on one association; receivers take turns, so that a noisy machine is noisy
-for all. DCMTK and Orthanc run with TCP_NODELAY=1: without it Debian's builds wait 40 ms for each object on loopback,
-which would flatter the node four- to fivefold. The node answers after file and rows are durable; storescp syncs
-nothing, Orthanc no files. A series is counted from the start of storescu to its end. The node runs without workers:
-receiving only, as the peers do.
+Receivers take turns within each round, every second round backwards, so that a noisy machine is noisy for all; a first
+small sending to each, which is not counted, warms them up. Ratios are of figures of one round. A sending counts only
+when every object has arrived. Between two sendings the files of the last one are removed and the disk is left to settle.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
-import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from pydicom import Dataset
-from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from tests.bench import series
+from tests.bench.receivers import CANDIDATES, Candidate, Receiver
+from tests.bench.senders import SENDERS
+from tests.bench.series import CT, FILMS, Image, Kind
 
-from tests.peers import LOOPBACK, Orthanc, Storescp, program
-from tests.served import LungnodeProcess
+NO_DELAY = {"TCP_NODELAY": "1"}  # else Debian's DCMTK waits 40 ms at each object, and so does Orthanc, built with it
 
-SERIES = {
-    "CT, 300 of 0.53 MB": (CTImageStorage, 300, 512),
-    "CR, 40 of 8.4 MB": (ComputedRadiographyImageStorage, 40, 2048),
-}
-QUICK_SHARE = 6
-SETTINGS = "[receive]\nmin_free_bytes = 0\n"
+
+@dataclass(frozen=True)
+class Plan:
+    kinds: tuple[Kind, ...] = (CT, FILMS)
+    associations: tuple[int, ...] = (1, 2, 4, 16)
+    senders: tuple[str, ...] = tuple(SENDERS)
+    rounds: int = 3
+
+
+WARMING = 8  # objects of each kind that each receiver gets first
+QUICK = Plan(kinds=(CT.fewer(32), FILMS.fewer(4)), associations=(1, 4), rounds=1)  # whether it runs; no figures
 
 
 @dataclass(frozen=True)
 class Rate:
-    """One series to one receiver in one round."""
+    """One sending. cpu_seconds: of the receiver, user and system. number: of the round."""
 
-    series: str
+    number: int
+    kind: str
+    sender: str
+    associations: int
     receiver: str
-    instances: int
+    objects: int
     megabytes: float  # 10^6 bytes
     seconds: float
+    cpu_seconds: float
+
+    @property
+    def megabytes_per_second(self) -> float:
+        return self.megabytes / self.seconds
+
+    def __str__(self) -> str:
+        return f"{self.kind}, {self.sender} x{self.associations}, {self.receiver}: {self.megabytes_per_second:.0f} MB/s"
 
 
-def measure(rounds: int = 5, quick: bool = False) -> list[Rate]:
-    """All receivers in turn, ``rounds`` times; new instances every time. A first, unmeasured round warms them up."""
-    os.environ["TCP_NODELAY"] = "1"
+def measure(plan: Plan, candidates: Sequence[Candidate] = CANDIDATES) -> list[Rate]:
+    os.environ.update(NO_DELAY)
     with ExitStack() as stack:
-        node = stack.enter_context(LungnodeProcess("--workers", "0", settings=SETTINGS))
-        ports: dict[str, Callable[[], int]] = {"lungnode": lambda: node.dicom_port}
-        orthanc, storescp = stack.enter_context(Orthanc()), stack.enter_context(Storescp("-pdu", "131072"))
-        ports |= {"Orthanc": lambda: orthanc.dicom_port, "storescp": lambda: storescp.port}
-        return rates({name: port() for name, port in ports.items()}, rounds, quick)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lungnode-bench-")))
+        running = [(one, stack.enter_context(one.open())) for one in candidates]
+        for kind in plan.kinds:
+            few = series.make(folder / f"few-{kind.modality}", kind.fewer(WARMING))
+            for _, receiver in running:
+                sending(receiver, few, "replay", 1)
+        images = {kind.name: series.make(folder / kind.modality, kind) for kind in plan.kinds}
+        found = []
+        for number, kind, sender, associations in _turns(plan):
+            for candidate, receiver in running if number % 2 else reversed(running):
+                if associations in candidate.associations:
+                    own = images[kind.name]
+                    seconds, cpu = sending(receiver, own, sender, associations)
+                    size = sum(image.bytes for image in own) / 1e6
+                    rate = Rate(number, kind.name, sender, associations, candidate.name, len(own), size, seconds, cpu)
+                    _say(f"round {number + 1} of {plan.rounds}: {rate}")
+                    found.append(rate)
+        return found
 
 
-def rates(ports: dict[str, int], rounds: int, quick: bool = False) -> list[Rate]:
-    """As ``measure``, for receivers that run already."""
-    found: list[Rate] = []
-    for number in range(rounds + 1):
-        for series, (sop_class, count, size) in SERIES.items():
-            count = count // QUICK_SHARE if quick else count
-            order = list(ports) if number % 2 else list(reversed(ports))
-            with tempfile.TemporaryDirectory(prefix="lungnode-bench-") as folder:
-                files = write_series(Path(folder), sop_class, count, size)
-                megabytes = sum(path.stat().st_size for path in files) / 1e6
-                for receiver in order:
-                    seconds = send(ports[receiver], Path(folder), files)
-                    if number:
-                        found.append(Rate(series, receiver, count, megabytes, seconds))
-    return found
+def _turns(plan: Plan) -> Iterator[tuple[int, Kind, str, int]]:
+    return itertools.product(range(plan.rounds), plan.kinds, plan.senders, plan.associations)
 
 
-def send(port: int, folder: Path, files: Sequence[Path]) -> float:
-    """Seconds that storescu takes for all files on one association."""
-    command = [program("storescu"), "-pdu", "131072", "+sd", LOOPBACK, str(port), str(folder)]
-    began = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, check=False, timeout=600)
-    seconds = time.perf_counter() - began
-    if done.returncode or b"Failed" in done.stderr or b"Refused" in done.stderr:
-        raise AssertionError(f"storescu could not send {len(files)} files: {done.stderr.decode()[-500:]}")
-    return seconds
+def sending(receiver: Receiver, images: list[Image], sender: str, associations: int) -> tuple[float, float]:
+    """Seconds, and the receiver's seconds of processor time, until all are answered; nothing is left afterwards."""
+    shares = [[image.path for image in share] for share in series.shared_out(images, associations)]
+    os.sync()
+    before, rows = receiver.cpu_seconds(), receiver.rows() if receiver.rows else 0
+    seconds = SENDERS[sender](receiver.port, shares)
+    cpu = receiver.cpu_seconds() - before
+    files = receiver.files()
+    smallest = min((path.stat().st_size for path in files), default=0)
+    assert len(files) == len(images), f"{len(files)} of {len(images)} objects arrived"
+    assert smallest > 0.99 * min(image.bytes for image in images), "what arrived is shorter than what was sent"
+    assert receiver.rows is None or receiver.rows() - rows == len(images), "the database does not have all of them"
+    receiver.clear()
+    return seconds, cpu
 
 
-def write_series(folder: Path, sop_class: str, count: int, size: int) -> list[Path]:
-    """``count`` images of ``size`` x ``size`` x 16 bit, as one series of a new study."""
-    pixels = np.random.default_rng(size).integers(0, 4096, (size, size), dtype=np.uint16)
-    study, series = generate_uid(), generate_uid()
-    files = []
-    for number in range(count):
-        ds = Dataset()
-        ds.SOPClassUID, ds.SOPInstanceUID = sop_class, generate_uid()
-        ds.StudyInstanceUID, ds.SeriesInstanceUID, ds.InstanceNumber = study, series, number + 1
-        ds.StudyDate, ds.PatientID, ds.PatientName, ds.AccessionNumber = "20240102", "BENCH", "Bench^Bench", "1"
-        ds.Modality = "CT" if sop_class == CTImageStorage else "CR"
-        ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
-        ds.Rows = ds.Columns = size
-        ds.BitsAllocated, ds.BitsStored, ds.HighBit = 16, 12, 11
-        ds.PixelData = pixels.tobytes()
-        ds["PixelData"].VR = "OW"
-        ds.file_meta = FileMetaDataset()
-        ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = sop_class, ds.SOPInstanceUID
-        ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        files.append(folder / f"{number:04d}.dcm")
-        ds.save_as(files[-1], enforce_file_format=True)
-    return files
-
-
-def table(rates: Sequence[Rate]) -> str:
-    """Markdown: the median of each receiver and the median of its ratio to Orthanc in the same round."""
-    lines = ["| series | receiver | MB/s | instances/s | times Orthanc |", "|---|---|---|---|---|"]
-    for series in dict.fromkeys(rate.series for rate in rates):
-        for receiver in dict.fromkeys(rate.receiver for rate in rates):
-            own = [rate for rate in rates if (rate.series, rate.receiver) == (series, receiver)]
-            other = [rate for rate in rates if (rate.series, rate.receiver) == (series, "Orthanc")]
-            ratio = [b.seconds / a.seconds for a, b in zip(own, other, strict=False)] or [float("nan")]
-            speed = statistics.median(rate.megabytes / rate.seconds for rate in own)
-            count = statistics.median(rate.instances / rate.seconds for rate in own)
-            lines.append(f"| {series} | {receiver} | {speed:.0f} | {count:.0f} | {statistics.median(ratio):.2f} |")
-    return "\n".join(lines)
-
-
-def main(quick: bool = False) -> int:
-    sys.stdout.write(table(measure(2 if quick else 5, quick)) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    if shutil.which("storescu") is None:
-        sys.exit("storescu is not installed: Debian package dcmtk")
-    sys.exit(main("--quick" in sys.argv[1:]))
+def _say(text: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {text}\n")

@@ -22,7 +22,7 @@ import torch
 from models.api import Card, ImageInput, VolumeInput
 from models.registry import Registry
 from models.systems import bit, patches
-from tests.bench.__main__ import machine
+from tests.bench.page import machine
 from tests.films import drawn
 from tests.models.chests import chest
 

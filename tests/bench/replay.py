@@ -141,11 +141,15 @@ def _head(length: int, context: int, control: int) -> bytes:
 
 
 def _gather(connection: socket.socket, parts: list[bytes | memoryview]) -> None:
-    while parts:
-        some, parts = parts[:IOV], parts[IOV:]
-        total, sent = sum(map(len, some)), connection.sendmsg(some)
-        if sent < total:
-            connection.sendall(memoryview(b"".join(some))[sent:])
+    """Send all parts; the kernel takes as much of them as it has room for."""
+    views, first = [memoryview(part) for part in parts], 0
+    while first < len(views):
+        sent = connection.sendmsg(views[first : first + IOV])
+        while first < len(views) and sent >= len(views[first]):
+            sent -= len(views[first])
+            first += 1
+        if sent:
+            views[first] = views[first][sent:]
 
 
 def _status(answer: tuple[int, bytes]) -> int:

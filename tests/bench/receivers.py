@@ -1,0 +1,98 @@
+"""Who receives: the node, DCMTK ``storescp`` and Orthanc, each as a process that stays up for the whole measurement.
+
+All keep what they receive on the file system of the temporary folder. After each sending what has arrived is counted by
+the files and, where there is one, by the receiver's own database; then the files are removed, so that no receiver's
+data wait for the disk while another one is measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tests.bench.senders import LARGEST_PDU
+from tests.peers import Orthanc, Service, Storescp
+from tests.served import LungnodeProcess
+
+SETTINGS = "[receive]\nmin_free_bytes = 0\nfsync = {fsync}\n\n[query]\nserve = false\n"
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """A receiver that runs. pattern: of its files in ``folder``. rows: what its database counts since its beginning."""
+
+    port: int
+    service: Service
+    folder: Path
+    pattern: str
+    rows: Callable[[], int] | None = None
+
+    def files(self) -> list[Path]:
+        return [path for path in self.folder.glob(self.pattern) if path.is_file()]
+
+    def clear(self) -> None:
+        for path in self.files():
+            path.unlink()
+
+    def cpu_seconds(self) -> float:
+        """User and system time of all its processes, those that ended included."""
+        assert self.service.process is not None
+        first, found = psutil.Process(self.service.process.pid), 0.0
+        for process in (first, *first.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found += sum(process.cpu_times()[:4])  # its own user and system time, and of children waited for
+        return found
+
+
+@contextmanager
+def _node(fsync: bool) -> Iterator[Receiver]:
+    """Without workers and queries: receiving only."""
+    with LungnodeProcess("--workers", "0", settings=SETTINGS.format(fsync=str(fsync).lower())) as node:
+        yield Receiver(
+            node.dicom_port,
+            node,
+            node.data / "archive" / "received",
+            "*/*.dcm",
+            lambda: int(node.rows("SELECT count(*) AS n FROM instances")[0]["n"]),
+        )
+
+
+@contextmanager
+def _storescp(*options: str) -> Iterator[Receiver]:
+    with Storescp(*options) as storescp:
+        yield Receiver(storescp.port, storescp, storescp.received, "*")
+
+
+@contextmanager
+def _orthanc(sync: bool) -> Iterator[Receiver]:
+    """As it comes, without plugins. Its storage syncs the data of each file unless told otherwise; its index never."""
+    with Orthanc(configuration={"SyncStorageArea": sync, "StableAge": 60, "Plugins": []}) as orthanc:
+        yield Receiver(orthanc.dicom_port, orthanc, orthanc.folder / "storage", "*/*/*", orthanc.count)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A receiver to be. associations: how many at once tell something of it."""
+
+    name: str
+    open: Callable[[], AbstractContextManager[Receiver]]
+    associations: tuple[int, ...] = (1, 4, 16)
+
+
+NODE, NODE_UNSYNCED = "lungnode", "lungnode, no sync"
+ORTHANC, ORTHANC_UNSYNCED = "Orthanc", "Orthanc, no sync"
+STORESCP, STORESCP_LARGE, STORESCP_FORKS = "storescp", "storescp, PDU 128 KiB", "storescp, PDU 128 KiB, --fork"
+CANDIDATES = (
+    Candidate(NODE, lambda: _node(fsync=True), (1, 2, 4, 16)),
+    Candidate(ORTHANC, lambda: _orthanc(sync=True)),
+    Candidate(NODE_UNSYNCED, lambda: _node(fsync=False), (1, 2, 4, 16)),
+    Candidate(ORTHANC_UNSYNCED, lambda: _orthanc(sync=False)),
+    Candidate(STORESCP, _storescp),
+    Candidate(STORESCP_LARGE, lambda: _storescp("-pdu", LARGEST_PDU)),
+    Candidate(STORESCP_FORKS, lambda: _storescp("-pdu", LARGEST_PDU, "--fork"), (4, 16)),
+)
