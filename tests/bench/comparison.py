@@ -57,7 +57,7 @@ WANTED = (
 
 
 def speeds(rates: Sequence[Rate]) -> str:
-    """A table for each kind of object: a line for each sender and receiver, a column for each number of associations."""
+    """A table for each kind: a line for each sender and receiver, a column for each number of associations."""
     tables = []
     for kind in _seen(rates, lambda rate: rate.kind):
         own = [rate for rate in rates if rate.kind == kind]

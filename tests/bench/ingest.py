@@ -2,7 +2,7 @@
 
 Receivers take turns within each round, every second round backwards, so that a noisy machine is noisy for all; a first
 small sending to each, which is not counted, warms them up. Ratios are of figures of one round. A sending counts only
-when every object has arrived. Between two sendings the files of the last one are removed and the disk is left to settle.
+when every object has arrived. Between two sendings the files of the last one are removed and the disk settles.
 """
 
 from __future__ import annotations

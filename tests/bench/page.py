@@ -1,4 +1,4 @@
-"""``docs/benchmarks.md``: each section is written by the command that measured it, and begins with the machine it ran on.
+"""``docs/benchmarks.md``: each section is written by the command that measured it, and begins with its machine.
 
 A section is all between its heading and the next one. Nothing else of the page is touched.
 """
