@@ -85,7 +85,8 @@ def owe(session: Session, output_id: int, destination: str, now: datetime) -> No
     known = session.scalars(select(Delivery).where(key)).first()
     if known is None:
         sop_uid = session.get_one(Output, output_id).sop_uid
-        known = Delivery(output_id=output_id, destination=destination, state="waiting", attempts=0, comment="")
+        made = {"output_id": output_id, "destination": destination, "owed_at": now}
+        known = Delivery(**made, state="waiting", attempts=0, comment="")
         session.add(known)
         session.flush()
         jobs.add(session, JobKind.DELIVER, known.id, f"{sop_uid}|{destination}", now)

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from models.api import ModelIdentity, Prediction
 from node.core.study import StudyState
 from node.db import deliveries
+from node.db.query_tables import place
 from node.db.tables import (
     Analysis,
     AnalysisModel,
@@ -170,6 +171,7 @@ def add_prediction(
     frame: of a multi-frame object, from 1; 0 for an object of one image.
     """
     where = {"analysis_id": analysis_id, "sop_uid": instance.sop_instance_uid}
+    where |= place(session, analysis_id, instance.sop_instance_uid)
     series, model = {"series_uid": instance.series_instance_uid}, prediction.model
     for score in prediction.scores:
         session.add(

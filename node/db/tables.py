@@ -24,6 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from node.db.placed import Placed
+
 UID = String(64)  # PS3.5 section 9.1
 
 
@@ -208,7 +210,7 @@ class SelectionRow(Base):
     reason: Mapped[str] = mapped_column(Text)
 
 
-class Finding(Base):
+class Finding(Placed, Base):
     """One class of one system on one image."""
 
     __tablename__ = "findings"
@@ -231,7 +233,7 @@ class Finding(Base):
     decision: Mapped[bool] = mapped_column(Boolean)
 
 
-class LesionRow(Base):
+class LesionRow(Placed, Base):
     __tablename__ = "lesions"
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -317,6 +319,7 @@ class Delivery(Base):
     output_id: Mapped[int] = mapped_column(ForeignKey("outputs.id"), index=True)
     destination: Mapped[str] = mapped_column(String(128), index=True)
     state: Mapped[str] = mapped_column(String(16))  # as db.deliveries.STATES
+    owed_at: Mapped[datetime]
     attempts: Mapped[int] = mapped_column(default=0)
     last_attempt_at: Mapped[datetime | None]
     last_status: Mapped[int | None]  # DIMSE status of the last C-STORE response
