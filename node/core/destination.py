@@ -25,7 +25,7 @@ class Objects:
 
 KINDS = (
     "summary", "regions", "heat-maps", "heat-stacks", "page", "segmentations", "film-segmentations",
-    "presentation-states", "key-images", "parametric-maps",
+    "presentation-states", "key-images", "parametric-maps", "rejection-notes",
 )  # fmt: skip
 
 

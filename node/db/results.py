@@ -29,8 +29,6 @@ from node.db.tables import (
     Study,
 )
 
-REPORTS = ("sr", "regions", "page")  # kinds of output that follow each other in a series
-
 
 @dataclass(frozen=True)
 class InstanceRow:
@@ -82,8 +80,8 @@ class NewOutput:
 
 
 @dataclass(frozen=True)
-class EarlierReport:
-    """A report of an earlier analysis. instance_number: as in its file; destinations: who is owed it or may be."""
+class EarlierObject:
+    """Of an earlier analysis. instance_number: as in a report's file; destinations: who is owed it or may be."""
 
     kind: str
     sop_class_uid: str
@@ -254,8 +252,8 @@ def add_output(
         deliveries.owe(session, output.id, destination, now)
 
 
-def reports_of(session: Session, study_id: int) -> list[EarlierReport]:
-    """The reports of the study's newest analysis that still stands, those left out that were meant for nobody.
+def objects_of(session: Session, study_id: int) -> list[EarlierObject]:
+    """The outputs of the study's newest analysis that still stands, those left out that were meant for nobody.
 
     What fallback does later changes nothing of it: a rerun finds the same.
     """
@@ -263,7 +261,7 @@ def reports_of(session: Session, study_id: int) -> list[EarlierReport]:
     statement = (
         select(Output)
         .outerjoin(StandIn, StandIn.output_id == Output.id)
-        .where(Output.analysis_id == newest, Output.kind.in_(REPORTS), StandIn.output_id.is_(None))
+        .where(Output.analysis_id == newest, StandIn.output_id.is_(None))
         .order_by(Output.id)
     )
     found = []
@@ -271,12 +269,12 @@ def reports_of(session: Session, study_id: int) -> list[EarlierReport]:
         to = (select(where.destination).where(where.output_id == row.id) for where in (Delivery, Reserve))
         if destinations := tuple(dict.fromkeys(name for query in to for name in session.scalars(query))):
             number = _number(session, study_id, row)
-            found.append(EarlierReport(row.kind, row.sop_class_uid, row.sop_uid, row.series_uid, number, destinations))
+            found.append(EarlierObject(row.kind, row.sop_class_uid, row.sop_uid, row.series_uid, number, destinations))
     return found
 
 
 def _number(session: Session, study_id: int, report: Output) -> int:
-    """Which report of its kind it is among those of the study, from 1, that were meant for anybody."""
+    """Which analysis of the study it is, from 1, among those that made such a thing for anybody."""
     meant = select(Delivery.output_id).union(select(Reserve.output_id))
     count = session.scalar(
         select(func.count(Analysis.id.distinct()))

@@ -1,17 +1,18 @@
 """Which objects of an analysis are built for which destination.
 
-Destinations with the same wishes share the objects. Reports name the earlier ones that their destinations were owed.
+Destinations with the same wishes and the same past share the objects. Reports name the earlier ones that their
+destinations were owed, and a rejection note the earlier pictures.
 Where a destination may refuse every form of a report, the one-page picture of it is built as well and kept.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from node.core.settings import Objects, Settings
-from node.db.results import EarlierReport
+from node.db.results import EarlierObject
 from node.results.build import build
 from node.results.record import AnalysisRecord, BuiltObject, Predecessor
 
@@ -28,16 +29,17 @@ class Addressed:
 
 
 def address(
-    record: AnalysisRecord, settings: Settings, earlier: Sequence[EarlierReport]
+    record: AnalysisRecord, settings: Settings, earlier: Sequence[EarlierObject]
 ) -> tuple[list[Addressed], list[str]]:
     """Every object once, the usual ones where there is no destination; and sentences on how they were written."""
-    forms: dict[Objects, list[str]] = {}
+    forms: dict[tuple[Objects, tuple[Predecessor, ...]], list[str]] = {}
     for peer in settings.peers:
-        forms.setdefault(_told(record, peer.objects or settings.objects), []).append(peer.name)
+        form = _told(record, peer.objects or settings.objects)
+        forms.setdefault((form, _predecessors(earlier, peer.name)), []).append(peer.name)
     found: dict[str, Addressed] = {}
     notes: list[str] = []
-    for form, names in (forms or {settings.objects: []}).items():
-        of_form = dataclasses.replace(record, wanted=form, predecessors=_predecessors(earlier, names))
+    for (form, before), names in (forms or {(settings.objects, ()): []}).items():
+        of_form = dataclasses.replace(record, wanted=form, predecessors=before)
         said: list[str] = []
         for item in build(of_form, said.append):
             found.setdefault(item.sop_instance_uid, Addressed(item)).owed_to.extend(names)
@@ -56,16 +58,16 @@ def _told(record: AnalysisRecord, form: Objects) -> Objects:
     return dataclasses.replace(form, kinds=(*form.kinds, "page"))
 
 
-def _predecessors(earlier: Sequence[EarlierReport], names: Collection[str]) -> tuple[Predecessor, ...]:
-    """The reports of the analysis before that one of these destinations was owed."""
+def _predecessors(earlier: Sequence[EarlierObject], name: str) -> tuple[Predecessor, ...]:
+    """What of the analysis before this destination was owed."""
     return tuple(
         Predecessor(
-            report.kind,
-            report.sop_class_uid,
-            report.sop_instance_uid,
-            report.series_instance_uid,
-            report.instance_number,
+            item.kind,
+            item.sop_class_uid,
+            item.sop_instance_uid,
+            item.series_instance_uid,
+            item.instance_number,
         )
-        for report in earlier
-        if not set(report.destinations).isdisjoint(names)
+        for item in earlier
+        if name in item.destinations
     )

@@ -167,7 +167,7 @@ class Analyse:
 
     def _build(self, record: AnalysisRecord, work: _Work) -> list[Addressed]:
         with self.database.read() as session:
-            earlier = rows.reports_of(session, work.study_id)
+            earlier = rows.objects_of(session, work.study_id)
         found, work.notes = address(record, self.settings, earlier)
         return found
 

@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from node.results import keyobject, page, parametric, presentation, regions, sc, seg, sr, stack
+from node.results import keyobject, page, parametric, presentation, regions, rejection, sc, seg, sr, stack
 from node.results.character_sets import UnencodableText
 from node.results.record import AnalysisRecord, BuiltObject
 
@@ -25,7 +25,10 @@ def build(record: AnalysisRecord, say: Callable[[str], None] = lambda sentence: 
 
 
 def _made(record: AnalysisRecord) -> tuple[BuiltObject, ...]:
-    return tuple(item for kind, make in MAKERS.items() if kind in record.wanted.kinds for item in make(record))
+    made = [item for kind, make in MAKERS.items() if kind in record.wanted.kinds for item in make(record)]
+    if "rejection-notes" in record.wanted.kinds:
+        made += rejection.note(record, {item.sop_instance_uid for item in made})
+    return tuple(made)
 
 
 def _summary(record: AnalysisRecord) -> Iterator[BuiltObject]:

@@ -157,7 +157,18 @@ def _models(record: AnalysisRecord) -> list[ModelIdentity]:
     return found
 
 
-OFFSETS = {"sr": 0, "regions": 40, "page": 41, "seg": 42, "pr": 43, "ko": 44, "pm": 45, "film-seg": 47, "stack": 60}
+OFFSETS = {
+    "sr": 0,
+    "regions": 40,
+    "page": 41,
+    "seg": 42,
+    "pr": 43,
+    "ko": 44,
+    "pm": 45,
+    "rejection": 46,
+    "film-seg": 47,
+    "stack": 60,
+}
 
 
 def series_number(record: AnalysisRecord, kind: str) -> int:

@@ -6,11 +6,18 @@ slices that those systems judged, and our pictures of their heat where the desti
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
-from highdicom.sr import CodedConcept, ContainerContentItem, ContentSequence, ImageContentItem, TextContentItem
+from highdicom.sr import (
+    CodedConcept,
+    ContainerContentItem,
+    ContentItem,
+    ContentSequence,
+    ImageContentItem,
+    TextContentItem,
+)
 from pydicom import Dataset
 from pydicom.uid import KeyObjectSelectionDocumentStorage, SecondaryCaptureImageStorage
 
@@ -24,6 +31,7 @@ DESCRIPTION = CodedConcept("113012", "DCM", "Key Object Description")
 SOURCE = CodedConcept("260753009", "SCT", "Source")
 WHY = "Chosen by software without review, where a model decided a class of disease."
 LONGEST_TEXT = 1024
+SERIES = {"ko": "AI key images (not for diagnosis)", "rejection": "AI results replaced (not for diagnosis)"}
 
 
 @dataclass(frozen=True)
@@ -83,31 +91,44 @@ def _heat_maps(record: AnalysisRecord, header: Dataset, explained: list[Predicti
 
 
 def _document(record: AnalysisRecord, chosen: list[_Chosen]) -> BuiltObject:
-    source = common.source_of(record.reference)
     evidence = {str(item.image.SOPInstanceUID): item.image for item in chosen}
-    for image in evidence.values():  # the class reads patient and study of its first evidence
-        image.update({tag: source[tag] for tag in source.keys() if tag not in image})  # noqa: SIM118 - tags, not elements
     uids = [f"{item.image.SOPInstanceUID}/{item.frame}" for item in chosen]
-    uid, series = common.instance_uid(record, "ko", *uids), common.series_uid(record, "ko")
+    references = _references(chosen)
+    return document_of(
+        record, "ko", list(evidence.values()), content(record, OF_INTEREST, _text(record), references), uids
+    )
+
+
+def document_of(
+    record: AnalysisRecord, kind: str, evidence: list[Dataset], said: KeyObjectSelection, names: list[str]
+) -> BuiltObject:
+    """A document of the series of its kind. evidence: identifiers of what it names; names: what its UID comes from."""
+    source = common.source_of(record.reference)
+    for item in evidence:  # the class reads patient and study of its first evidence
+        item.update({tag: source[tag] for tag in source.keys() if tag not in item})  # noqa: SIM118 - tags, not elements
+    uid, series = common.instance_uid(record, kind, *names), common.series_uid(record, kind)
     ds = KeyObjectSelectionDocument(
-        evidence=list(evidence.values()),
-        content=_content(record, chosen),
+        evidence=evidence,
+        content=said,
         series_instance_uid=series,
-        series_number=common.series_number(record, "ko"),
+        series_number=common.series_number(record, kind),
         sop_instance_uid=uid,
-        instance_number=common.document_number(record, "ko"),
+        instance_number=common.document_number(record, kind),
         manufacturer=record.settings.manufacturer,
         requested_procedures=common.requests(source) or None,
     )
     common.finish(ds, record, source, KeyObjectSelectionDocumentStorage, uid, series)
-    ds.SeriesDescription = "AI key images (not for diagnosis)"
-    return common.encode(ds, "ko")
+    ds.SeriesDescription = SERIES[kind]
+    return common.encode(ds, kind)
 
 
-def _content(record: AnalysisRecord, chosen: list[_Chosen]) -> KeyObjectSelection:
-    root = ContainerContentItem(OF_INTEREST, is_content_continuous=False, template_id="2010")
-    text = TextContentItem(DESCRIPTION, _text(record)[:LONGEST_TEXT], "CONTAINS")
-    root.ContentSequence = ContentSequence([*document.observer(record), text, *_references(chosen)])
+def content(
+    record: AnalysisRecord, title: CodedConcept, text: str, references: Iterable[ContentItem]
+) -> KeyObjectSelection:
+    """PS3.16 TID 2010."""
+    root = ContainerContentItem(title, is_content_continuous=False, template_id="2010")
+    words = TextContentItem(DESCRIPTION, text[:LONGEST_TEXT], "CONTAINS")
+    root.ContentSequence = ContentSequence([*document.observer(record), words, *references])
     return KeyObjectSelection.from_sequence([root])
 
 

@@ -103,7 +103,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Predecessor:
-    """A report of an earlier analysis of the study, which this one takes the place of. ``kind`` as in BuiltObject."""
+    """An object of the analysis of the study that this one takes the place of. ``kind`` as in BuiltObject."""
 
     kind: str
     sop_class_uid: str
@@ -154,7 +154,7 @@ class AnalysisRecord:
 
 @dataclass(frozen=True)
 class BuiltObject:
-    """A finished DICOM file. ``kind``: sr (summary), regions, sc (heat map), stack, page, seg, pr, ko, pm."""
+    """A DICOM file. ``kind``: sr (summary), regions, sc (heat map), stack, page, seg, pr, ko, pm, rejection."""
 
     kind: str
     sop_instance_uid: str

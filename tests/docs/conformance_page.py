@@ -19,13 +19,13 @@ from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr
 
 from node import __version__
 from node.core import settings
+from node.core.destination import KINDS
 from node.core.uids import PRODUCT_UID
 from node.dimse import access, contexts, scu, tls
 from node.dimse.find import MODELS as FIND_MODELS
 from node.dimse.retrieve import MODELS as RETRIEVE_MODELS
 from node.pipeline.query_keys import KEYS
 from node.results import character_sets, codes, common
-from node.results.build import MAKERS
 from node.web import stow_client
 from tests.docs import conformance_text as text
 
@@ -47,6 +47,7 @@ OBJECTS = {  # of objects.kinds -> SOP class, transfer syntaxes, what it is
     "film-segmentations": ("Segmentation Storage", "lungs, heart and foci of a film"),
     "presentation-states": ("Grayscale Softcopy Presentation State Storage", "contours and foci over the source"),
     "key-images": ("Key Object Selection Document Storage", "where a model decided a disease"),
+    "rejection-notes": ("Key Object Selection Document Storage", "pictures of an older analysis that are replaced"),
     "parametric-maps": ("Parametric Map Storage", "heat of CT key slices as numbers"),
 }
 COMPRESSED = {  # by kind; the second by objects.jpeg
@@ -160,8 +161,8 @@ def _is_written(uid: str) -> bool:
 
 
 def _objects(usual: settings.Settings) -> str:
-    if set(OBJECTS) != set(MAKERS):
-        raise AssertionError("OBJECTS names other kinds than node.results.build.MAKERS")
+    if set(OBJECTS) != set(KINDS):
+        raise AssertionError("OBJECTS names other kinds than node.core.destination")
     rows = []
     for kind, (sop_class, what) in OBJECTS.items():
         default = "yes" if kind in usual.objects.kinds else "by switch"
