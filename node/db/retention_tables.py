@@ -11,8 +11,8 @@ from node.db.tables import UID, Base
 
 
 class Removal(Base):
-    """The files of one study. Begun before anything moves; ``removed_at`` once no row names the files any more;
-    ``finished_at`` once they are gone. The row stays."""
+    """The files of one study: from ``removed_at`` no row names them any more, at ``finished_at`` they were gone. The row
+    stays."""
 
     __tablename__ = "removals"
 
@@ -21,8 +21,7 @@ class Removal(Base):
     rule: Mapped[str] = mapped_column(Text)  # the sentence of the rule that it went by
     files: Mapped[int]
     bytes: Mapped[int] = mapped_column(BigInteger)
-    begun_at: Mapped[datetime]
-    removed_at: Mapped[datetime | None] = mapped_column(index=True)
+    removed_at: Mapped[datetime] = mapped_column(index=True)
     finished_at: Mapped[datetime | None] = mapped_column(index=True)
 
 
@@ -55,13 +54,14 @@ class RetentionHold(Base):
 
 
 class RetentionState(Base):
-    """One row. problem: why less is removed than the rules say, one sentence."""
+    """One row. problem: why less is removed than the rules say, one sentence; remedy: the command that mends it."""
 
     __tablename__ = "retention_state"
 
     id: Mapped[int] = mapped_column(primary_key=True)
     allowed_until: Mapped[datetime | None]  # an operator lifted the limit of a day
     problem: Mapped[str] = mapped_column(Text, default="")
+    remedy: Mapped[str] = mapped_column(String(64), default="")
     problem_since: Mapped[datetime | None]
 
 

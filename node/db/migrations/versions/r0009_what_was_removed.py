@@ -26,6 +26,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("allowed_until", sa.DateTime(), nullable=True),
         sa.Column("problem", sa.Text(), nullable=False),
+        sa.Column("remedy", sa.String(length=64), nullable=False),
         sa.Column("problem_since", sa.DateTime(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_retention_state")),
     )
@@ -57,8 +58,7 @@ def _create_removals() -> None:
         sa.Column("rule", sa.Text(), nullable=False),
         sa.Column("files", sa.Integer(), nullable=False),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
-        sa.Column("begun_at", sa.DateTime(), nullable=False),
-        sa.Column("removed_at", sa.DateTime(), nullable=True),
+        sa.Column("removed_at", sa.DateTime(), nullable=False),
         sa.Column("finished_at", sa.DateTime(), nullable=True),
         sa.ForeignKeyConstraint(["study_id"], ["studies.id"], name=op.f("fk_removals_study_id_studies")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_removals")),
