@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
+RESEARCH = "Research use only, not for diagnosis."
+
 
 def moment(text: str) -> datetime:
     try:

@@ -7,20 +7,18 @@ cannot be used. Imports of a command's rooms happen when it is called, so that `
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from node import __version__
-from node.arguments import count, moment, share
+from node import __version__, model_commands
+from node.arguments import RESEARCH, moment, share
 from node.core import settings
 from node.core.errors import LungnodeError, Misconfigured
 
 Kind = Literal["findings", "lesions", "deliveries"]
-RESEARCH = "Research use only, not for diagnosis."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,8 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_select(commands)
     _add_destinations(commands)
     _add_models(commands)
-    _add_train(commands)
-    _add_evaluate(commands)
+    model_commands.add(commands)
     _add_migrate(commands)
     _add_backup(commands)
     _add_demo(commands)
@@ -244,65 +241,6 @@ def _models(parsed: argparse.Namespace) -> int:
     from node import asking
 
     return asking.models(parsed.action, parsed.system)
-
-
-def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    train = commands.add_parser("train", help="train a system from scratch", description=f"Train. {RESEARCH}")
-    train.add_argument("system", metavar="SYSTEM")
-    train.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder with the training data")
-    train.add_argument("--out", type=Path, default=Path("trained"), metavar="DIR")
-    train.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    length = train.add_mutually_exclusive_group()
-    length.add_argument("--epochs", type=count, metavar="N", help="instead of the recipe's own, in each of its stages")
-    length.add_argument("--steps", type=count, metavar="N", help="of the optimiser, rounded up to whole epochs")
-    train.add_argument("--seed", type=int, default=666)
-    train.add_argument("--resume", action="store_true")
-    train.add_argument("--without", nargs="+", default=(), metavar="SOURCE", help="sources of films never to be seen")
-    train.set_defaults(run=_train)
-
-
-def _train(parsed: argparse.Namespace) -> int:
-    training = importlib.import_module("models.training.train")
-    return int(
-        training.main(
-            parsed.system,
-            parsed.data,
-            parsed.out,
-            device=parsed.device,
-            epochs=parsed.epochs,
-            steps=parsed.steps,
-            seed=parsed.seed,
-            resume=parsed.resume,
-            without=parsed.without,
-        )
-    )
-
-
-def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    evaluate = commands.add_parser("evaluate", help="judge a system on held-out data", description=f"Judge. {RESEARCH}")
-    evaluate.add_argument("system", metavar="SYSTEM")
-    evaluate.add_argument("--data", type=Path, required=True, metavar="DIR", help="the folder with the data")
-    evaluate.add_argument("--out", type=Path, default=Path("evaluated"), metavar="DIR")
-    evaluate.add_argument("--against", metavar="SYSTEM", help="a second film classifier, compared film by film")
-    evaluate.add_argument("--segmenter", default="unet-lung", metavar="SYSTEM", help="finds the lung field (unet-lung)")
-    evaluate.add_argument("--limit", type=count, metavar="N", help="so many films at most, for a trial")
-    evaluate.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    evaluate.set_defaults(run=_evaluate)
-
-
-def _evaluate(parsed: argparse.Namespace) -> int:
-    evaluation = importlib.import_module("models.evaluation.run")
-    return int(
-        evaluation.main(
-            parsed.system,
-            parsed.data,
-            parsed.out,
-            against=parsed.against,
-            segmenter=parsed.segmenter,
-            limit=parsed.limit,
-            device=parsed.device,
-        )
-    )
 
 
 def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

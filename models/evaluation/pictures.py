@@ -158,6 +158,17 @@ def _figure(title: str, width: float, height: float) -> Figure:
     return figure
 
 
+def learning_rates(path: Path, rates: Points, losses: Points, best: float | None) -> None:
+    """A range test: loss of each step over its rate, and the rate that it names."""
+    figure, axes = _page("Learning-rate range test")
+    axes.plot(rates, losses, linewidth=1.2)
+    if best is not None:
+        axes.axvline(best, color="0.4", linestyle="--", label=f"steepest fall: {best:.1e}")
+        axes.legend(loc="lower left", fontsize=8)
+    axes.set(xlabel="learning rate", ylabel="loss of the batch", xscale="log")
+    _save(figure, path)
+
+
 def _page(title: str, height: float = 6.0) -> tuple[Figure, Axes | Any]:
     figure = _figure(title, 7.0, height)
     return figure, figure.add_subplot()

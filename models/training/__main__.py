@@ -17,5 +17,7 @@ length.add_argument("--steps", type=int, choices=range(1, 10_000_001), metavar="
 parser.add_argument("--seed", type=int, default=666)
 parser.add_argument("--without", nargs="+", default=(), metavar="SOURCE")
 parser.add_argument("--resume", action="store_true")
+parser.add_argument("--find-rate", action="store_true")
+parser.add_argument("--start", type=Path, metavar="FILE")
 given = vars(parser.parse_args())
 sys.exit(main(given.pop("system"), given.pop("data"), given.pop("out"), **given))

@@ -111,6 +111,7 @@ def train(folder: Path, out: Path, order: Order) -> None:
     imported = (folder / START).is_file()
     if imported:
         load_bit(net, folder / START)
+    order.begin(net)
     place(net, where)
 
     def step(batch: torch.Tensor, random: torch.Generator) -> torch.Tensor:

@@ -58,9 +58,12 @@ def train(
     patients = [cases[n].patient for n in split["train"]]
     films = Films(pictures, truth, chosen, patients, coloured, coloured, sampling)
     length = min(order.length(TEACHER_EPOCHS, BATCH, len(chosen)), TEACHER_EPOCHS)
-    soft = train_teachers(films, Run(out, length, order.seed, where, order.resume, rate))
+    run = Run(out, length, order.seed, where, order.resume, rate)
+    soft = SoftTargets.none() if order.find_rate else train_teachers(films, run)  # phase 1 has no part in them
     torch.manual_seed(order.seed)
-    net = place(CNNCF(2, SIDE), where)
+    net = CNNCF(2, SIDE)
+    order.begin(net)
+    place(net, where)
     net.gate.th_sens = TH_SENS
     optimiser = torch.optim.SGD(classify.parameters(net, 1e-4), RATE, momentum=0.9)
     plan = order.plan(EPOCHS, BATCH, len(chosen), out / "cnncf-xr.checkpoint", rate, where, sampling, named)

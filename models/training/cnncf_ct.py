@@ -69,6 +69,7 @@ def train(folder: Path, out: Path, order: Order) -> None:
     split = {name: [n for n, c in enumerate(cases) if c.split == name] for name in ("train", "val", "test")}
     chosen = torch.tensor(split["train"])
     net = StudyNet(len(CLASSES), SIDE)
+    order.begin(net)
     place(net, where)
     gate, weigh = net.cnncf.gate, torch.tensor(CLASS_WEIGHTS, device=where)
 

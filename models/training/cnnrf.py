@@ -61,7 +61,9 @@ def train(folder: Path, out: Path, order: Order) -> None:
     truth = np.array([case.values for case in cases])
     split = {name: [n for n, c in enumerate(cases) if c.split == name] for name in ("train", "val", "test")}
     torch.manual_seed(order.seed)  # here: preparing pictures may have drawn random numbers
-    net = place(build(truth[split["train"]]), where)
+    net = build(truth[split["train"]])
+    order.begin(net)
+    place(net, where)
     target = net.scaled(torch.tensor(truth, dtype=torch.float32, device=where))
     chosen = torch.from_numpy(np.flatnonzero(np.isin(film_of, split["train"])))
     film = torch.from_numpy(film_of)

@@ -39,6 +39,7 @@ def train(
     torch.manual_seed(order.seed)  # here: preparing pictures may have drawn random numbers
     net = CXNet(3)
     _wake_hidden_layer(net)
+    stages = STAGES[-1:] if order.begin(net) else STAGES
     place(net, where)
 
     def validate(epoch: int) -> str:
@@ -46,7 +47,7 @@ def train(
         y = truth[split["val"]]
         return f"val loss {functional.cross_entropy(found, y):.3f} accuracy {(found.argmax(1) == y).float().mean():.3f}"
 
-    for stage in STAGES:
+    for stage in stages:
 
         def step(batch: torch.Tensor, random: torch.Generator, side: int = stage.side) -> torch.Tensor:
             numbers = chosen[batch]

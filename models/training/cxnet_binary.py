@@ -59,7 +59,9 @@ def train(
     truth, split, chosen = lesson.truth, lesson.split, lesson.chosen
     sampling, named = lesson.sampling, lesson.named
     torch.manual_seed(order.seed)  # here: preparing pictures may have drawn random numbers
-    net = place(_ready_to_learn(form.build()), where)
+    net = _ready_to_learn(form.build())
+    order.begin(net)
+    place(net, where)
 
     def logits(x: Tensor) -> Tensor:
         return two_classes(net(x))

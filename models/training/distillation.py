@@ -79,6 +79,11 @@ class SoftTargets:
         """(N, K) fused probabilities of the training films at these places of ``Films.chosen``."""
         return fuse(self.logits[:, places], temperature)
 
+    @classmethod
+    def none(cls) -> SoftTargets:
+        """Where nothing is taught."""
+        return cls(torch.empty(0, 0, 0), {})
+
 
 def fuse(teacher_logits: Tensor, temperature: float = TEMPERATURE) -> Tensor:
     """(teacher, N, K) -> (N, K): mean of the teachers' softened probabilities."""

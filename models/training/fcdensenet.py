@@ -37,9 +37,11 @@ def train(folder: Path, out: Path, order: Order) -> None:
     torch.manual_seed(order.seed)
     where = choose_device(order.device)
     cases = data.lung_cases(folder, seed=order.seed)
-    net = place(PROFILES[LAYERS](), where)
+    net = PROFILES[LAYERS]()
+    stages = STAGES[-1:] if order.begin(net) else STAGES
+    place(net, where)
     count = sum(case.split == "train" for case in cases)
-    for stage in STAGES:
+    for stage in stages:
         arrays = data.cached(out / "cache" / f"fcdensenet-{stage.side}.npz", partial(_prepare, cases, stage.side))
         checkpoint = out / f"fcdensenet-{stage.side}.checkpoint"
         plan = order.plan(stage.epochs, BATCH, count, checkpoint, warm_cosine, where)

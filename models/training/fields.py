@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from torch.nn import functional
 
 from models.images import geometry
@@ -18,6 +17,7 @@ from models.nets.layout import place
 from models.nets.unet import LungUNet
 from models.systems import preparation
 from models.training import data
+from models.training.weights import full_precision
 
 SIDE = 256
 INSTALLED = Path(__file__).parents[1] / "weights"
@@ -39,7 +39,7 @@ def _finder(out: Path) -> tuple[LungUNet, int]:
     file = (out if fresh else INSTALLED) / "unet-lung.safetensors"
     told = tomllib.loads(file.with_suffix(".figures.toml" if fresh else ".toml").read_text(encoding="utf-8"))
     net = LungUNet()
-    net.load_state_dict({name: value.float() for name, value in load_file(file).items()})
+    net.load_state_dict(full_precision(file))
     return place(net, torch.device("cpu")).eval(), int(told["side"] if fresh else told["settings"]["side"])
 
 

@@ -1,5 +1,7 @@
 """The loop: seeded batches, mixed precision, learning-rate schedule, checkpoint after each epoch, resume after a kill.
 
+A plan that is to ``find_rate`` ends in ``RateFound`` instead: the range test of ``rates``, over the same batches.
+
 A resumed run goes through the same batches as one that was never stopped: everything random is drawn from a generator
 seeded by (seed, epoch).
 """
@@ -11,12 +13,17 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import SafetensorError
 from torch import Tensor, nn
+
+from models.training.rates import RateFound, range_test
+from models.training.weights import full_precision
 
 logger = logging.getLogger(__name__)
 Step = Callable[[Tensor, torch.Generator], Tensor]  # (case numbers, random) -> loss
@@ -40,6 +47,7 @@ class Plan:
     weights: Tensor | None = None  # sampling weight of each case; None draws each once per epoch
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     films: tuple[str, ...] = ()  # identifiers of the training cases: a checkpoint of others is not gone on with
+    find_rate: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,8 @@ class Stage:
 @dataclass(frozen=True)
 class Order:
     """What the caller of a recipe asks for. epochs, steps: instead of the recipe's own length, in each of its stages;
-    steps (of the optimiser) are rounded up to whole epochs. without: sources of films never to be seen."""
+    steps (of the optimiser) are rounded up to whole epochs. without: sources of films never to be seen. find_rate:
+    the range test of the first stage, and no training. start: weights of an earlier run to go on from."""
 
     device: str = "auto"
     epochs: int | None = None
@@ -62,6 +71,18 @@ class Order:
     seed: int = 666
     resume: bool = False
     without: tuple[str, ...] = ()
+    find_rate: bool = False
+    start: Path | None = None
+
+    def begin(self, net: nn.Module) -> bool:
+        """Whether there is a ``start``; its weights are then in the net."""
+        if self.start is None:
+            return False
+        try:
+            net.load_state_dict(full_precision(self.start))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            raise BadRun(f"{self.start} does not hold weights of this system: {error}") from error
+        return True
 
     def length(self, usual: int, batch: int, cases: int) -> int:
         """Epochs to train."""
@@ -81,7 +102,8 @@ class Order:
         films: tuple[str, ...] = (),
     ) -> Plan:
         epochs = self.length(usual, batch, cases)
-        return Plan(epochs, batch, cases, self.seed, checkpoint, self.resume, rate, sampling, device, films)
+        resume, find = self.resume, self.find_rate
+        return Plan(epochs, batch, cases, self.seed, checkpoint, resume, rate, sampling, device, films, find)
 
 
 def warm_cosine(progress: float) -> float:
@@ -102,6 +124,8 @@ def fit(
     per_epoch = plan.cases // plan.batch
     if not per_epoch:
         raise BadRun(f"{plan.cases} training cases are fewer than one batch of {plan.batch}")
+    if plan.find_rate:
+        raise _rate_found(plan, model, optimiser, step)
     begun, losses = _load(plan, model, optimiser) if plan.resume and plan.checkpoint.exists() else (0, [])
     base_rates = [group.setdefault("initial_lr", group["lr"]) for group in optimiser.param_groups]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -116,12 +140,7 @@ def fit(
                 factor = plan.rate((epoch * per_epoch + number) / (plan.epochs * per_epoch))
                 for group, rate in zip(optimiser.param_groups, base_rates, strict=True):
                     group["lr"] = rate * factor
-                optimiser.zero_grad(set_to_none=True)
-                with torch.autocast(plan.device.type, torch.bfloat16):
-                    loss = step(batch, random)
-                loss.backward()
-                optimiser.step()
-                total += loss.item()
+                total += _learn(plan, optimiser, step, batch, random)
                 said = f"epoch {epoch + 1} loss {total / (number + 1):.4f} rate {optimiser.param_groups[0]['lr']:.1e}"
                 progress.update(bar, advance=1, description=said)
             losses.append(total / per_epoch)
@@ -130,6 +149,25 @@ def fit(
             progress.console.print(f"epoch {epoch + 1}/{plan.epochs} loss {losses[-1]:.4f} {line}")
             _save(plan, model, optimiser, epoch + 1, losses)
     return losses
+
+
+def _learn(plan: Plan, optimiser: torch.optim.Optimizer, step: Step, batch: Tensor, random: torch.Generator) -> float:
+    """One step; the loss before it."""
+    optimiser.zero_grad(set_to_none=True)
+    with torch.autocast(plan.device.type, torch.bfloat16):
+        loss = step(batch, random)
+    loss.backward()
+    optimiser.step()
+    return loss.item()
+
+
+def _rate_found(plan: Plan, model: nn.Module, optimiser: torch.optim.Optimizer, step: Step) -> RateFound:
+    random = torch.Generator().manual_seed(plan.seed)
+    torch.manual_seed(plan.seed)  # dropout
+    model.train()
+    batches = chain.from_iterable(_batches(plan, random) for _ in count())
+    usual = float(optimiser.param_groups[0]["lr"])
+    return RateFound(range_test(lambda: _learn(plan, optimiser, step, next(batches), random), optimiser), usual)
 
 
 def _mark(plan: Plan) -> str:

@@ -32,6 +32,7 @@ def train(folder: Path, out: Path, order: Order) -> None:
     masks = torch.from_numpy(arrays["masks"])[:, None]
     chosen = torch.tensor([number for number, case in enumerate(cases) if case.split == "train"])
     net = build()
+    order.begin(net)
     place(net, where)
     plan = order.plan(EPOCHS, BATCH, len(chosen), out / "unet-lung.checkpoint", warm_cosine, where)
     optimiser = torch.optim.Adam(net.parameters(), RATE)

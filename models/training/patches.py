@@ -50,7 +50,9 @@ def train(
     truth, split, chosen = lesson.truth, lesson.split, lesson.chosen
     sampling, named = lesson.sampling, lesson.named
     torch.manual_seed(order.seed)  # here: preparing pictures may have drawn random numbers
-    net = place(build(3), where)
+    net = build(3)
+    order.begin(net)
+    place(net, where)
     checkpoint = out / "patch-vote.checkpoint"
     plan = order.plan(EPOCHS, BATCH, len(chosen), checkpoint, warm_cosine, where, sampling, named)
 

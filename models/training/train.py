@@ -10,8 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from models.evaluation import pictures
 from models.training.data import classifier_cases
 from models.training.fit import BadRun, Order
+from models.training.rates import RateFound
 
 RECIPES = {
     "unet-lung": "lungs",
@@ -41,10 +43,13 @@ def main(
     seed: int = 666,
     resume: bool = False,
     without: Sequence[str] = (),
+    find_rate: bool = False,
+    start: Path | None = None,
 ) -> int:
     """Train one system; 2 when there is no recipe or no data, 0 when weights and figures are written.
 
-    ``without``: sources of films that the run must never see, to measure how it does on them.
+    ``without``: sources of films that the run must never see, to measure how it does on them. ``find_rate``: the range
+    test instead, its figure in ``out``. ``start``: weights to go on from.
     """
     if system not in RECIPES:
         sys.stderr.write(f"there is no recipe for {system}; there are {', '.join(RECIPES)}\n")
@@ -62,11 +67,23 @@ def main(
             sys.stderr.write(f"{problem}\n")
             return 2
     try:
-        getattr(recipe, function or "train")(data, out, Order(device, epochs, steps, seed, resume, tuple(without)))
+        order = Order(device, epochs, steps, seed, resume, tuple(without), find_rate, start)
+        getattr(recipe, function or "train")(data, out, order)
     except BadRun as bad:
         sys.stderr.write(f"{bad}\n")
         return 2
+    except RateFound as found:
+        return _tell_rate(system, found, out / f"{system}.rates.png")
     return 0
+
+
+def _tell_rate(system: str, found: RateFound, figure: Path) -> int:
+    """Exit code 1: the loss fell at no rate."""
+    test = found.test
+    pictures.learning_rates(figure, test.rates, test.losses, test.best)
+    said = "falls at no rate" if test.best is None else f"falls fastest about a rate of {test.best:.1e}"
+    sys.stdout.write(f"{system}: the loss {said}; the recipe has {found.usual:g}. {figure}\n")
+    return 1 if test.best is None else 0
 
 
 def _cannot_leave_out(folder: Path, without: Sequence[str]) -> str:

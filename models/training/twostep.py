@@ -37,6 +37,7 @@ def train(
     sampling, named = lesson.sampling, lesson.named
     torch.manual_seed(order.seed)  # here: preparing pictures may have drawn random numbers
     steps = TwoSteps(second=False)
+    order.begin(steps)
     net = place(steps.step1, where)
     checkpoint = out / "two-step.checkpoint"
     plan = order.plan(EPOCHS, BATCH, len(chosen), checkpoint, warm_cosine, where, sampling, named)

@@ -11,10 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from models.evaluation.metrics import Figure
+
+
+def full_precision(file: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file, float16 made float32."""
+    return {name: value.float() if value.is_floating_point() else value for name, value in load_file(file).items()}
 
 
 def write(

@@ -91,7 +91,8 @@ def test_operations_names_commands_settings_and_events_that_exist() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     commands = {word for word in re.findall(r"(?<!/)lungnode ([a-z]+)\b", text) if word != "status"}
     assert commands >= {"backup", "migrate", "retry", "destinations", "models", "pull"}
-    known = set(re.findall(r'add_parser\(\s*"(\w+)"', (ROOT / "node" / "cli.py").read_text(encoding="utf-8")))
+    parsers = "".join((ROOT / "node" / name).read_text(encoding="utf-8") for name in ("cli.py", "model_commands.py"))
+    known = set(re.findall(r'add_parser\(\s*"(\w+)"', parsers))
     assert commands <= known
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "node").rglob("*.py"))
     events = re.findall(r"`([a-z]+\.(?:died|held|failed|rejected|away|not_\w+))`", text)
