@@ -14,7 +14,7 @@ import errno
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -121,6 +121,12 @@ class Archive:
         for above in (folder.parent, self.root):
             self._sync_folder(above)
         with self._lock:
+    def settle(self, relatives: Iterable[str]) -> None:
+        """What was discarded of these stays so after a power cut."""
+        for folder in {(self.root / relative).parent for relative in relatives}:
+            if folder.exists():
+                self._sync_folder(folder)
+
             self._known.add(key)
 
     def _sync(self, descriptor: int) -> None:

@@ -1,6 +1,7 @@
 """A job's lifecycle. The ledger is the ``jobs`` table on every queue engine; this table of moves guards its SQL.
 
-kinds: ``analyse`` (one study, one set of instances) and ``deliver`` (one output to one destination).
+kinds: ``analyse`` (one study, one set of instances), ``deliver`` (one output to one destination) and ``priors`` (the
+earlier studies of one study's patient).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from enum import StrEnum
 class JobKind(StrEnum):
     ANALYSE = "analyse"
     DELIVER = "deliver"
+    PRIORS = "priors"
 
 
 class JobState(StrEnum):
@@ -36,7 +38,7 @@ class Job:
 
     id: int
     kind: JobKind
-    subject_id: int  # analyse: studies.id; deliver: deliveries.id
+    subject_id: int  # analyse, priors: studies.id; deliver: deliveries.id
     key: str
     attempts: int  # this attempt included
     token: str

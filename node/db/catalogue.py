@@ -97,6 +97,7 @@ class Undescribed:
 
 _STANDS = (
     Analysis.superseded.is_(False)
+    & Output.removed_at.is_(None)
     & ~exists().where(StandIn.output_id == Output.id)
     & ~exists().where(Reserve.output_id == Output.id)
 )

@@ -71,6 +71,27 @@ def due(session: Session, now: datetime, limit: int) -> list[Asked]:
     ]
 
 
+def claim(session: Session, request_id: int, now: datetime, until: datetime) -> bool:
+    """Whether the caller, and nobody else until then, tells the peer."""
+    done = session.execute(
+        update(CommitmentRequest)
+        .where(
+            CommitmentRequest.id == request_id,
+            CommitmentRequest.reported_at.is_(None),
+            CommitmentRequest.next_at <= now,
+        )
+        .values(next_at=until)
+    )
+    return bool(done.rowcount)  # type: ignore[attr-defined]
+
+
+def promise(session: Session, instances: Sequence[Named], now: datetime) -> None:
+    """The peer may be told that these are kept, so from now on they are: whatever was removed before is not there when
+    they are judged."""
+    for _, sop_instance_uid in instances:
+        session.execute(update(Instance).where(Instance.sop_uid == sop_instance_uid).values(committed_at=now))
+
+
 def reported(session: Session, request_id: int, now: datetime) -> None:
     session.execute(
         update(CommitmentRequest)

@@ -28,5 +28,5 @@ def copy(source: Path, target: Path) -> None:
 
 def files(session: Session) -> Iterator[str]:
     """Path of every received instance and every result, relative to the archive."""
-    named = union_all(select(Instance.path), select(Output.path))
+    named = union_all(select(Instance.path), select(Output.path).where(Output.removed_at.is_(None)))
     yield from session.execute(named.execution_options(yield_per=AT_ONCE)).scalars()

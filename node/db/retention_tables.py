@@ -11,8 +11,7 @@ from node.db.tables import UID, Base
 
 
 class Removal(Base):
-    """The files of one study: from ``removed_at`` no row names them any more, at ``finished_at`` they were gone. The row
-    stays."""
+    """Of the files of one study: from ``removed_at`` no row names them, at ``finished_at`` they were gone."""
 
     __tablename__ = "removals"
 

@@ -20,6 +20,7 @@ from node.db.catalogue import Held, Mark, Narrowed, SeriesRecord, StudyRecord, S
 from node.db.session import Database
 from node.pipeline.header import items_of, text_of
 from node.pipeline.query_keys import LEVELS, UNIQUE, Level, Value, days, is_single, is_universal, known_at, matches
+from node.pipeline.uses import Uses
 
 PAGE = 200  # candidates read at once
 STUDY_TEXTS = {
@@ -71,6 +72,7 @@ class Catalogue:
     def __init__(self, database: Database, archive: Archive) -> None:
         self._database, self._archive = database, archive
         self._describing = threading.Lock()
+        self._uses = Uses(database)
         self._described = Mark()  # so that what was read before is not looked for again
 
     def describe(self) -> None:
@@ -169,8 +171,9 @@ class Catalogue:
     def _extent(self, study: StudyRecord) -> dict[str, Value]:
         with self._database.read() as session:
             series, extent = rows.series(session, study.id), rows.extent(session, [study.id])
+        here = [one for one in series if one.series_uid in extent.series]
         return {
-            "ModalitiesInStudy": tuple(sorted({one.modality for one in series if one.modality})),
+            "ModalitiesInStudy": tuple(sorted({one.modality for one in here if one.modality})),
             "SOPClassesInStudy": tuple(sorted(extent.sop_classes)),
             "NumberOfStudyRelatedSeries": len(extent.series),
             "NumberOfStudyRelatedInstances": extent.objects,
@@ -204,6 +207,7 @@ class Catalogue:
                 page = rows.studies(session, narrowed, below, PAGE)
                 below_study = (only[Level.SERIES], only[Level.IMAGE])
                 found += [one for study in page for one in rows.held(session, study.id, *below_study)]
+            self._uses.note(study.id for study in page)
             if len(page) < PAGE:
                 break
             below = page[-1].id

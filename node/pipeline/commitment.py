@@ -90,6 +90,8 @@ class Commitments:
                 rows.reported(session, asked.id, now)
         level = logging.WARNING if problem else logging.INFO
         counts = {"committed": len(report.committed), "failed": len(report.failed), "reason": problem}
+        with self.database.write() as session:
+            rows.promise(session, asked.instances, self.clock())
         said = "commitment.not_told" if problem else "commitment.told"
         log.event(logger, said, level, transaction_uid=asked.transaction_uid, aet=asked.aet, **counts)
 
