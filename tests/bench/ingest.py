@@ -34,7 +34,7 @@ class Plan:
 
 
 WARMING = 8  # objects of each kind that each receiver gets first
-QUICK = Plan(kinds=(CT.fewer(32), FILMS.fewer(4)), associations=(1, 4), rounds=1)  # whether it runs; no figures
+QUICK = Plan(kinds=(CT.fewer(16), FILMS.fewer(2)), associations=(2, 4), rounds=1)  # whether it runs; no figures
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def measure(plan: Plan, candidates: Sequence[Candidate] = CANDIDATES) -> list[Ra
         images = {kind.name: series.make(folder / kind.modality, kind) for kind in plan.kinds}
         found = []
         for number, kind, sender, associations in _turns(plan):
-            for candidate, receiver in running if number % 2 else reversed(running):
+            for candidate, receiver in reversed(running) if number % 2 else running:
                 if associations in candidate.associations:
                     own = images[kind.name]
                     seconds, cpu = sending(receiver, own, sender, associations)
