@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from node.db.session import Database
@@ -46,16 +47,18 @@ class GroupCommit:
             raise own.error
 
     def _commit(self, group: list[_Waiting]) -> None:
-        """All of them, or one by one where they cannot be committed together: one fault is not everybody's."""
+        """All of them, or one by one where they cannot be committed together: one fault is not everybody's. A database
+        that is locked or has no room is: nobody waits for it a second time."""
         try:
             with self._database.write() as session:
                 for item in group:
                     item.work(session)
         except Exception as error:  # noqa: BLE001 - raised again by whoever waits for it
-            if len(group) > 1:
+            if len(group) > 1 and not isinstance(error, OperationalError):
                 for item in group:
                     self._commit([item])
                 return
-            group[0].error = error
+            for item in group:
+                item.error = error
         for item in group:
             item.done = True

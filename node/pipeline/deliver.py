@@ -89,8 +89,10 @@ class Deliver:
     probe: Probe = nobody_probes
     committing: Committing | None = None
     _busy: dict[str, threading.Thread] = field(default_factory=dict)
+    _broken: set[str] = field(default_factory=set)  # destinations whose claims are still to be given back
 
     def pump(self) -> None:
+        self._release_broken()
         busy = [name for name, thread in self._busy.items() if thread.is_alive()]
         with self.database.read() as session:
             shut = standings.closed(session, self.clock())
@@ -111,8 +113,14 @@ class Deliver:
             self.deliver(name, due)
         except Exception:
             logger.exception("delivery.failed", extra={"fields": {"destination": name}})
+            self._broken.add(name)
+
+    def _release_broken(self) -> None:
+        """What a delivery held that broke off is due again. Not by itself: the database may be what broke it off."""
+        for name in sorted(self._broken):
             with self.database.write() as session:
                 jobs.release(session, worker_name(name), "the delivery broke off")
+            self._broken.discard(name)
 
     def deliver(self, name: str, due: Sequence[ledger.Due]) -> None:
         """Claim, check, put what is not taken into another form, send in the order of building, write down."""
