@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
 from node.core.errors import Misconfigured
+from node.db.queries import views
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -23,7 +24,9 @@ def migrate(engine: Engine) -> tuple[str | None, str]:
     with engine.execution_options(lungnode_write=True).begin() as connection:
         before, head = _revisions(connection)
         if before != head:
+            views.drop(connection)  # SQLite alters no table that a view reads
             command.upgrade(_config(connection), "head")
+            views.create(connection)
         return before, head
 
 

@@ -1,0 +1,64 @@
+"""A PostgreSQL server of its own for tests, from Debian's package, on a free port and without a word of the disk.
+
+PostgreSQL refuses to run as root, so root starts it as the user ``postgres`` that the package makes.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import create_engine, text
+
+from node.db.session import Database
+from tests.peers import LOOPBACK, Absent, free_port
+
+NAME = "lungnode"
+
+
+class Postgres:
+    """Used as a context; ``database`` makes an empty database in it."""
+
+    def __init__(self) -> None:
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+        if not found:
+            raise Absent("PostgreSQL is not installed (Debian package postgresql)")
+        self._programs = found[-1].parent
+        self._folder = Path(tempfile.mkdtemp(prefix="lungnode-postgres-"))
+        self._made = 0
+        self.port = free_port()
+
+    def __enter__(self) -> Self:
+        as_whom = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+        if as_whom:
+            shutil.chown(self._folder, pwd.getpwnam("postgres").pw_uid)
+        self._run(*as_whom, self._programs / "initdb", "-D", self._folder / "data", "-A", "trust", "-U", NAME)
+        options = f"-p {self.port} -c listen_addresses={LOOPBACK} -c unix_socket_directories={self._folder}"
+        control = [*as_whom, self._programs / "pg_ctl", "-D", self._folder / "data"]
+        self._stop = [*control, "-m", "immediate", "stop"]
+        self._run(*control, "-o", options, "-l", self._folder / "log", "-w", "start")
+        return self
+
+    def _run(self, *command: str | Path) -> None:
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd="/")
+
+    def __exit__(self, *_: object) -> None:
+        self._run(*self._stop)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def url(self, name: str, user: str = NAME) -> str:
+        return f"postgresql+psycopg://{user}@{LOOPBACK}:{self.port}/{name}"
+
+    def database(self) -> Database:
+        self._made += 1
+        name = f"t{self._made}"
+        engine = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        return Database(self.url(name))
