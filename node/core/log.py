@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 import traceback
 import warnings
 from datetime import UTC, datetime
@@ -61,3 +62,11 @@ def start(level: str = "info", stream: IO[str] | None = None) -> None:
     logging.getLogger("node").setLevel(level.upper())
     for library in ("pynetdicom", "pydicom", "highdicom"):
         logging.getLogger(library).setLevel(logging.CRITICAL)
+    threading.excepthook = _thread_failed
+
+
+def _thread_failed(failed: threading.ExceptHookArgs) -> None:
+    """As any other event: Python itself would print the exception's words."""
+    if failed.exc_value is not None:
+        error = (failed.exc_type, failed.exc_value, failed.exc_traceback)
+        logging.getLogger(__name__).error("thread.failed", exc_info=error)

@@ -28,13 +28,13 @@ from pynetdicom.dul import DULServiceProvider
 from pynetdicom.service_class import StorageServiceClass
 from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
 
-from node.dimse import wire
+from node.dimse import ending, wire
 from node.dimse.status import SUCCESS
 
 logger = logging.getLogger(__name__)
 STEP = 1 << 20  # bytes read at once of what the ordinary way asks for
-LARGEST_COMMAND_PDU = 1 << 22  # a first PDU above it takes the ordinary way
-LARGEST_PDU = 1 << 26  # of the ordinary way, which has it in memory; we announce far less
+LARGEST_REQUEST = 1 << 18  # of an association: 128 contexts with every transfer syntax and 64 KiB of user information
+LARGEST_PDU = 1 << 20  # of all but the data of a C-STORE: it is in memory, with an object for each of its values
 RECEIVE_BUFFER = 1 << 20  # of the kernel
 LINGER_SECONDS = 0.02  # wait for the next request of a busy sender before going back to the provider's loop
 POLL_SECONDS = 0.1
@@ -42,8 +42,9 @@ POLL_SECONDS = 0.1
 
 def usable() -> bool:
     """Whether this pynetdicom has every name that the quick way is built on."""
+    reading = ("_read_pdu_data", "_is_transport_event", "receive_pdu", "_process_recv_primitive", "kill_dul")
     needed = (
-        (DULServiceProvider, ("_read_pdu_data", "receive_pdu", "_process_recv_primitive", "kill_dul")),
+        (DULServiceProvider, reading),
         (AssociationSocket, ("recv", "ready")),
         (RequestHandler, ("_create_association",)),
     )
@@ -96,7 +97,7 @@ class StreamingSocket(AssociationSocket):
 
     def recv(self, nr_bytes: int) -> bytearray:
         """As the original: what has come of ``nr_bytes`` when the connection ends. OSError where it is too much."""
-        if nr_bytes > LARGEST_PDU:
+        if nr_bytes > (LARGEST_PDU if self.assoc.is_established else LARGEST_REQUEST):
             raise ConnectionError("a PDU is too large")
         content = bytearray()
         while len(content) < nr_bytes:  # in steps: the length is only what the peer claims
@@ -156,6 +157,12 @@ class StreamingProvider(DULServiceProvider):
                 return primitive
         return super().receive_pdu(False)
 
+    def _is_transport_event(self) -> bool:
+        """As the original, but nothing is read while a message waits to be served: TCP slows its sender down."""
+        if self.state_machine.current_state == "Sta6" and not self.assoc.dimse.msg_queue.empty():
+            return False
+        return bool(super()._is_transport_event())
+
     def _read_pdu_data(self) -> None:
         connection = self.socket
         if self.taker is None or not isinstance(connection, StreamingSocket) or not self._between_messages():
@@ -195,7 +202,7 @@ class StreamingProvider(DULServiceProvider):
             connection.put_back(head)
             return False
         (length,) = struct.unpack(">L", head[2:6])
-        if length > LARGEST_COMMAND_PDU:
+        if length > LARGEST_PDU:
             connection.put_back(head)
             return False
         body = connection.recv(length)
@@ -294,6 +301,8 @@ class StreamingHandler(RequestHandler):
         provider = StreamingProvider(assoc)
         provider.taker = getattr(self.server, "taker", None)
         assoc.dul = provider
+        assoc.dimse = ending.BoundedMessages(assoc)
+        ending.guard(assoc)
         assoc.acse_timeout, assoc.network_timeout = self.ae.acse_timeout, self.ae.network_timeout  # its timers are new
         provider.socket = StreamingSocket(assoc, self.request)
         return assoc

@@ -1,0 +1,85 @@
+"""However an association ends, all of it ends: both threads of pynetdicom, the connection, and what is known of it.
+
+pynetdicom reads what peers send in two threads of each association and lets some of it end one of them by an exception:
+the connection is then closed without an A-ABORT, or stays open with nobody behind it, and EVT_CONN_CLOSE is not always
+triggered. ``guard`` mends that. ``BoundedMessages`` bounds what a peer can make the ordinary way hold in memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from pynetdicom import evt
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+
+from node.core import log
+
+logger = logging.getLogger(__name__)
+LARGEST_MESSAGE = 1 << 25  # bytes of a message that pynetdicom assembles: identifiers, lists of instances
+SMALLEST_LENGTH = 128  # of a PDU of ours, also where the peer says less; 7 bytes of it could carry nothing
+ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x00"  # A-ABORT by the service provider, no reason, PS3.8 section 9.3.8
+
+
+class TooLarge(Exception):
+    """A message that never ends, or should not be so long."""
+
+
+class BoundedMessages(DIMSEServiceProvider):
+    """The DIMSE provider of an association, whose messages may be ``LARGEST_MESSAGE`` bytes long."""
+
+    _size = 0
+
+    @property
+    def maximum_pdu_size(self) -> int:
+        said = int(super().maximum_pdu_size)
+        return max(said, SMALLEST_LENGTH) if said else said
+
+    def receive_primitive(self, primitive: Any) -> None:
+        self._size += sum(len(data) for _, data in primitive.presentation_data_value_list)
+        if self._size > LARGEST_MESSAGE:
+            raise TooLarge
+        super().receive_primitive(primitive)
+        if self.message is None:
+            self._size = 0
+
+
+def guard(assoc: Association) -> None:
+    """To be called before either thread has started."""
+    assoc.dul.run = functools.partial(_watched, assoc.dul.run, assoc)  # type: ignore[method-assign]
+    assoc.run = functools.partial(_to_its_end, assoc.run, assoc)  # type: ignore[method-assign]
+
+
+def _to_its_end(run: Callable[[], None], assoc: Association) -> None:
+    _watched(run, assoc)
+    remote = assoc.requestor.address_info
+    evt.trigger(assoc, evt.EVT_CONN_CLOSE, {"address": remote.as_tuple if remote else ("", 0)})
+
+
+def _watched(run: Callable[[], None], assoc: Association) -> None:
+    try:
+        run()
+    except Exception as error:  # noqa: BLE001 - pynetdicom raises what the peer makes it raise
+        address = str(assoc.requestor.address)
+        log.event(logger, "association.broken", logging.WARNING, address=address, fault=_fault(error))
+        _break_off(assoc)
+
+
+def _break_off(assoc: Association) -> None:
+    """Past the state machine, which cannot be relied on any more."""
+    assoc.is_aborted, assoc.is_established, assoc._kill = True, False, True
+    assoc.dul.kill_dul()
+    connection = assoc.dul.socket
+    if connection is not None and connection.socket is not None:
+        connection.send(ABORT)
+        connection.close()
+
+
+def _fault(error: Exception) -> str:
+    """The kind of exception and where; never its words, which may quote a data set."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} in {frames[-1].name}" if frames else type(error).__name__

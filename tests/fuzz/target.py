@@ -1,0 +1,188 @@
+"""The receiver under fire: a node as a process, many connections at once, and what must be true afterwards.
+
+A case is sent by ``fire`` from one event loop; ``Target.sound`` gives a sentence for everything that is wrong after a
+batch. Time-outs of the node are short (``SETTINGS``), so that who waits is soon let go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from tests.dimse.station import film
+from tests.films import MARKER
+from tests.fuzz import messages
+from tests.fuzz.cases import Case
+from tests.peers import LOOPBACK
+from tests.sending import associate, store
+from tests.served import LungnodeProcess
+
+TIME_OUT = 1.0
+SETTINGS = f"""
+[receive]
+max_associations = 100
+acse_timeout_seconds = {TIME_OUT}
+dimse_timeout_seconds = {TIME_OUT}
+network_timeout_seconds = {TIME_OUT}
+min_free_bytes = 0
+max_instance_bytes = 100000000
+
+[commitment]
+default_port = 0
+"""
+AT_ONCE = 24
+PATIENCE = 20.0  # of a sender that waits for the node to end it; the time-outs above one another, on a busy machine
+LARGEST_GROWTH = 200 << 20  # bytes of memory of all processes together, over what they had when they were idle
+POOLS = 40  # threads of the archive, the duties and the web server, which come as they are needed and stay
+KNOWN = {"data", "node.toml", "log.txt", "tmp"}  # of the folder the node runs in
+
+
+class Target:
+    """A node without workers. ``fingerprints``: what it was like before the first case."""
+
+    def __init__(self, node: LungnodeProcess, tls_port: int = 0) -> None:
+        self.node, self.tls_port = node, tls_port
+        self.number = 0
+        self._store()
+        self._threads, self._memory, self._read = self.threads(), self.memory(), 0
+        self._pids = {process.pid for process in node.processes()}
+
+    def fire(self, cases: Iterable[Case]) -> list[Case]:
+        """Send all of them, many at once; those after which the node did not end the connection in time."""
+        return asyncio.run(_fire(list(cases), {"plain": self.node.dicom_port, "tls": self.tls_port}))
+
+    def sound(self) -> list[str]:
+        """What is wrong with the node now, a sentence each. Waits for what the time-outs still have to end."""
+        if not self.node.running:
+            return [f"The node ended: {self.node.logged()[-2000:]}"]
+        found = [
+            *self._serves(),
+            *self._logged(),
+            *self._left_files(),
+            *_soon(lambda: self.threads() <= self._threads + POOLS, lambda: f"{self.threads()} threads are left."),
+            *_soon(lambda: not self._temporary(), lambda: f"Temporary files are left: {self._temporary()}"),
+        ]
+        if {process.pid for process in self.node.processes()} != self._pids:
+            found.append("A process of the node ended.")
+        if self.memory() - self._memory > LARGEST_GROWTH:
+            found.append(f"The node's memory grew to {self.memory() >> 20} MiB.")
+        return found
+
+    def threads(self) -> int:
+        return sum(process.num_threads() for process in self.node.processes())
+
+    def memory(self) -> int:
+        """Bytes, of all processes of the node."""
+        return sum(process.memory_info().rss for process in self.node.processes())
+
+    def _serves(self) -> list[str]:
+        try:
+            self._echo()
+            self._store()
+        except (AssertionError, ConnectionError) as error:
+            return [f"A good sender was not served: {error!r}"]
+        return []
+
+    def _echo(self) -> None:
+        with associate(self.node.dicom_port, [(messages.ECHO, messages.IMPLICIT_LITTLE)]) as association:
+            assert association.send_c_echo().Status == 0x0000, "C-ECHO failed"
+
+    def _store(self) -> None:
+        self.number += 1
+        good = film(f"good after {self.number} batches")
+        assert store(self.node.dicom_port, [good]) == [0x0000], "C-STORE failed"
+
+    def _logged(self) -> list[str]:
+        """Of the log since the last time."""
+        with self.node.log.open("rb") as log:
+            log.seek(self._read)
+            new = log.read().decode(errors="replace")
+            self._read = log.tell()
+        found = [line[:3000] for line in new.splitlines() if "raceback" in line or "Exception in thread" in line]
+        names = [word for word in MARKER.words() if word in new]
+        return [f"The log has a traceback: {line}" for line in found[:3]] + [f"The log names {name}." for name in names]
+
+    def _temporary(self) -> list[Path]:
+        return [*(self.node.data / "archive" / "tmp").iterdir(), *(self.node.folder / "tmp").iterdir()]
+
+    def _left_files(self) -> list[str]:
+        strangers = {path.name for path in self.node.folder.iterdir()} - KNOWN
+        archived = [path for path in (self.node.data / "archive").rglob("*") if path.is_file()]
+        odd = [path for path in archived if path.parent.name != "tmp" and not _is_ours(path)]
+        rows = {row["path"] for row in self.node.rows("SELECT path FROM instances")}
+        names = {str(path.relative_to(self.node.data / "archive")) for path in archived if path.parent.name != "tmp"}
+        found = [f"There are files outside the archive: {strangers}"] if strangers else []
+        found += [f"There are files of no known form: {odd}"] if odd else []
+        found += [f"{len(rows - names)} instances have no file."] if rows - names else []
+        return found
+
+
+def _is_ours(path: Path) -> bool:
+    """``received/xx/<digest>.dcm``"""
+    digest = path.stem
+    return path.suffix == ".dcm" and len(digest) == 64 and path.parent.name == digest[:2]
+
+
+def _soon(condition: object, otherwise: object, seconds: float = PATIENCE) -> list[str]:
+    assert callable(condition) and callable(otherwise)
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return [otherwise()]
+        time.sleep(0.05)
+    return []
+
+
+async def _fire(cases: Sequence[Case], ports: dict[str, int]) -> list[Case]:
+    turns, hanging = asyncio.Semaphore(AT_ONCE), []  # type: asyncio.Semaphore, list[Case]
+
+    async def one(case: Case) -> None:
+        async with turns:
+            if not await _send(case, ports[case.door]):
+                hanging.append(case)
+
+    await asyncio.gather(*(one(case) for case in cases))
+    return hanging
+
+
+async def _send(case: Case, port: int) -> bool:
+    """Whether the node behaved; False when it held a connection that should have ended."""
+    reader, writer = await asyncio.open_connection(LOOPBACK, port)
+    try:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            writer.write(case.request)
+            await writer.drain()
+            if case.kind not in ("request", "noise"):
+                head = await asyncio.wait_for(reader.readexactly(6), PATIENCE)  # A-ASSOCIATE-AC
+                await asyncio.wait_for(reader.readexactly(struct.unpack(">L", head[2:])[0]), PATIENCE)
+            writer.write(case.rest)
+            await asyncio.wait_for(writer.drain(), PATIENCE)
+            return await _leave(case, reader, writer)
+        return True
+    except TimeoutError:
+        return False
+    finally:
+        writer.transport.abort()
+
+
+async def _leave(case: Case, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    connection: socket.socket = writer.get_extra_info("socket")
+    if case.leaves == "releases":
+        writer.write(messages.release_rq().encode())
+    elif case.leaves == "aborts":
+        writer.write(messages.abort().encode())
+    elif case.leaves == "resets":
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return True
+    elif case.leaves == "closes":
+        return True
+    elif case.leaves == "half-closes":
+        writer.write_eof()
+    while await asyncio.wait_for(reader.read(1 << 16), PATIENCE):
+        pass
+    return True
