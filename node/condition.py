@@ -18,19 +18,22 @@ from node.archive import Archive
 from node.db import stuck as rows
 from node.db.session import Database
 from node.db.stuck import Backlog, DestinationState, Stuck
+from node.pipeline.probe import Trouble
 
 ELSEWHERE = "DIR-ON-A-LARGER-DISK"
 
 
 @dataclass(frozen=True)
 class Node:
-    """What is known of the node beside its database. workers: as configured; None: not known."""
+    """What is known of the node beside its database. workers: as configured; None: not known. troubles: what it
+    cannot write to."""
 
     data: Path
     runs: bool
     free_bytes: int
     min_free_bytes: int
     workers: int | None = None
+    troubles: tuple[Trouble, ...] = ()
 
     @property
     def has_room(self) -> bool:
@@ -53,22 +56,25 @@ def of(session: Session, node: Node, now: datetime) -> Condition:
     return Condition(node, backlog, (*_of_node(node, backlog, now), *rows.stuck(session)))
 
 
-def read(database: Database, archive: Archive, data: Path, workers: int, now: datetime) -> dict[str, Any]:
+def read(
+    database: Database, archive: Archive, data: Path, workers: int, now: datetime, troubles: tuple[Trouble, ...] = ()
+) -> dict[str, Any]:
     """Of the node that asks, for ``/health/ready``."""
-    node = Node(data, True, archive.free_bytes(), archive.min_free_bytes, workers)
+    node = Node(data, True, archive.free_bytes(), archive.min_free_bytes, workers, troubles)
     with database.read() as session:
         return as_json(of(session, node, now))
 
 
 def _of_node(node: Node, backlog: Backlog, now: datetime) -> list[Stuck]:
-    found = []
+    elsewhere = ("backup", "--to", ELSEWHERE)
+    found = [Stuck(trouble.subject, now, trouble.sentence, elsewhere) for trouble in node.troubles]
     since = backlog.oldest_since or now
     if not node.has_room:
         text = (
             f"The archive's disk has {_size(node.free_bytes)} left of the {_size(node.min_free_bytes)} that are kept "
             "free; instances are refused with 0xA700. Make room, or go on from a copy on a larger disk."
         )
-        found.append(Stuck("disk", now, text, ("backup", "--to", ELSEWHERE)))
+        found.append(Stuck("disk", now, text, elsewhere))
     if not node.runs and (backlog.unfinished or backlog.waiting):
         waiting = f"{_count(backlog.unfinished, 'study')} and {_count(backlog.waiting, 'result')}"
         text = f"The node does not run; {waiting} wait for it."
@@ -119,6 +125,7 @@ def as_json(condition: Condition) -> dict[str, Any]:
             "oldest_since": _iso(backlog.oldest_since),
         },
         "disk": {"free_bytes": node.free_bytes, "min_free_bytes": node.min_free_bytes},
+        "cannot_write": {trouble.subject: trouble.reason for trouble in node.troubles},
         "destinations": [
             {
                 "name": one.name,

@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.orm import Session
 
@@ -18,7 +20,9 @@ from node.core import settings
 from node.core.errors import LungnodeError
 from node.db import stuck
 from node.folders import Folders
+from node.pipeline.probe import WAIT_SECONDS, Trouble
 
+ANSWER_SECONDS = 5 + WAIT_SECONDS  # the node may have to find out that its database is held
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # bound to, and where that answers
 
 
@@ -53,15 +57,24 @@ def _node(data: Path) -> condition.Node:
     except (OSError, ValueError, KeyError, LungnodeError):  # never served, or by another version
         effective = settings.load()
     disk = os.statvfs(folders.archive if folders.archive.exists() else data)
-    runs = _answers(folders, effective.node.http_host)
-    workers = effective.node.workers if runs else None
-    return condition.Node(data, runs, disk.f_bavail * disk.f_frsize, effective.receive.min_free_bytes, workers)
+    said = _says(folders, effective.node.http_host)
+    workers = effective.node.workers if said is not None else None
+    cannot_write = (said or {}).get("cannot_write", {})
+    troubles = tuple(Trouble(str(subject), str(reason)) for subject, reason in cannot_write.items())
+    free, kept = disk.f_bavail * disk.f_frsize, effective.receive.min_free_bytes
+    return condition.Node(data, said is not None, free, kept, workers, troubles)
 
 
-def _answers(folders: Folders, host: str) -> bool:
-    """Whether the node of this folder lives. Its lock would tell too, but to try it could keep a node from starting."""
+def _says(folders: Folders, host: str) -> dict[str, Any] | None:
+    """What the node of this folder says of itself; None where none lives. Its lock would tell that too, but to try it
+    could keep a node from starting."""
     with contextlib.suppress(OSError, ValueError, KeyError):
         port = int(json.loads(folders.ports.read_text(encoding="utf-8"))["http"])
-        with urllib.request.urlopen(f"http://{EVERYWHERE.get(host, host)}:{port}/health/live", timeout=5) as answer:
-            return bool(answer.status == 200)
-    return False
+        ready = f"http://{EVERYWHERE.get(host, host)}:{port}/health/ready"
+        try:
+            with urllib.request.urlopen(ready, timeout=ANSWER_SECONDS) as answer:
+                said: dict[str, Any] = json.load(answer)
+        except urllib.error.HTTPError as error:  # it lives; 503: and says its problems
+            said = json.load(error) if error.code == 503 else {}
+        return said
+    return None

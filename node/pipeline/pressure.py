@@ -1,4 +1,4 @@
-"""Whether the node can take more: room on disk and studies that wait, each with a first and a last mark.
+"""Whether the node can take more: room on disk, a disk and a database that can be written, studies that wait.
 
 What it says is a sentence for the sender (with 0xA700, so that it tries again) or for the operator (a problem). Both
 end by themselves when there is room again and the queue is shorter.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from node.archive import Archive
 from node.core.job import JobKind
 from node.core.limits import Limits
 from node.db import jobs
 from node.db.session import Database
+from node.pipeline.probe import Trouble, troubles
 
-RECOUNT_SECONDS = 1.0  # the queue is counted at most so often, however many objects come
+RECOUNT_SECONDS = 1.0  # the queue is counted, and the disk tried, at most so often, however many objects come
 
 
 class Pressure:
@@ -26,6 +28,7 @@ class Pressure:
     ) -> None:
         self._database, self._archive, self._limits, self._clock = database, archive, limits, clock
         self._counted_at, self._waiting = float("-inf"), 0
+        self._tried_at, self._troubles = float("-inf"), tuple[Trouble, ...]()
 
     def refusal(self) -> str:
         """Why a sender that begins now is to come later; empty: it need not. Room on disk is asked for each object
@@ -35,9 +38,17 @@ class Pressure:
             return f"more than {most} studies wait to be analysed"
         return ""
 
+    def troubles(self) -> tuple[Trouble, ...]:
+        """What of archive and database cannot be written now."""
+        if self._clock() >= self._tried_at + RECOUNT_SECONDS:
+            file = self._database.engine.url.database if self._database.engine.dialect.name == "sqlite" else None
+            self._troubles = troubles(self._archive, Path(file) if file else None)
+            self._tried_at = self._clock()
+        return self._troubles
+
     def problems(self) -> list[str]:
         """One sentence each, for /health/ready."""
-        found = []
+        found = [trouble.sentence for trouble in self.troubles()]
         free, floor = self._archive.free_bytes(), self._archive.min_free_bytes
         if free < floor:
             found.append("The archive's disk is nearly full; instances are refused with 0xA700 until there is room.")
