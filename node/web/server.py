@@ -6,7 +6,7 @@ It is given a ``Vitals`` and asks it nothing but numbers and sentences; it holds
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from node import __version__
 from node.core.errors import Misconfigured
@@ -80,7 +80,8 @@ def _gauge(name: str, text: str, labels: list[str], rows: Iterable[tuple[tuple[s
     return family
 
 
-def application(vitals: Vitals) -> Starlette:
+def application(vitals: Vitals, more: Sequence[BaseRoute] = ()) -> Starlette:
+    """more: routes of the other parts of the web, beside health and metrics."""
     registry = CollectorRegistry()
     registry.register(NodeMetrics(vitals))
 
@@ -95,15 +96,16 @@ def application(vitals: Vitals) -> Starlette:
     def metrics(_: Request) -> Response:
         return PlainTextResponse(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return Starlette(routes=[Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)])
+    own = [Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)]
+    return Starlette(routes=[*own, *more])
 
 
 class WebServer:
     """uvicorn in a thread. ``start`` returns when the port listens; ``port`` is then the real one."""
 
-    def __init__(self, vitals: Vitals, host: str, port: int) -> None:
+    def __init__(self, vitals: Vitals, host: str, port: int, more: Sequence[BaseRoute] = ()) -> None:
         config = uvicorn.Config(
-            application(vitals), host=host, port=port, log_config=None, access_log=False, lifespan="off"
+            application(vitals, more), host=host, port=port, log_config=None, access_log=False, lifespan="off"
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
