@@ -1,4 +1,4 @@
-"""The composition root: settings -> database, archive, queue, receiver, web, workers. Start, drain, stop.
+"""The composition root: settings -> database, archive, queue, receivers, web, workers. Start, drain, stop.
 
 Everything the rooms need is built here and passed in. The data folder (``folders``) is all the state there is.
 """
@@ -13,39 +13,31 @@ import os
 import signal
 import sys
 import threading
-import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
 from typing import cast
 
-from models.api import Registry, WeightsMismatch
+from models.api import Registry
 from node import __version__, condition
 from node.archive import Archive
+from node.board import Board
 from node.core import log
 from node.core.errors import Misconfigured
-from node.core.job import Job, JobKind
 from node.core.settings import Analysis, Settings
-from node.core.study import StudyState
-from node.db import intake as study_rows
 from node.db import jobs, schema, story
 from node.db.session import Database, sqlite_url
-from node.dimse.access import Access
-from node.dimse.scp import Receiver
+from node.dimse.listening import open_doors, ports
 from node.dimse.tls import Certificates
 from node.folders import Folders, lock
 from node.peers import Peers
-from node.pipeline.analyse import Analyse
 from node.pipeline.catalogue import Catalogue
 from node.pipeline.commitment import Commitments
 from node.pipeline.completeness import close_quiet_studies
 from node.pipeline.deliver import Deliver
-from node.pipeline.intake import Intake
 from node.pipeline.pressure import Pressure
 from node.pipeline.rules import load as load_rules
-from node.queue.embedded import Duties, Workers
-from node.queue.worker import Loop, bind_to_parent, stop_on_sigterm
+from node.queue.embedded import Children, Duties
 from node.web.server import Vitals, WebServer
 
 logger = logging.getLogger(__name__)
@@ -93,31 +85,23 @@ def _systems(analysis: Analysis) -> list[tuple[str, str]]:
     ]
 
 
-def _archive(effective: Settings, folders: Folders) -> Archive:
-    return Archive(folders.archive, effective.receive.fsync, effective.receive.min_free_bytes)
-
-
-SWITCH_SECONDS = 0.0005  # receipt, archive and reactor threads hand over often; Python's 5 ms are an fsync long
-
-
 class Supervisor:
     """Everything of one node but the analysis itself."""
 
     def __init__(self, effective: Settings, folders: Folders) -> None:
         self._settings, self._folders = effective, folders
         self._key = pipeline_key(effective, open_registry())
-        self._database = Database(sqlite_url(folders.data))
-        self._archive = _archive(effective, folders)
+        receive = effective.receive
+        self._database = Database(sqlite_url(folders.data), receive.fsync)
+        self._archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
         self._pressure = Pressure(self._database, self._archive, effective.limits)
-        most = effective.receive.max_instance_bytes
-        self._intake = Intake(self._database, self._archive, most, now, self._pressure.refusal)
-        certificates, access = Certificates(effective.tls), Access.of(effective.limits, effective.access)
+        self._board = Board(folders.board)
+        certificates = Certificates(effective.tls)
         peers = Peers(effective, certificates)
         self._catalogue = Catalogue(self._database, self._archive)
         commitments = Commitments(self._database, self._archive, now, effective.delivery.backoff_seconds)
         self._commitment = peers.commitment(commitments)
-        services = [*peers.services(self._catalogue, self._archive), self._commitment]
-        self._receiver = Receiver(effective.node, effective.receive, self._intake, services, certificates, access)
+        self._doors = open_doors(effective.node.dicom_host, effective.node.dicom_port, effective.tls)
         self._deliver = Deliver(
             self._database,
             self._archive,
@@ -130,36 +114,58 @@ class Supervisor:
             committing=peers.committing(commitments, self._database, now),
         )
         self._duties = Duties()
-        self._workers = Workers(self._worker_command, effective.node.workers, self._worker_environment(), self._release)
+        self._receivers = Children(
+            "receiver",
+            self._receiver_command,
+            receive.processes,
+            os.environ,
+            self._board.release,
+            [door.fileno() for door in self._doors.values()],
+        )
+        self._workers = Children(
+            "worker", self._worker_command, effective.node.workers, self._worker_environment(), self._release
+        )
         self._web = WebServer(self._vitals(), effective.node.http_host, effective.node.http_port)
 
     def start(self) -> None:
         """Recover what a crash left, then open the doors; the ports are written when all of them are open."""
+        self._board.clear()
+        self._folders.write_worker_settings(self._settings)
         schema.migrate(self._database.engine)
         self._archive.discard_temporaries()
         with self._database.write() as session:
             released = jobs.release(session, None, "the node was stopped")
-        self._folders.write_worker_settings(self._settings)
-        self._receiver.start()
-        self._web.start()
+        self._receivers.start()
         self._workers.start()
+        self._web.start()
         self._duties.add("completeness", self._close_studies, COMPLETENESS_SECONDS)
         self._duties.add("delivery", self._deliver.pump, DELIVERY_SECONDS)
         self._duties.add("commitment", self._commitment.pump, COMMITMENT_SECONDS)
         if self._settings.query.serve:
             self._duties.add("catalogue", self._catalogue.describe, CATALOGUE_SECONDS)
-        self._duties.add("workers", self._workers.tend, TENDING_SECONDS)
         self._duties.start()
-        ports = {**self._receiver.ports, "http": self._web.port}
+        found = {**ports(self._doors), "http": self._web.port}
         temporary = self._folders.run / "ports.json"
-        temporary.write_text(json.dumps(ports), encoding="utf-8")
+        temporary.write_text(json.dumps(found), encoding="utf-8")
         temporary.replace(self._folders.ports)
-        log.event(logger, "node.started", version=__version__, jobs_released=released, **ports)
+        log.event(logger, "node.started", version=__version__, jobs_released=released, **found)
+
+    def tend(self) -> None:
+        """Replace children that died; to be called from the thread that called ``start``, now and then."""
+        try:
+            for children in (self._receivers, self._workers):
+                children.tend()
+            receivers = self._receivers
+            self._board.note_receivers(receivers.count, self._receiving(), receivers.deaths())
+        except Exception:
+            logger.exception("duty.failed", extra={"fields": {"duty": "children"}})
 
     def stop(self) -> None:
         """Drain: associations end, the duties stop, workers and deliveries finish what they are at."""
         log.event(logger, "node.draining")
-        self._receiver.stop(DRAIN_SECONDS)
+        for door in self._doors.values():
+            door.close()
+        self._receivers.stop(DRAIN_SECONDS + 5)  # each aborts what is left after its own drain
         self._duties.stop()
         self._workers.stop(DRAIN_SECONDS)
         self._deliver.drain(DRAIN_SECONDS)
@@ -169,21 +175,22 @@ class Supervisor:
         log.event(logger, "node.stopped")
 
     def _close_studies(self) -> None:
-        close_quiet_studies(self._database, self._settings.completeness, self._key, self._intake.open_studies(), now())
+        close_quiet_studies(self._database, self._settings.completeness, self._key, self._board.open_studies(), now())
 
     def _worker_command(self, name: str) -> list[str]:
-        return [
-            sys.executable,
-            "-m",
-            "node.cli",
-            "worker",
-            "--data",
-            str(self._folders.data),
-            "--name",
-            name,
-            "--parent",
-            str(os.getpid()),
-        ]
+        return self._command("worker", name)
+
+    def _receiver_command(self, name: str) -> list[str]:
+        doors = [f"{door}={listening.fileno()}" for door, listening in self._doors.items()]
+        return [*self._command("receiver", name), "--doors", *doors]
+
+    def _command(self, kind: str, name: str) -> list[str]:
+        folder, parent = str(self._folders.data), str(os.getpid())
+        return [sys.executable, "-m", "node.cli", kind, "--data", folder, "--name", name, "--parent", parent]
+
+    def _receiving(self) -> int:
+        """Receivers that live and take associations."""
+        return min(self._receivers.alive(), self._board.serving())
 
     def _worker_environment(self) -> dict[str, str]:
         threads = self._settings.node.threads_per_worker
@@ -202,7 +209,7 @@ class Supervisor:
             ),
             counts=self._counts,
             free_bytes=self._archive.free_bytes,
-            rejections=lambda: dict(self._receiver.access.rejected),
+            rejections=self._board.rejected,
             seconds_since=lambda at: (now() - at).total_seconds(),
         )
 
@@ -213,16 +220,18 @@ class Supervisor:
     def _problems(self) -> list[str]:
         """Why the node is not ready, one sentence each."""
         problems = self._pressure.problems()
-        wanted, alive = self._settings.node.workers, self._workers.alive()
-        if alive < wanted:
-            problems.append(f"{alive} of {wanted} workers run; the others are started again.")
+        for kind, wanted, alive in (
+            ("receivers", self._receivers.count, self._receiving()),
+            ("workers", self._workers.count, self._workers.alive()),
+        ):
+            if alive < wanted:
+                problems.append(f"{alive} of {wanted} {kind} run; the others are started again.")
         return problems
 
 
 def serve(effective: Settings, data: Path) -> int:
     """Run a node until SIGTERM or SIGINT; 0 when it drained."""
-    log.start(effective.node.log_level)
-    sys.setswitchinterval(SWITCH_SECONDS)
+    log.start(effective.node.log_level, process="node")
     folders = Folders(data)
     folders.make()
     with lock(folders):
@@ -232,61 +241,8 @@ def serve(effective: Settings, data: Path) -> int:
         supervisor = Supervisor(effective, folders)
         supervisor.start()
         try:
-            while not stop.wait(1.0):
-                pass
+            while not stop.wait(TENDING_SECONDS):
+                supervisor.tend()
         finally:
             supervisor.stop()
     return 0
-
-
-def run_worker(data: Path, name: str, parent: int) -> int:
-    """One analysis process; started by ``serve`` and bound to it."""
-    orphaned = bind_to_parent(parent)
-    stop = stop_on_sigterm()
-    folders = Folders(data)
-    effective = folders.read_worker_settings()
-    log.start(effective.node.log_level)
-    database, registry = Database(sqlite_url(data)), open_registry()
-    rules = load_rules(effective.analysis.selection)
-    analyse = Analyse(
-        database, _archive(effective, folders), registry, effective, __version__, now, lambda: not orphaned(), rules
-    )
-    _warm_up(registry, effective)
-    log.event(logger, "worker.ready", worker=name)
-
-    def claim() -> Job | None:
-        with database.read() as session:
-            if not jobs.due(session, JobKind.ANALYSE, now()):
-                return None
-        with database.write() as session:
-            return jobs.claim(session, JobKind.ANALYSE, name, uuid.uuid4().hex[:12], now())
-
-    def failed(job: Job, sentence: str) -> None:
-        """Back to the queue; after one attempt more than allowed, which only writes the report, parked."""
-        final = job.attempts > effective.analysis.max_attempts
-        with database.write() as session:
-            kept = (jobs.park if final else jobs.give_back)(session, job, now(), sentence)
-            if kept:
-                then = StudyState.FAILED if final else StudyState.QUEUED
-                study_rows.move_study(session, job.subject_id, StudyState.ANALYSING, then)
-                study_rows.add_event(session, job.subject_id, now(), f"The analysis broke off: {sentence}.")
-
-    Loop(claim, analyse, failed).run(stop, orphaned)
-    return 0
-
-
-def _warm_up(registry: Registry, effective: Settings) -> None:
-    """Load every system before the first study; one that cannot be loaded says so in each result instead."""
-    analysis = effective.analysis
-    loads: list[tuple[Callable[[str, str], object], str]] = [(registry.load_segmenter, analysis.segmenter)]
-    loads += [(registry.load_segmenter, system) for system in (analysis.biomarkers,) if system]
-    loads += [(registry.load_film_system, system) for system in analysis.systems]
-    loads += [(registry.load_ct_system, system) for system in analysis.ct_systems]
-    loads += [(registry.load_indicator_system, system) for system in analysis.indicators]
-    for load, system in loads:
-        try:
-            load(system, analysis.device)
-        except WeightsMismatch as error:
-            log.event(logger, "model.not_loaded", logging.WARNING, system=system, reason=str(error))
-        except Exception:
-            logger.exception("model.not_loaded", extra={"fields": {"system": system}})

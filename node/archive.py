@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import threading
@@ -59,9 +60,25 @@ class Archive:
         return relative
 
     def drop(self, incoming: Incoming) -> None:
-        """Leave nothing of a file that is not kept."""
-        incoming.close()
-        incoming.path.unlink(missing_ok=True)
+        """Leave nothing of a file that is not kept. What a failing disk leaves is taken away at the next start."""
+        with contextlib.suppress(OSError):
+            incoming.close()
+        with contextlib.suppress(OSError):
+            incoming.path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def claimed(self, sop_uid: str) -> Iterator[None]:
+        """Nobody else, in any thread or process, keeps or discards a received file of this name meanwhile. The lock is
+        that of its folder, so one in 256 other names waits too."""
+        folder = self.root / _relative(sop_uid, RECEIVED)
+        with _no_room_is_transient():
+            self._make(folder.parent)
+            descriptor = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def put_bytes(self, sop_uid: str, content: bytes) -> str:
         """A finished result; the same bytes again change nothing. Results have a shelf of their own, so that one which
@@ -104,6 +121,12 @@ class Archive:
         """Remove a file that no row names, after its transaction failed."""
         (self.root / relative).unlink(missing_ok=True)
 
+    def settle(self, relatives: Iterable[str]) -> None:
+        """What was discarded of these stays so after a power cut."""
+        for folder in {(self.root / relative).parent for relative in relatives}:
+            if folder.exists():
+                self._sync_folder(folder)
+
     def _name(self, temporary: Path, sop_uid: str, shelf: str = RECEIVED) -> str:
         relative = _relative(sop_uid, shelf)
         target = self.root / relative
@@ -121,12 +144,6 @@ class Archive:
         for above in (folder.parent, self.root):
             self._sync_folder(above)
         with self._lock:
-    def settle(self, relatives: Iterable[str]) -> None:
-        """What was discarded of these stays so after a power cut."""
-        for folder in {(self.root / relative).parent for relative in relatives}:
-            if folder.exists():
-                self._sync_folder(folder)
-
             self._known.add(key)
 
     def _sync(self, descriptor: int) -> None:
@@ -170,5 +187,6 @@ def _removed_on_error(*paths: Path) -> Iterator[None]:
         yield
     except BaseException:
         for path in paths:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
         raise

@@ -55,11 +55,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_migrate(commands)
     _add_backup(commands)
     _add_demo(commands)
-    worker = commands.add_parser("worker")  # started by serve, not by people
-    worker.add_argument("--data", type=Path, required=True)
-    worker.add_argument("--name", required=True)
-    worker.add_argument("--parent", type=int, required=True, help="process id of the node that started it")
+    worker, receiver = commands.add_parser("worker"), commands.add_parser("receiver")  # started by serve, not by people
+    for child in (worker, receiver):
+        child.add_argument("--data", type=Path, required=True)
+        child.add_argument("--name", required=True)
+        child.add_argument("--parent", type=int, required=True, help="process id of the node that started it")
+    receiver.add_argument("--doors", nargs="+", required=True, help="NAME=DESCRIPTOR of each socket that it inherits")
     worker.set_defaults(run=_worker)
+    receiver.set_defaults(run=_receiver)
     return parser
 
 
@@ -90,9 +93,17 @@ def _serve(parsed: argparse.Namespace) -> int:
 
 
 def _worker(parsed: argparse.Namespace) -> int:
-    from node import app
+    from node import working
 
-    return app.run_worker(parsed.data, parsed.name, parsed.parent)
+    return working.run_worker(parsed.data, parsed.name, parsed.parent)
+
+
+def _receiver(parsed: argparse.Namespace) -> int:
+    from node import receiving
+
+    doors = dict(door.split("=") for door in parsed.doors)
+    descriptors = {name: int(number) for name, number in doors.items()}
+    return receiving.run_receiver(parsed.data, parsed.name, parsed.parent, descriptors)
 
 
 def _add_send(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,7 +1,7 @@
 """The data folder of one node: where what lies, the lock on it, and the settings of the run that is going on.
 
 lungnode.sqlite   the database        archive/    received objects and results
-ports.json        the real ports      run/        the lock, and the settings of this run for its workers
+ports.json        the real ports      run/        the lock, the board of the receivers, and the settings of this run
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ class Folders:
     @property
     def run(self) -> Path:
         return self.data / "run"
+
+    @property
+    def board(self) -> Path:
+        return self.run / "board"
 
     @property
     def ports(self) -> Path:

@@ -27,6 +27,10 @@ class JsonLines(logging.Formatter):
     """{"at": UTC time, "level": ..., "event": ..., fields...}; a traceback goes to the field ``traceback``, without the
     exception's words: libraries quote values in them."""
 
+    def __init__(self, process: str = "") -> None:
+        super().__init__()
+        self._process = process
+
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, object] = {
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -34,6 +38,8 @@ class JsonLines(logging.Formatter):
             "room": record.name,
             "event": record.getMessage(),
         }
+        if self._process:
+            line["process"] = self._process
         line.update(getattr(record, "fields", {}))
         if record.exc_info:
             line["traceback"] = _frames(record.exc_info[1])
@@ -50,11 +56,11 @@ def _frames(error: BaseException | None) -> str:
     return "\n".join(reversed(parts))
 
 
-def start(level: str = "info", stream: IO[str] | None = None) -> None:
-    """Send the ``node`` loggers' events to ``stream``; other libraries only from WARNING, and never their text
-    about data sets (pynetdicom and pydicom quote values, so they are silenced)."""
+def start(level: str = "info", stream: IO[str] | None = None, process: str = "") -> None:
+    """Send the ``node`` loggers' events to ``stream``, each with the name of its process; other libraries only from
+    WARNING, and never their text about data sets (pynetdicom and pydicom quote values, so they are silenced)."""
     handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonLines(process))
     warnings.simplefilter("ignore")  # for every thread: catch_warnings would only cover one at a time
     root = logging.getLogger()
     root.handlers[:] = [handler]

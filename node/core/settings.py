@@ -42,6 +42,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Receive:
+    processes: int
     max_associations: int
     max_pdu_bytes: int
     require_called_aet: bool
@@ -280,8 +281,8 @@ def _check(settings: Settings) -> None:
         raise Misconfigured("node.workers and node.threads_per_worker are 0 or more")
     if node.log_level not in ("debug", "info", "warning", "error"):
         raise Misconfigured("node.log_level is debug, info, warning or error")
-    if receive.max_associations < 1 or receive.max_pdu_bytes < 4096:
-        raise Misconfigured("receive.max_associations is at least 1, receive.max_pdu_bytes at least 4096")
+    if receive.processes < 1 or receive.max_associations < 1 or receive.max_pdu_bytes < 4096:
+        raise Misconfigured("receive: processes and max_associations are at least 1, max_pdu_bytes at least 4096")
     for name in ("systems", "ct_systems", "indicators"):
         if len(set(getattr(settings.analysis, name))) < len(getattr(settings.analysis, name)):
             raise Misconfigured(f"analysis.{name} names a system twice")

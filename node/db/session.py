@@ -1,13 +1,16 @@
 """Open the database and hand out transactions.
 
 SQLite is opened with WAL and synchronous=FULL: what was committed survives a power cut. Writers start their
-transaction with BEGIN IMMEDIATE, so two of them wait for each other (busy timeout) instead of failing halfway.
+transaction with BEGIN IMMEDIATE, so two of them wait for each other (busy timeout) instead of failing halfway. Writers
+of this program queue at a lock file before: SQLite lets those who find it busy sleep, the kernel wakes the next one.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +23,22 @@ BUSY_SECONDS = 30.0
 class Database:
     """One engine. ``write()`` and ``read()`` give sessions; ``write`` commits at the end of the block."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = _engine(url)
+    def __init__(self, url: str, durable: bool = True) -> None:
+        """durable: false gives up that what was committed survives a power cut, to compare speed only."""
+        self.engine = _engine(url, "FULL" if durable else "OFF")
+        file = self.engine.url.database if self.engine.dialect.name == "sqlite" else None
+        self._turns = f"{file}-turn" if file else None
         self._readers = sessionmaker(self.engine, expire_on_commit=False)
         self._writers = sessionmaker(self.engine.execution_options(lungnode_write=True), expire_on_commit=False)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A writing transaction: commits at the end of the block, rolls back on any exception."""
-        with self._writers.begin() as session:
+        with self._turn(), self._writers.begin() as session:
             yield session
+
+    def _turn(self) -> AbstractContextManager[None]:
+        return _held(self._turns) if self._turns else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -45,7 +54,21 @@ def sqlite_url(data: Path) -> str:
     return f"sqlite:///{data / 'lungnode.sqlite'}"
 
 
-def _engine(url: str) -> Engine:
+@contextmanager
+def _held(path: str) -> Iterator[None]:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:  # SQLite knows better what can be written
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _engine(url: str, synchronous: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, hide_parameters=True)
     engine = create_engine(
@@ -56,7 +79,7 @@ def _engine(url: str) -> Engine:
     def on_connect(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # SQLAlchemy's BEGIN below, not the driver's
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

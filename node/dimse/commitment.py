@@ -57,6 +57,11 @@ class CommitmentService:
         """Duty: tell those who wait for an outcome."""
         self._commitments.pump(self.tell)
 
+    def pump_kept(self) -> None:
+        """Duty of a receiver: tell those who asked on an association that this process still has."""
+        if self._open:
+            self._commitments.pump(self.tell, lambda asked: (asked.aet, asked.transaction_uid) in self._open)
+
     def tell(self, asked: Asked, report: Report) -> str:
         """Empty when the requester took the report, else the problem in words."""
         kept = self._open.pop((asked.aet, asked.transaction_uid), None)

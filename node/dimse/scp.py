@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 import uuid
@@ -13,14 +14,14 @@ from pydicom import Dataset
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.transport import ThreadedAssociationServer
 
 from node.core import log
-from node.core.errors import InternalError, LungnodeError, Misconfigured
+from node.core.errors import InternalError, LungnodeError
 from node.core.settings import Node, Receive
 from node.core.study import Origin
 from node.dimse import contexts, streaming
 from node.dimse.access import Access
+from node.dimse.listening import OVER_TLS, Doors, SharedDoor
 from node.dimse.status import SUCCESS, status_of
 from node.dimse.tls import Certificates, OverTls
 from node.pipeline.intake import Announced, Arriving, Intake
@@ -39,26 +40,26 @@ class Service(Protocol):
 
 
 class Receiver:
-    """Listens once ``start`` returns; ``port`` is then the real one. ``stop`` lets associations end first."""
+    """Of one process. It takes connections once ``start`` returns; ``stop`` lets associations end first."""
 
     def __init__(
         self,
         node: Node,
         receive: Receive,
         intake: Intake,
+        access: Access,
         services: Sequence[Service] = (),
         certificates: Certificates | None = None,
-        access: Access | None = None,
     ) -> None:
-        self._node, self._intake, self._services = node, intake, services
-        self._certificates, self.access = certificates, access or Access()
+        self._intake, self._access, self._services, self._certificates = intake, access, services, certificates
         self._names: dict[Association, str] = {}
-        self._ae = _application_entity(node, receive, self.access.storage)
+        self._ae = _application_entity(node, receive, access.storage)
         for service in services:
             service.offer(self._ae)
         self._servers: dict[str, Any] = {}
 
-    def start(self) -> None:
+    def start(self, doors: Doors) -> None:
+        """Take connections from sockets that listen already; they are the receiver's to close."""
         handlers: list[Any] = [
             (evt.EVT_REQUESTED, self._requested),
             (evt.EVT_ESTABLISHED, self._established),
@@ -67,48 +68,33 @@ class Receiver:
             (evt.EVT_C_STORE, self._store),
             *(handler for service in self._services for handler in service.handlers),
         ]
-        tls = self._certificates.tls if self._certificates and self._certificates.tls.certificate else None
-        if tls is None or not tls.only:
-            self._servers["dicom"] = self._open(self._node.dicom_port, handlers, None)
-        if tls is not None:
-            self._servers["dicom_tls"] = self._open(tls.port, handlers, self._certificates)
+        for name, door in doors.items():
+            self._servers[name] = self._serve(door, handlers, self._certificates if name == OVER_TLS else None)
         log.event(logger, "receiver.listening", **self.ports)
 
-    def _open(self, port: int, handlers: list[Any], certificates: Certificates | None) -> Any:
-        host = self._node.dicom_host
-        try:
-            return self._listen((host, port), handlers, certificates)
-        except OSError as error:
-            raise Misconfigured(f"the DICOM port {host}:{port} cannot be opened: {error.strerror}") from error
-
-    def _listen(self, address: tuple[str, int], handlers: list[Any], certificates: Certificates | None) -> Any:
-        """The quick server; pynetdicom's own where its inner names have changed."""
+    def _serve(self, door: socket.socket, handlers: list[Any], certificates: Certificates | None) -> Any:
+        """The quick server; the ordinary way where pynetdicom's inner names have changed."""
         kind, more = _server(certificates, self._ae.acse_timeout)
         if issubclass(kind, streaming.StreamingServer):
             more["taker"] = self
         else:
             log.event(logger, "receiver.ordinary", logging.WARNING, reason="this pynetdicom has other inner names")
-        server = self._ae.make_server(address, evt_handlers=handlers, server_class=kind, **more)
+        server = self._ae.make_server(door.getsockname(), evt_handlers=handlers, server_class=kind, door=door, **more)
         threading.Thread(target=server.serve_forever, name="AcceptorServer", daemon=True).start()
         self._ae._servers.append(server)  # for its shutdown
         return server
 
     @property
     def ports(self) -> dict[str, int]:
-        """Those that are open: ``dicom``, ``dicom_tls``."""
+        """Those that are open, by the names of the doors."""
         return {name: int(server.server_address[1]) for name, server in self._servers.items()}
-
-    @property
-    def port(self) -> int:
-        """The plain one, or the only one."""
-        return next(iter(self.ports.values()))
 
     def stop(self, drain_seconds: float) -> None:
         """No new association; those that run get ``drain_seconds`` to end before they are aborted."""
         if not self._servers:
             return
         for server in self._servers.values():
-            server.socket.close()
+            server.close_door()
         deadline = time.monotonic() + drain_seconds
         while self._ae.active_associations and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -118,31 +104,40 @@ class Receiver:
         assoc = event.assoc
         request: Any = assoc.requestor.primitive
         calling = str(request.calling_ae_title).strip()
-        rejection = self.access.enter(assoc, calling, str(assoc.requestor.address))
-        if rejection is not None:
+        for ended in [one for one in list(self._names) if not one.is_alive()]:
+            self._leave(ended)
+        name = uuid.uuid4().hex[:12]
+        rejection = self._access.enter(name, calling, str(assoc.requestor.address))
+        if rejection is None:
+            self._names[assoc] = name
+        else:
             assoc.acse.send_reject(rejection.result, rejection.source, rejection.reason)
             evt.trigger(assoc, evt.EVT_REJECTED, {})
             assoc.kill()
 
     def _established(self, event: evt.Event) -> None:
-        name = uuid.uuid4().hex[:12]
-        self._names[event.assoc] = name
-        self._intake.association_opened(name)
         for service in self._services:
             service.attach(event.assoc)
         origin = self._origin(event.assoc)
-        log.event(logger, "association.opened", association=name, aet=origin.calling_aet, address=origin.address)
+        log.event(
+            logger, "association.opened", association=origin.association, aet=origin.calling_aet, address=origin.address
+        )
 
     def _closed(self, event: evt.Event) -> None:
-        self.access.leave(event.assoc)
-        name = self._names.pop(event.assoc, None)
-        if name is not None:
-            self._intake.association_closed(name)
+        if name := self._leave(event.assoc):
             log.event(logger, "association.closed", association=name)
 
+    def _leave(self, assoc: Association) -> str:
+        """The name that it had; empty where it had none."""
+        name = self._names.pop(assoc, "")
+        if name:
+            self._access.leave(name)
+        return name
+
     def _rejected(self, event: evt.Event) -> None:
+        self._leave(event.assoc)
         answer: Any = event.assoc.acceptor.primitive
-        reason = self.access.note(answer.result, answer.result_source, answer.diagnostic)
+        reason = self._access.note(answer.result, answer.result_source, answer.diagnostic)
         address = event.assoc.requestor.address
         log.event(logger, "association.rejected", logging.WARNING, address=address, reason=reason)
 
@@ -160,7 +155,7 @@ class Receiver:
 
     def begin(self, assoc: Association, request: C_STORE, transfer_syntax_uid: str) -> Arriving:
         origin = self._origin(assoc)
-        self.access.wait(origin.calling_aet)
+        self._access.wait(origin.calling_aet)
         sop_class, instance = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
         return self._intake.begin(Announced(transfer_syntax_uid, sop_class, instance), origin)
 
@@ -191,7 +186,7 @@ def _server(certificates: Certificates | None, handshake_seconds: float | None) 
     """The class that fits, and what it wants to know."""
     quick = streaming.usable()
     if certificates is None:
-        return (streaming.StreamingServer if quick else ThreadedAssociationServer), {}
+        return (streaming.StreamingServer if quick else SharedDoor), {}
     more = {"certificates": certificates, "handshake_seconds": handshake_seconds}
     return (_QuickOverTls if quick else OverTls), more
 

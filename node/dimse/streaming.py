@@ -26,9 +26,10 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.service_class import StorageServiceClass
-from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAssociationServer
+from pynetdicom.transport import AssociationSocket, RequestHandler
 
 from node.dimse import ending, wire
+from node.dimse.listening import SharedDoor
 from node.dimse.status import SUCCESS
 
 logger = logging.getLogger(__name__)
@@ -308,8 +309,8 @@ class StreamingHandler(RequestHandler):
         return assoc
 
 
-class StreamingServer(ThreadedAssociationServer):
-    """``ThreadedAssociationServer`` with the quick way."""
+class StreamingServer(SharedDoor):
+    """``SharedDoor`` with the quick way."""
 
     def __init__(self, *arguments: Any, taker: Taker, **keywords: Any) -> None:
         self.taker = taker

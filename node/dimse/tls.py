@@ -15,11 +15,10 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from pynetdicom.transport import ThreadedAssociationServer
-
 from node.core import log
 from node.core.errors import Misconfigured
 from node.core.security import Tls
+from node.dimse.listening import SharedDoor
 
 logger = logging.getLogger(__name__)
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # of TLS 1.2, RFC 9325 section 4.2; those of TLS 1.3 are all permitted
@@ -92,7 +91,7 @@ class Certificates:
         return context
 
 
-class OverTls(ThreadedAssociationServer):
+class OverTls(SharedDoor):
     """A server of associations over TLS. The handshake is made in the thread of its own connection, within
     ``handshake_seconds``: a peer that never ends it holds up nobody."""
 

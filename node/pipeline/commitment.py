@@ -34,6 +34,8 @@ PROCESSING_FAILURE = 0x0110
 CLASS_CONFLICT = 0x0119
 META = 144  # bytes of preamble, prefix and group length element (PS3.10 section 7.1) before the rest of the meta group
 PIECE = 1 << 20
+HEAD_START = timedelta(seconds=1)  # of the process that has the association on which it was asked
+LEASE = timedelta(minutes=2)  # for one report; then another process may send it
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,23 @@ class Commitments:
             rows.request(session, transaction_uid, aet, address, instances, now, now + GRACE)
         log.event(logger, "commitment.asked", transaction_uid=transaction_uid, aet=aet, instances=len(instances))
 
-    def pump(self, tell: Reporter) -> None:
+    def pump(self, tell: Reporter, mine: Callable[[Asked], bool] | None = None) -> None:
+        """Tell those who wait for an outcome: those that are ``mine``, or, a moment later, all."""
+        now = self.clock()
         with self.database.read() as session:
-            due = rows.due(session, self.clock(), BATCH)
+            due = rows.due(session, now if mine else now - HEAD_START, BATCH)
         for asked in due:
-            self._answer(asked, tell)
+            if (mine is None or mine(asked)) and self._claimed(asked):
+                self._answer(asked, tell)
+
+    def _claimed(self, asked: Asked) -> bool:
+        now = self.clock()
+        with self.database.write() as session:
+            return rows.claim(session, asked.id, now, now + LEASE)
 
     def _answer(self, asked: Asked, tell: Reporter) -> None:
+        with self.database.write() as session:
+            rows.promise(session, asked.instances, self.clock())
         report = self.judge(asked)
         problem = tell(asked, report)
         now = self.clock()
@@ -90,8 +102,6 @@ class Commitments:
                 rows.reported(session, asked.id, now)
         level = logging.WARNING if problem else logging.INFO
         counts = {"committed": len(report.committed), "failed": len(report.failed), "reason": problem}
-        with self.database.write() as session:
-            rows.promise(session, asked.instances, self.clock())
         said = "commitment.not_told" if problem else "commitment.told"
         log.event(logger, said, level, transaction_uid=asked.transaction_uid, aet=asked.aet, **counts)
 

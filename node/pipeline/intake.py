@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import hashlib
 import logging
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from node import __version__
 from node.archive import FULL, Archive
+from node.board import Board
 from node.core import log
 from node.core.errors import BadDataSet, Conflict, LungnodeError, OutOfResources
 from node.core.study import InstanceHeader, Origin
@@ -35,7 +35,6 @@ from node.incoming import Incoming
 from node.pipeline.header import Received, is_uid, read_header
 
 logger = logging.getLogger(__name__)
-STRIPES = 256
 LET_THROUGH = 1 << 20  # bytes at once of a data set that is not kept
 PLACE = b"7"  # a whole UID of it is none that occurs
 
@@ -102,13 +101,13 @@ class Intake:
         max_instance_bytes: int,
         clock: Callable[[], datetime],
         too_much: Callable[[], str] = str,
+        board: Board | None = None,
     ) -> None:
-        """too_much: why a sender that begins now is to come later; empty where it need not."""
+        """too_much: why a sender that begins now is to come later; empty where it need not. board: where associations
+        stand whose end completeness waits for; None: there are none."""
         self._database, self._archive, self._clock, self._too_much = database, archive, clock, too_much
         self._group, self._largest = GroupCommit(database), max_instance_bytes
-        self._open: dict[str, set[str]] = {}  # association -> study UIDs
-        self._guard = threading.Lock()
-        self._one_at_a_time = [threading.Lock() for _ in range(STRIPES)]  # by SOP Instance UID
+        self._board = board
 
     def begin(self, announced: Announced, origin: Origin) -> Arriving:
         """Room for a data set that begins to come. Never raises: what is wrong is said when it has come."""
@@ -116,17 +115,13 @@ class Intake:
         try:
             if not self._archive.has_room():
                 raise OutOfResources("the archive's disk is nearly full")
-            if not self._has_begun(origin) and (sentence := self._too_much()):
+            begun = self._board is not None and self._board.has_begun(origin.association)
+            if not begun and (sentence := self._too_much()):  # half a study more would help nobody
                 raise OutOfResources(sentence)
             arriving.file = self._archive.incoming(meta_group(announced, origin.calling_aet))
         except (LungnodeError, OSError) as error:
             arriving.error = error
         return arriving
-
-    def _has_begun(self, origin: Origin) -> bool:
-        """Whether this association has sent something already: half a study more would help nobody."""
-        with self._guard:
-            return bool(self._open.get(origin.association))
 
     def finish(self, arriving: Arriving) -> Receipt:
         """Keep what has come; raises a LungnodeError, after which nothing of it is kept."""
@@ -134,10 +129,10 @@ class Intake:
             if arriving.error:
                 raise arriving.error
             return self._finish(arriving)
-        except OSError as error:  # of an object that is written while it comes in
-            if error.errno in FULL:
-                raise OutOfResources("The archive has no room left.") from error
-            raise
+        except OSError as error:  # the sender keeps it and tries again, whatever ails the disk
+            log.event(logger, "archive.failed", logging.ERROR, reason=error.strerror or type(error).__name__)
+            said = "has no room left" if error.errno in FULL else f"cannot be written: {error.strerror}"
+            raise OutOfResources(f"The archive {said}.") from error
         finally:
             self.drop(arriving)
 
@@ -167,7 +162,9 @@ class Intake:
 
         header = file.whole(read)
         sha256, size = file.digest(), file.received
-        with self._one_at_a_time[hash(header.sop_instance_uid) % STRIPES]:
+        if self._board is not None:
+            self._board.sends(arriving.origin.association, header.study_instance_uid)
+        with self._archive.claimed(header.sop_instance_uid):
             known = self._known(header, sha256)
             if known.sha256 is not None:
                 return self._noted("duplicate", header, arriving.origin, size)
@@ -197,9 +194,6 @@ class Intake:
     def _noted(
         self, kind: Literal["stored", "duplicate"], header: InstanceHeader, origin: Origin, size: int
     ) -> Receipt:
-        with self._guard:
-            if origin.association in self._open:
-                self._open[origin.association].add(header.study_instance_uid)
         log.event(
             logger,
             f"instance.{kind}",
@@ -228,19 +222,6 @@ class Intake:
                 rows.add_refusal(session, self._clock(), claimed, "", status, str(error), origin)
         except SQLAlchemyError:
             log.event(logger, "refusal.not_written", logging.ERROR, association=origin.association)
-
-    def association_opened(self, association: str) -> None:
-        with self._guard:
-            self._open[association] = set()
-
-    def association_closed(self, association: str) -> None:
-        with self._guard:
-            self._open.pop(association, None)
-
-    def open_studies(self) -> frozenset[str]:
-        """Studies that an association which is still open has sent something of."""
-        with self._guard:
-            return frozenset[str]().union(*self._open.values())
 
 
 def meta_group(announced: Announced, source_aet: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The queue on one machine: APScheduler runs the duties in threads; analysis runs in child processes.
+"""The queue on one machine: APScheduler runs the duties in threads; receipt and analysis run in child processes.
 
 A duty that fails is logged and runs again at its next turn; a dead child is noticed, its claims are released by the
 caller's ``on_death``, and it is started again with a growing pause.
@@ -19,7 +19,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from node.core import log
 
 logger = logging.getLogger(__name__)
-FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds before a dead worker is started again
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds before a dead child is started again
 
 
 class Duties:
@@ -58,27 +58,41 @@ class _Child:
     started: float
     pause: float = FIRST_PAUSE
     restart_at: float | None = None
+    deaths: int = 0
 
 
 @dataclass(frozen=True)
-class Workers:
-    """``command(name)`` is the argument vector of one worker; ``on_death(name)`` releases what it held."""
+class Children:
+    """Processes of one kind, ``worker`` or ``receiver``. ``command(name)`` is the argument vector of one;
+    ``on_death(name)`` releases what it held; ``inherited``: descriptors that they get. Start and tend them from one
+    thread that outlives them: the kernel ends a child that is bound to its parent with the thread that made it.
+    """
 
+    kind: str
     command: Callable[[str], Sequence[str]]
     count: int
     environment: Mapping[str, str]
     on_death: Callable[[str], object]
+    inherited: Sequence[int] = ()
     _children: list[_Child] = field(default_factory=list)
 
     def start(self) -> None:
         for number in range(self.count):
-            name = f"worker-{number + 1}"
+            name = f"{self.kind}-{number + 1}"
             self._children.append(_Child(name, self._spawn(name), time.monotonic()))
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(list(self.command(name)), env=dict(self.environment), stdin=subprocess.DEVNULL)
-        log.event(logger, "worker.started", worker=name, pid=process.pid)
+        process = subprocess.Popen(
+            list(self.command(name)),
+            env=dict(self.environment),
+            stdin=subprocess.DEVNULL,
+            pass_fds=tuple(self.inherited),
+        )
+        self._say("started", name, pid=process.pid)
         return process
+
+    def _say(self, what: str, name: str, level: int = logging.INFO, **fields: object) -> None:
+        log.event(logger, f"{self.kind}.{what}", level, **{self.kind: name}, **fields)
 
     def tend(self) -> None:
         """Notice the dead, release their claims, start them again when their pause is over."""
@@ -88,7 +102,11 @@ class Workers:
                     child.pause = FIRST_PAUSE
                 continue
             if child.restart_at is None:
-                log.event(logger, "worker.died", logging.ERROR, worker=child.name, exit_code=child.process.returncode)
+                code = child.process.returncode
+                sentence = f"It {f'was ended by signal {-code}' if code < 0 else f'ended with status {code}'}; "
+                sentence += f"what it held is released, and it is started again in {child.pause:g} s."
+                self._say("died", child.name, logging.ERROR, exit_code=code, sentence=sentence)
+                child.deaths += 1
                 self.on_death(child.name)
                 child.restart_at = time.monotonic() + child.pause
                 child.pause = min(child.pause * 2, LONGEST_PAUSE)
@@ -98,8 +116,12 @@ class Workers:
     def alive(self) -> int:
         return sum(child.process.poll() is None for child in self._children)
 
+    def deaths(self) -> int:
+        """How many died since the start."""
+        return sum(child.deaths for child in self._children)
+
     def stop(self, grace_seconds: float) -> None:
-        """SIGTERM lets each finish its present job; what remains after the grace is killed, by its own pid."""
+        """SIGTERM lets each finish what it is at; what remains after the grace is killed, by its own pid."""
         for child in self._children:
             if child.process.poll() is None:
                 child.process.send_signal(signal.SIGTERM)
@@ -108,7 +130,7 @@ class Workers:
             try:
                 child.process.wait(timeout=max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                log.event(logger, "worker.killed", logging.ERROR, worker=child.name, pid=child.process.pid)
+                self._say("killed", child.name, logging.ERROR, pid=child.process.pid)
                 child.process.kill()
                 child.process.wait()
             self.on_death(child.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,12 +15,14 @@ from pydicom.filereader import read_file_meta_info, read_preamble
 from sqlalchemy import text
 
 from node.archive import Archive
+from node.board import Board
 from node.core import settings
 from node.core.limits import Limits
 from node.core.security import Tls
 from node.db import schema
 from node.db.session import Database, sqlite_url
 from node.dimse.access import Access
+from node.dimse.listening import open_doors
 from node.dimse.scp import Receiver
 from node.dimse.tls import Certificates
 from node.peers import Peers
@@ -38,10 +40,12 @@ class Station:
     intake: Intake
     receiver: Receiver
     catalogue: Catalogue
+    board: Board
 
     @property
     def port(self) -> int:
-        return self.receiver.port
+        """The plain one, or the only one."""
+        return next(iter(self.receiver.ports.values()))
 
     def rows(self, sql: str, **values: object) -> list[dict[str, object]]:
         with self.database.read() as session:
@@ -94,7 +98,7 @@ def station(
     max_matches: int = 0,
     move_to: Sequence[str] = (),
     tls: Tls | None = None,
-    access: Access | None = None,
+    access: Callable[[Board], Access] | None = None,
     limits: Limits | None = None,
     **receive: object,
 ) -> Iterator[Station]:
@@ -107,14 +111,17 @@ def station(
     schema.migrate(database.engine)
     archive = Archive(folder / "archive", wanted.fsync, wanted.min_free_bytes)
     pressure = Pressure(database, archive, limits or effective.limits)
-    intake = Intake(database, archive, wanted.max_instance_bytes, lambda: datetime.now(UTC), pressure.refusal)
+    board = Board(folder / "board", "receiver-1")
+    board.serve()
+    intake = Intake(database, archive, wanted.max_instance_bytes, lambda: datetime.now(UTC), pressure.refusal, board)
     query = dataclasses.replace(effective.query, max_matches=max_matches, move_destinations=tuple(move_to))
     catalogue = Catalogue(database, archive)
     services = Peers(dataclasses.replace(effective, query=query)).services(catalogue, archive)
-    receiver = Receiver(effective.node, wanted, intake, services, Certificates(tls) if tls else None, access)
-    receiver.start()
+    rules = access(board) if access else Access.of(board, dataclasses.replace(effective, receive=wanted))
+    receiver = Receiver(effective.node, wanted, intake, rules, services, Certificates(tls) if tls else None)
+    receiver.start(open_doors(effective.node.dicom_host, 0, tls))
     try:
-        yield Station(archive, database, intake, receiver, catalogue)
+        yield Station(archive, database, intake, receiver, catalogue, board)
     finally:
         receiver.stop(5)
         database.close()

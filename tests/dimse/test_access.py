@@ -8,8 +8,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import threading
 from collections.abc import Iterator
+from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from node.board import Board
 from node.core import settings
 from node.core.errors import Misconfigured
 from node.core.limits import PeerLimits
@@ -63,7 +64,7 @@ def test_an_address_that_is_not_listed_is_rejected_for_ever(
     tmp_path: Path, everybody: tuple[str, ...], one: tuple[str, ...], answer: tuple[int, int, int] | None
 ) -> None:
     """Codes of PS3.8 Table 9-21."""
-    rules = Access(everybody, {"SCANNER": PeerLimits(addresses=one)})
+    rules = partial(Access, calling_addresses=everybody, peers={"SCANNER": PeerLimits(addresses=one)})
     with station(tmp_path, access=rules) as node, _associated(node, "SCANNER") as association:
         assert association.is_established is (answer is None)
         if answer:
@@ -71,7 +72,7 @@ def test_an_address_that_is_not_listed_is_rejected_for_ever(
 
 
 def test_a_peer_that_has_all_its_associations_is_rejected_for_now_and_others_are_not(tmp_path: Path) -> None:
-    rules = Access(peers={"SCANNER": PeerLimits(max_associations=2)})
+    rules = partial(Access, peers={"SCANNER": PeerLimits(max_associations=2)})
     with station(tmp_path, access=rules) as node:
         with _associated(node, "SCANNER") as one, _associated(node, "SCANNER") as two:
             assert one.is_established and two.is_established
@@ -87,7 +88,7 @@ def test_a_peer_that_has_all_its_associations_is_rejected_for_now_and_others_are
 
 
 def test_an_aborted_association_frees_its_place(tmp_path: Path) -> None:
-    rules = Access(peers={"SCANNER": PeerLimits(max_associations=1)})
+    rules = partial(Access, peers={"SCANNER": PeerLimits(max_associations=1)})
 
     def once() -> bool:
         with _associated(node, "SCANNER") as association:
@@ -103,13 +104,13 @@ def test_an_aborted_association_frees_its_place(tmp_path: Path) -> None:
 
 def test_rejections_are_events_and_counted_by_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "node")
-    rules = Access(peers={"SCANNER": PeerLimits(addresses=("10.0.0.1",))})
+    rules = partial(Access, peers={"SCANNER": PeerLimits(addresses=("10.0.0.1",))})
     with station(tmp_path, access=rules, calling_aets=("SCANNER", "OTHER")) as node:
         for calling in ("SCANNER", "NOBODY", "OTHER"):
             with _associated(node, calling):
                 pass
         words = access.WORDS[1, 1, 3]
-        peers.wait_until(lambda: node.receiver.access.rejected == {words: 2}, 10, "both are counted")
+        peers.wait_until(lambda: node.board.rejected() == {words: 2}, 10, "both are counted")
     events = [record for record in caplog.records if record.getMessage() == "association.rejected"]
     assert [record.fields["reason"] for record in events] == [words] * 2  # type: ignore[attr-defined]
 
@@ -117,7 +118,8 @@ def test_rejections_are_events_and_counted_by_reason(tmp_path: Path, caplog: pyt
 def test_who_sends_too_fast_waits_and_loses_nothing(tmp_path: Path) -> None:
     """Every object asks for its turn, by either association; nobody else waits."""
     waited: list[float] = []
-    rules = Access(peers={"SCANNER": PeerLimits(max_instances_per_second=1)}, clock=lambda: 0.0, sleep=waited.append)
+    slow = {"SCANNER": PeerLimits(max_instances_per_second=1)}
+    rules = partial(Access, peers=slow, clock=lambda: 0.0, sleep=waited.append)
     instances = [film(f"fast {number}") for number in range(6)]
     with station(tmp_path, access=rules) as node:
         assert store(node.port, instances[:3], "SCANNER") == [0x0000] * 3
@@ -128,7 +130,9 @@ def test_who_sends_too_fast_waits_and_loses_nothing(tmp_path: Path) -> None:
 
 
 @given(st.lists(st.floats(0, 3), min_size=1, max_size=30), st.sampled_from([1.0, 2.0, 10.0]))
-def test_the_pace_is_kept_and_no_time_is_saved_up(pauses: list[float], rate: float) -> None:
+def test_the_pace_is_kept_over_processes_and_no_time_is_saved_up(
+    tmp_path_factory: pytest.TempPathFactory, pauses: list[float], rate: float
+) -> None:
     """Whatever the pauses between requests: turns are at least 1/rate apart, and who is slower never waits."""
     now = [0.0]
     turns: list[float] = []
@@ -136,11 +140,13 @@ def test_the_pace_is_kept_and_no_time_is_saved_up(pauses: list[float], rate: flo
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    rules = Access(peers={"A": PeerLimits(max_instances_per_second=rate)}, clock=lambda: now[0], sleep=sleep)
+    peer = {"A": PeerLimits(max_instances_per_second=rate)}
+    folder = tmp_path_factory.mktemp("boards")
+    processes = [Access(Board(folder, name), peers=peer, clock=lambda: now[0], sleep=sleep) for name in ("one", "two")]
     for pause in pauses:
         now[0] += pause
         before = now[0]
-        rules.wait("A")
+        processes[len(turns) % 2].wait("A")
         turns.append(now[0])
         if len(turns) == 1 or before >= turns[-2] + 1 / rate:
             assert now[0] == before
@@ -148,16 +154,19 @@ def test_the_pace_is_kept_and_no_time_is_saved_up(pauses: list[float], rate: flo
 
 
 @given(st.ip_addresses(), st.integers(0, 32))
-def test_an_address_is_within_its_own_networks_and_mapped_or_not(address: object, bits: int) -> None:
+def test_an_address_is_within_its_own_networks_and_mapped_or_not(
+    tmp_path_factory: pytest.TempPathFactory, address: object, bits: int
+) -> None:
     network = ip_network(f"{address}/{bits}", strict=False)
-    rules = Access([str(network)])
-    nobody = threading.Thread()  # stands for an association; its title has no limits
-    assert rules.enter(nobody, "A", str(address)) is None  # type: ignore[arg-type]
+    board = Board(tmp_path_factory.mktemp("boards"), "receiver-1")
+    board.serve()
+    rules = Access(board, [str(network)])
+    assert rules.enter("one", "A", str(address)) is None
     if ip_address(str(address)).version == 4:
-        assert rules.enter(nobody, "A", f"::ffff:{address}") is None  # type: ignore[arg-type]
+        assert rules.enter("two", "A", f"::ffff:{address}") is None
     other = ip_address(int(network.network_address) ^ (1 << (network.max_prefixlen - 1)))
     if bits and other.version == network.version:
-        assert rules.enter(nobody, "A", str(other)) == access.ADDRESS_UNKNOWN  # type: ignore[arg-type]
+        assert rules.enter("three", "A", str(other)) == access.ADDRESS_UNKNOWN
 
 
 @pytest.mark.parametrize(

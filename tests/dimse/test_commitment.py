@@ -24,7 +24,9 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from node.core import settings
+from node.dimse.access import Access
 from node.dimse.commitment import CommitmentService, read_report
+from node.dimse.listening import open_doors
 from node.dimse.scp import Receiver
 from node.peers import Peers
 from node.pipeline.commitment import Commitments
@@ -97,7 +99,7 @@ class Node:
 
     @property
     def port(self) -> int:
-        return self.receiver.port
+        return self.receiver.ports["dicom"]
 
     def turn(self, seconds: float = 2) -> None:
         self.room.clock.pass_by(seconds)
@@ -117,8 +119,9 @@ def node(folder: Path, *told: str, serve: bool = True, default_port: int = 0) ->
     effective = dataclasses.replace(usual, commitment=wanted, delivery=delivery)
     commitments = Commitments(room.database, room.archive, room.clock, (5.0, 60.0))
     service = Peers(effective).commitment(commitments)
-    receiver = Receiver(effective.node, effective.receive, room.intake, [service])
-    receiver.start()
+    access = Access.of(room.board, effective)
+    receiver = Receiver(effective.node, effective.receive, room.intake, access, [service])
+    receiver.start(open_doors(LOOPBACK, 0, None))
     try:
         yield Node(room, service, receiver)
     finally:

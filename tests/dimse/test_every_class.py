@@ -7,6 +7,7 @@ Not covered: whether the objects are whole by their definitions; videos with fra
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -29,7 +30,7 @@ MODALITIES = {"1.2.840.10008.5.1.4.1.1.9.1.1": "ECG", "1.2.840.10008.5.1.4.1.1.4
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
-    with station(tmp_path_factory.mktemp("all"), access=Access(storage=contexts.storage("all"))) as running:
+    with station(tmp_path_factory.mktemp("all"), access=partial(Access, storage=contexts.storage("all"))) as running:
         yield running
 
 
@@ -89,7 +90,7 @@ def test_what_is_offered_is_what_the_setting_says(tmp_path: Path, wanted: str) -
     ae.add_requested_context(ecg)
     ae.add_requested_context(video, mpeg4)
     ae.add_requested_context(CR)
-    with station(tmp_path, access=Access(storage=contexts.storage(wanted))) as node:
+    with station(tmp_path, access=partial(Access, storage=contexts.storage(wanted))) as node:
         association = ae.associate(LOOPBACK, node.port)
         accepted = {str(context.abstract_syntax) for context in association.accepted_contexts}
         association.release()

@@ -61,7 +61,7 @@ class Line:
     def lets_go(self) -> None:
         """Of every association; then another sender is served."""
         peers.wait_until(lambda: not self._associations(), 30, "the node has let go of it")
-        assert not self.node.intake.open_studies()
+        assert not self.node.board.open_studies()
         assert store(self.node.port, [film("after it")]) == [0x0000]
         assert not [path for path in self.node.files() if path.suffix == ".part"]
 

@@ -193,7 +193,7 @@ def test_a_connection_that_is_cut_in_the_middle_of_an_object_leaves_nothing(node
     with associate(node.port, [(instance.sop_class_uid, instance.transfer_syntax_uid)]) as association:
         _begin(association, instance, 0.5)
         association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
-    peers.wait_until(lambda: not node.intake.open_studies(), 10, "the association is closed")
+    peers.wait_until(lambda: not node.board.open_studies(), 10, "the association is closed")
     assert len(node.files()) == before
     assert store(node.port, [film("right after the cut")]) == [0x0000]
 
@@ -251,8 +251,8 @@ def test_the_study_is_open_while_its_association_is(node: Station) -> None:
     instance = film("open study")
     with associate(node.port, [(instance.sop_class_uid, instance.transfer_syntax_uid)]) as association:
         assert store_encoded(association, instance) == 0x0000
-        assert node.intake.open_studies() >= {uid("study", "open study")}
-    peers.wait_until(lambda: uid("study", "open study") not in node.intake.open_studies(), 10, "the study is closed")
+        assert node.board.open_studies() >= {uid("study", "open study")}
+    peers.wait_until(lambda: uid("study", "open study") not in node.board.open_studies(), 10, "the study is closed")
 
 
 def test_stop_lets_a_sender_finish(tmp_path: Path) -> None:

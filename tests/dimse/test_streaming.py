@@ -96,7 +96,7 @@ def test_an_abort_in_the_middle_leaves_nothing_and_hurts_nobody(node: Station) -
         for pdu in pdus[: len(pdus) // 2]:
             _push(association, pdu)
         _push(association, ABORT)
-        peers.wait_until(lambda: not node.intake.open_studies(), 10, "the association is closed")
+        peers.wait_until(lambda: not node.board.open_studies(), 10, "the association is closed")
     assert node.stored(broken.sop_instance_uid) is None
     assert store(node.port, [good]) == [0x0000]
 

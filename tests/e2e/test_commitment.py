@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 from node.core import settings
+from node.dimse.access import Access
 from node.dimse.commitment import CommitmentService
+from node.dimse.listening import open_doors
 from node.dimse.scp import Receiver
 from node.peers import Peers
 from node.pipeline.commitment import Commitments
@@ -48,14 +50,15 @@ def node(orthanc: Orthanc, tmp_path: Path) -> Iterator[Node]:
     peers = Peers(effective)
     commitments = Commitments(room.database, room.archive, room.clock, (1.0,))
     service = peers.commitment(commitments)
-    receiver = Receiver(effective.node, effective.receive, room.intake, [service])
-    receiver.start()
+    access = Access.of(room.board, effective)
+    receiver = Receiver(effective.node, effective.receive, room.intake, access, [service])
+    receiver.start(open_doors(LOOPBACK, 0, None))
     duty = Deliver(
         room.database, room.archive, effective.delivery, peers.send, room.clock, lambda: 1.0,
         peer=peers.find, probe=peers.probe, committing=peers.committing(commitments, room.database, room.clock),
     )  # fmt: skip
-    orthanc.know("commit", AET, receiver.port)
-    yield Node(room, service, duty, receiver.port)
+    orthanc.know("commit", AET, receiver.ports["dicom"])
+    yield Node(room, service, duty, receiver.ports["dicom"])
     receiver.stop(0)
 
 

@@ -44,7 +44,7 @@ def test_each_instance_starts_the_quiet_time_anew(room: Room) -> None:
 
 
 def test_an_open_association_holds_the_study_until_the_hard_limit(room: Room) -> None:
-    room.intake.association_opened("a")
+    room.board.enter("a", "MODALITY", 0, 0)
     uid = room.receive(ONE)
     room.clock.pass_by(599)
     assert room.close() == []
@@ -53,10 +53,10 @@ def test_an_open_association_holds_the_study_until_the_hard_limit(room: Room) ->
 
 
 def test_a_released_association_lets_it_go(room: Room) -> None:
-    room.intake.association_opened("a")
+    room.board.enter("a", "MODALITY", 0, 0)
     uid = room.receive(ONE)
     room.clock.pass_by(30)
-    room.intake.association_closed("a")
+    room.board.leave("a")
     assert room.close() == [uid]
 
 

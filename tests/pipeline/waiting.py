@@ -14,6 +14,7 @@ from pydicom import Dataset, dcmread
 from sqlalchemy import text
 
 from node.archive import Archive
+from node.board import Board
 from node.core.settings import Completeness
 from node.core.study import Origin
 from node.db import intake as study_rows
@@ -52,7 +53,9 @@ class Room:
         self.database = Database(sqlite_url(folder))
         schema.migrate(self.database.engine)
         self.archive = Archive(folder / "archive")
-        self.intake = Intake(self.database, self.archive, 2**30, self.clock)
+        self.board = Board(folder / "board", "receiver-1")
+        self.board.serve()
+        self.intake = Intake(self.database, self.archive, 2**30, self.clock, board=self.board)
 
     def receive(self, film: Film, association: str = "a") -> str:
         """The study UID."""
@@ -67,7 +70,7 @@ class Room:
         ).study_instance_uid
 
     def close(self, key: str = "pipeline") -> list[str]:
-        return close_quiet_studies(self.database, SETTINGS, key, self.intake.open_studies(), self.clock())
+        return close_quiet_studies(self.database, SETTINGS, key, self.board.open_studies(), self.clock())
 
     def rows(self, sql: str, **values: object) -> list[dict[str, object]]:
         with self.database.read() as session:

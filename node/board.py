@@ -1,0 +1,166 @@
+"""What the receiver processes of one node must know of one another: who is associated and sends what, whose turn it is.
+
+Small files under one folder, changed under one ``flock``. They describe the run that is going on, so nothing is synced
+and a start begins with none; what a killed process leaves is taken down by its supervisor. An association is an empty
+file ``open/<process>/<name>.<calling AE title in hex>``, into which the studies go that it sends, a UID a line: room
+on disk is not needed to associate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import struct
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+TURN = struct.Struct("d")  # seconds of a clock that all processes share, such as time.monotonic
+
+
+@dataclass(frozen=True)
+class Count:
+    """Associations that are open in all processes: of everybody, and of one calling AE title."""
+
+    all: int
+    of_peer: int
+
+
+class Board:
+    """As ``process`` sees and changes it; every method may be called from any thread."""
+
+    def __init__(self, folder: Path, process: str = "") -> None:
+        """process: the receiver that it is; empty for the supervisor, who only looks."""
+        self._folder, self._process = folder, process
+        self._open, self._own = folder / "open", folder / "open" / process
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "lock").touch()
+        self._known: dict[str, tuple[Path, set[str]]] = {}  # own associations, and what each sent of
+        self._guard = threading.Lock()
+
+    def clear(self) -> None:
+        """Nobody is associated, nobody was rejected: a node starts."""
+        shutil.rmtree(self._open, ignore_errors=True)
+        for path in self._folder.iterdir():
+            if path.name != "lock" and path.is_file():
+                path.unlink(missing_ok=True)
+
+    def serve(self) -> None:
+        """This process takes associations from now on."""
+        self._own.mkdir(parents=True, exist_ok=True)
+
+    def serving(self) -> int:
+        """How many processes do, dead ones included until they are released."""
+        return sum(1 for _ in self._open.glob("*"))
+
+    def release(self, process: str) -> int:
+        """Take down what a dead process left; how many associations ended with it."""
+        left = sum(1 for _ in (self._open / process).glob("*"))
+        shutil.rmtree(self._open / process, ignore_errors=True)
+        return left
+
+    def enter(self, association: str, calling_aet: str, most: int, most_of_peer: int) -> bool:
+        """Whether one more association may be open; it is from now on. 0: no limit."""
+        peer = calling_aet.encode("utf-8", "replace").hex()
+        with self._locked():
+            if most or most_of_peer:
+                count = self._count(peer)
+                if (most and count.all >= most) or (most_of_peer and count.of_peer >= most_of_peer):
+                    return False
+            path = self._own / f"{association}.{peer}"
+            path.touch()
+        with self._guard:
+            self._known[association] = (path, set())
+        return True
+
+    def _count(self, peer: str) -> Count:
+        names = [path.name for path in self._open.glob("*/*")]
+        return Count(len(names), sum(name.rpartition(".")[2] == peer for name in names))
+
+    def leave(self, association: str) -> None:
+        with self._guard:
+            path, _ = self._known.pop(association, (None, None))
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+    def sends(self, association: str, study_uid: str) -> None:
+        """An object of this study came; to be said before its row can be seen. Nothing where none such is open."""
+        with self._guard:
+            path, studies = self._known.get(association, (None, set()))
+            if path is None or study_uid in studies:
+                return
+            with path.open("ab", buffering=0) as file:
+                file.write(f"{study_uid}\n".encode())
+            studies.add(study_uid)
+
+    def has_begun(self, association: str) -> bool:
+        """Whether this process's association has sent something already."""
+        with self._guard:
+            return association in self._known and bool(self._known[association][1])
+
+    def open_studies(self) -> frozenset[str]:
+        """Studies that an association which is still open, in any process, has sent something of."""
+        found: set[str] = set()
+        for path in self._open.glob("*/*"):
+            with contextlib.suppress(FileNotFoundError):
+                found.update(path.read_text(encoding="utf-8", errors="replace").splitlines())
+        return frozenset(found)
+
+    def turn(self, calling_aet: str, now: float, pause: float) -> float:
+        """When it is this peer's turn; the next one is ``pause`` seconds later, in whatever process."""
+        path = self._folder / f"turn.{calling_aet.encode('utf-8', 'replace').hex()}"
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            kept = os.pread(descriptor, TURN.size, 0)
+            turn = max(now, *TURN.unpack(kept)) if len(kept) == TURN.size else now
+            os.pwrite(descriptor, TURN.pack(turn + pause), 0)
+        finally:
+            os.close(descriptor)
+        return turn
+
+    def note_rejection(self, words: str) -> None:
+        with self._locked():
+            counts = self.rejected()
+            counts[words] += 1
+            self._write("rejected.json", counts)
+
+    def rejected(self) -> Counter[str]:
+        """Associations rejected since the start, by reason."""
+        return Counter(self._read("rejected.json"))
+
+    def note_receivers(self, wanted: int, alive: int, died: int) -> None:
+        """died: since the start."""
+        self._write("receivers.json", {"wanted": wanted, "alive": alive, "died": died})
+
+    def receivers(self) -> dict[str, int]:
+        """As noted last; empty before."""
+        return self._read("receivers.json")
+
+    def _read(self, name: str) -> dict[str, int]:
+        try:
+            found: dict[str, int] = json.loads((self._folder / name).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found
+
+    def _write(self, name: str, content: dict[str, int]) -> None:
+        """All of it or nothing; what cannot be written, as on a full disk, was only a count."""
+        temporary = self._folder / f"{name}.part"
+        with contextlib.suppress(OSError):
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+            temporary.replace(self._folder / name)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self._folder / "lock", os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,89 @@
+"""One receiver process: the composition root of what DICOM peers talk to. Started by ``app`` and bound to it.
+
+It inherits sockets that listen already and shares them, the database, the archive and the board with the other
+receivers. It imports pynetdicom, pydicom and sqlalchemy and nothing heavier, so that a dead one is soon replaced.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from node.archive import Archive
+from node.board import Board
+from node.core import log
+from node.core.settings import Settings
+from node.db.session import Database, sqlite_url
+from node.dimse.access import Access
+from node.dimse.commitment import CommitmentService
+from node.dimse.scp import Receiver
+from node.dimse.tls import Certificates
+from node.folders import Folders
+from node.peers import Peers
+from node.pipeline.catalogue import Catalogue
+from node.pipeline.commitment import Commitments
+from node.pipeline.intake import Intake
+from node.pipeline.pressure import Pressure
+from node.queue.worker import bind_to_parent, stop_on_sigterm
+
+logger = logging.getLogger(__name__)
+DRAIN_SECONDS = 60.0  # for associations that run when SIGTERM comes
+POLL_SECONDS = 0.5
+SWITCH_SECONDS = 0.0005  # threads of associations and of the archive hand over often; Python's 5 ms are an fsync long
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def run_receiver(data: Path, name: str, parent: int, doors: Mapping[str, int]) -> int:
+    """doors: name -> descriptor, see ``dimse.listening``. 0 when it drained."""
+    orphaned, stop = bind_to_parent(parent), stop_on_sigterm()
+    folders = Folders(data)
+    effective = folders.read_worker_settings()
+    log.start(effective.node.log_level, process=name)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    database = Database(sqlite_url(data), effective.receive.fsync)
+    board = Board(folders.board, name)
+    receiver, commitment = _compose(effective, folders, database, board)
+    receiver.start({door: socket.socket(fileno=descriptor) for door, descriptor in doors.items()})
+    gc.collect()
+    gc.freeze()  # what is here now stays; pynetdicom collects garbage at every turn
+    threading.Thread(target=_report, args=(commitment, stop), name="commitment", daemon=True).start()
+    board.serve()
+    while not stop.wait(POLL_SECONDS):
+        if orphaned():
+            return 1
+    receiver.stop(DRAIN_SECONDS)
+    database.close()
+    return 0
+
+
+def _compose(
+    effective: Settings, folders: Folders, database: Database, board: Board
+) -> tuple[Receiver, CommitmentService]:
+    receive = effective.receive
+    archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
+    pressure = Pressure(database, archive, effective.limits)
+    intake = Intake(database, archive, receive.max_instance_bytes, now, pressure.refusal, board)
+    certificates = Certificates(effective.tls)
+    peers = Peers(effective, certificates)
+    commitment = peers.commitment(Commitments(database, archive, now, effective.delivery.backoff_seconds))
+    services = [*peers.services(Catalogue(database, archive), archive), commitment]
+    access = Access.of(board, effective)
+    return Receiver(effective.node, receive, intake, access, services, certificates), commitment
+
+
+def _report(commitment: CommitmentService, stop: threading.Event) -> None:
+    """Tell peers that wait on associations of this process what was committed."""
+    while not stop.wait(POLL_SECONDS):
+        try:
+            commitment.pump_kept()
+        except Exception:
+            logger.exception("duty.failed", extra={"fields": {"duty": "commitment"}})

@@ -1,0 +1,97 @@
+"""One analysis process: claims jobs, loads the systems, writes results. Started by ``app`` and bound to it."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy.exc import OperationalError
+
+from models.api import Registry, WeightsMismatch
+from node import __version__
+from node.app import now, open_registry
+from node.archive import Archive
+from node.core import log
+from node.core.errors import Transient
+from node.core.job import Job, JobKind
+from node.core.settings import Settings
+from node.core.study import StudyState
+from node.db import intake as study_rows
+from node.db import jobs
+from node.db.session import Database, sqlite_url
+from node.folders import Folders
+from node.pipeline.analyse import Analyse
+from node.pipeline.rules import load as load_rules
+from node.queue.worker import Loop, bind_to_parent, stop_on_sigterm
+
+logger = logging.getLogger(__name__)
+AGAIN_SECONDS = 5.0  # until an analysis that disk or database broke off is tried again
+
+
+def run_worker(data: Path, name: str, parent: int) -> int:
+    """One analysis process; started by ``serve`` and bound to it."""
+    orphaned = bind_to_parent(parent)
+    stop = stop_on_sigterm()
+    folders = Folders(data)
+    effective = folders.read_worker_settings()
+    log.start(effective.node.log_level, process=name)
+    receive, registry = effective.receive, open_registry()
+    database = Database(sqlite_url(data), receive.fsync)
+    archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
+    rules = load_rules(effective.analysis.selection)
+    analyse = Analyse(database, archive, registry, effective, __version__, now, lambda: not orphaned(), rules)
+    _warm_up(registry, effective)
+    log.event(logger, "worker.ready", worker=name)
+
+    def claim() -> Job | None:
+        with database.read() as session:
+            if not jobs.due(session, JobKind.ANALYSE, now()):
+                return None
+        with database.write() as session:
+            return jobs.claim(session, JobKind.ANALYSE, name, uuid.uuid4().hex[:12], now())
+
+    def failed(job: Job, error: Exception) -> None:
+        """Back to the queue; after one attempt more than allowed, which only writes the report, parked."""
+        if isinstance(error, (Transient, OperationalError)):
+            postponed(job, str(error) if isinstance(error, Transient) else "The database cannot be written.")
+            return
+        sentence = f"{type(error).__name__} in attempt {job.attempts}"
+        final = job.attempts > effective.analysis.max_attempts
+        with database.write() as session:
+            kept = (jobs.park if final else jobs.give_back)(session, job, now(), sentence)
+            if kept:
+                then = StudyState.FAILED if final else StudyState.QUEUED
+                study_rows.move_study(session, job.subject_id, StudyState.ANALYSING, then)
+                study_rows.add_event(session, job.subject_id, now(), f"The analysis broke off: {sentence}.")
+
+    def postponed(job: Job, sentence: str) -> None:
+        """A fault of disk or database is no attempt of the study: it waits, for as long as that lasts."""
+        with database.write() as session:
+            is_news = jobs.last_error(session, job) != sentence
+            if jobs.postpone(session, job, now() + timedelta(seconds=AGAIN_SECONDS), sentence):
+                study_rows.move_study(session, job.subject_id, StudyState.ANALYSING, StudyState.QUEUED)
+                if is_news:
+                    study_rows.add_event(session, job.subject_id, now(), f"The analysis waits: {sentence}")
+
+    Loop(claim, analyse, failed).run(stop, orphaned)
+    return 0
+
+
+def _warm_up(registry: Registry, effective: Settings) -> None:
+    """Load every system before the first study; one that cannot be loaded says so in each result instead."""
+    analysis = effective.analysis
+    loads: list[tuple[Callable[[str, str], object], str]] = [(registry.load_segmenter, analysis.segmenter)]
+    loads += [(registry.load_segmenter, system) for system in (analysis.biomarkers,) if system]
+    loads += [(registry.load_film_system, system) for system in analysis.systems]
+    loads += [(registry.load_ct_system, system) for system in analysis.ct_systems]
+    loads += [(registry.load_indicator_system, system) for system in analysis.indicators]
+    for load, system in loads:
+        try:
+            load(system, analysis.device)
+        except WeightsMismatch as error:
+            log.event(logger, "model.not_loaded", logging.WARNING, system=system, reason=str(error))
+        except Exception:
+            logger.exception("model.not_loaded", extra={"fields": {"system": system}})
