@@ -1,7 +1,8 @@
 """When is a study whole? Its associations are released and its quiet time has passed, or the hard limit has.
 
 The transaction that closes a study inserts its one ``analyse`` job. The job's key names the instances and the pipeline,
-so the same study with the same images and models is never analysed twice.
+so the same study with the same images and models is never analysed twice. Priors, and a part of a study that came again
+after its removal, are kept without one.
 """
 
 from __future__ import annotations
@@ -9,16 +10,19 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Set
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from node.core import log
 from node.core.job import JobKind
+from node.core.keeping import Priors
 from node.core.settings import Completeness
 from node.core.study import StudyState
 from node.db import intake as rows
-from node.db import jobs
+from node.db import jobs, retention
+from node.db import priors as prior_rows
 from node.db.session import Database
 from node.pipeline.intake import digest_of
 
@@ -28,9 +32,14 @@ FILM_PRIORITY, OTHER_PRIORITY = 0, 10
 
 
 def close_quiet_studies(
-    database: Database, settings: Completeness, pipeline_key: str, open_studies: Set[str], now: datetime
+    database: Database,
+    settings: Completeness,
+    pipeline_key: str,
+    open_studies: Set[str],
+    now: datetime,
+    priors: Priors | None = None,
 ) -> list[str]:
-    """Close every study that is due; returns their UIDs."""
+    """Close every study that is due; returns their UIDs. priors: None where none are ever fetched."""
     with database.read() as session:
         receiving = rows.receiving_studies(session)
     closed = []
@@ -40,28 +49,62 @@ def close_quiet_studies(
         overdue = now - opened_at >= timedelta(seconds=settings.hard_limit_seconds)
         if not overdue and (study_uid in open_studies or now - last_received_at < quiet):
             continue
+        study = _Quiet(study_id, study_uid, films, last_received_at)
         with database.write() as session:
-            if _close(session, study_id, study_uid, pipeline_key, films, last_received_at, now):
+            if _close(session, study, pipeline_key, priors, now):
                 closed.append(study_uid)
                 log.event(logger, "study.closed", study_instance_uid=study_uid, overdue=overdue)
     return closed
 
 
-def _close(
-    session: Session, study_id: int, study_uid: str, pipeline_key: str, films: bool, last_seen: datetime, now: datetime
-) -> bool:
+@dataclass(frozen=True)
+class _Quiet:
+    """A study that may be closed, as it was looked at."""
+
+    id: int
+    study_uid: str
+    films: bool
+    last_received_at: datetime
+
+
+def _close(session: Session, study: _Quiet, pipeline_key: str, priors: Priors | None, now: datetime) -> bool:
     """Close one study unless something arrived since it was looked at."""
     fresh = {row[0]: row[4] for row in rows.receiving_studies(session)}
-    if fresh.get(study_id) != last_seen:
+    if fresh.get(study.id) != study.last_received_at:
         return False
-    instances = rows.instance_set(session, study_id)
-    digest = digest_of(instances)
-    key = hashlib.sha256(f"{study_uid}\n{digest}\n{pipeline_key}".encode()).hexdigest()
-    rows.move_study(session, study_id, StudyState.RECEIVING, StudyState.QUEUED)
-    priority = FILM_PRIORITY if films else OTHER_PRIORITY
-    if jobs.add(session, JobKind.ANALYSE, study_id, key, now, payload=digest, priority=priority):
-        count = f"{len(instances)} instance{'' if len(instances) == 1 else 's'}"
-        rows.add_event(session, study_id, now, f"Complete with {count}; waits for analysis.")
-    else:
-        jobs.settle_study(session, study_id, key)
+    instances = rows.instance_set(session, study.id)
+    of = prior_rows.prior_of(session, study.id)
+    if kept := _why_only_kept(session, study, instances, of, priors):
+        rows.move_study(session, study.id, StudyState.RECEIVING, StudyState.STORED)
+        rows.add_event(session, study.id, now, kept)
+        return True
+    _queue(session, study, instances, pipeline_key, now)
+    if priors and priors.source and not of:
+        jobs.add(session, JobKind.PRIORS, study.id, study.study_uid, now)
     return True
+
+
+def _why_only_kept(
+    session: Session, study: _Quiet, instances: list[tuple[str, str]], of: str, priors: Priors | None
+) -> str:
+    """The sentence why a study is not analysed; empty: it is."""
+    if of and not (priors and priors.analyse):
+        return f"Kept as a prior of {of}; it is not analysed."
+    if retention.is_known_part(session, study.id, instances):
+        return (
+            "What came is a part of what was removed from the archive: it is kept and not analysed by itself. Send all "
+            "of the study to have it here again."
+        )
+    return ""
+
+
+def _queue(session: Session, study: _Quiet, instances: list[tuple[str, str]], pipeline_key: str, now: datetime) -> None:
+    digest = digest_of(instances)
+    key = hashlib.sha256(f"{study.study_uid}\n{digest}\n{pipeline_key}".encode()).hexdigest()
+    rows.move_study(session, study.id, StudyState.RECEIVING, StudyState.QUEUED)
+    priority = FILM_PRIORITY if study.films else OTHER_PRIORITY
+    if jobs.add(session, JobKind.ANALYSE, study.id, key, now, payload=digest, priority=priority):
+        count = f"{len(instances)} instance{'' if len(instances) == 1 else 's'}"
+        rows.add_event(session, study.id, now, f"Complete with {count}; waits for analysis.")
+    else:
+        jobs.settle_study(session, study.id, key)
