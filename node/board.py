@@ -98,10 +98,11 @@ class Board:
                 file.write(f"{study_uid}\n".encode())
             studies.add(study_uid)
 
-    def has_begun(self, association: str) -> bool:
-        """Whether this process's association has sent something already."""
+    def has_begun(self, association: str, study_uid: str = "") -> bool:
+        """Whether this process's association has sent something already; with a UID, of that study."""
         with self._guard:
-            return association in self._known and bool(self._known[association][1])
+            _, studies = self._known.get(association, (None, set[str]()))
+            return study_uid in studies if study_uid else bool(studies)
 
     def open_studies(self) -> frozenset[str]:
         """Studies that an association which is still open, in any process, has sent something of."""

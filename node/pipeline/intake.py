@@ -116,7 +116,7 @@ class Intake:
             if not self._archive.has_room():
                 raise OutOfResources("the archive's disk is nearly full")
             begun = self._board is not None and self._board.has_begun(origin.association)
-            if not begun and (sentence := self._too_much()):  # half a study more would help nobody
+            if not begun and (sentence := self._too_much()):
                 raise OutOfResources(sentence)
             arriving.file = self._archive.incoming(meta_group(announced, origin.calling_aet))
         except (LungnodeError, OSError) as error:
@@ -162,8 +162,7 @@ class Intake:
 
         header = file.whole(read)
         sha256, size = file.digest(), file.received
-        if self._board is not None:
-            self._board.sends(arriving.origin.association, header.study_instance_uid)
+        self._admit(arriving.origin.association, header.study_instance_uid)
         with self._archive.claimed(header.sop_instance_uid):
             known = self._known(header, sha256)
             if known.sha256 is not None:
@@ -178,6 +177,15 @@ class Intake:
                 self._archive.discard(path)
                 raise OutOfResources("the database cannot be written") from error
         return self._noted("stored", header, arriving.origin, size)
+
+    def _admit(self, association: str, study_uid: str) -> None:
+        """Under pressure an association goes on with studies that it has begun, since half of one helps nobody, and
+        begins no other, however long ago it was accepted."""
+        if self._board is None:
+            return
+        if not self._board.has_begun(association, study_uid) and (sentence := self._too_much()):
+            raise OutOfResources(sentence)
+        self._board.sends(association, study_uid)
 
     def _known(self, header: InstanceHeader, sha256: str) -> rows.Known:
         """What is known of the UID; Conflict when it stands for other bytes."""

@@ -62,6 +62,8 @@ class Retention:
 
     def decide(self, limit: int | None = None) -> Decision:
         """For their age first, then for want of room; ``limit`` studies at most."""
+        if not self.rules.is_on:
+            return Decision()
         with self.database.read() as session:
             lifted = holds.is_allowed(session, self.clock())
             gone = rows.count_removed(session, self.clock() - DAY)

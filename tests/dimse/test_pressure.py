@@ -66,7 +66,8 @@ def test_with_too_long_a_queue_new_senders_come_later_and_old_ones_finish(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("node.pipeline.pressure.RECOUNT_SECONDS", 0.0)
-    one, two, three = film("begun"), film("goes on"), film("new")
+    one, two = film("begun", study="long"), film("goes on", study="long")
+    three, other = film("new"), film("begun by the old association")
     kind = [(one.sop_class_uid, one.transfer_syntax_uid)]
     with station(tmp_path, limits=_limits(max_waiting_studies=3)) as node:
         with associate(node.port, kind) as association:
@@ -76,11 +77,14 @@ def test_with_too_long_a_queue_new_senders_come_later_and_old_ones_finish(
             _wait(node, 4)
             new = film("newer")
             assert store(node.port, [new]) == [0xA700]
-            assert store_encoded(association, two) == 0x0000
+            assert store_encoded(association, two) == 0x0000, "what was begun is finished"
+            assert store_encoded(association, other) == 0xA700, "and nothing else, on the association of before too"
+            assert store_encoded(association, two) == 0x0000, "what is here is here"
+        assert node.stored(other.sop_instance_uid) is None
         assert "more than 3 studies wait" in node.refusals()[-1][1]
         with node.database.write() as session:
             jobs.claim(session, JobKind.ANALYSE, "worker", "token", NOW)
-        assert store(node.port, [new]) == [0x0000], "the queue is shorter"
+        assert store(node.port, [new, other]) == [0x0000] * 2, "the queue is shorter"
 
 
 def test_no_limit_counts_nothing(tmp_path: Path) -> None:
