@@ -1,4 +1,4 @@
-"""The commands that need models and no node, ``train`` and ``evaluate``: parsing and exit codes, as in ``cli``."""
+"""The commands that need models and no running node, ``train``, ``evaluate``, ``explain``: as in ``cli``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import importlib
 from pathlib import Path
 
 from node.arguments import RESEARCH, count
+from node.core.errors import Misconfigured
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     _add_train(commands)
     _add_evaluate(commands)
+    _add_explain(commands)
 
 
 def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -75,3 +77,25 @@ def _evaluate(parsed: argparse.Namespace) -> int:
             device=parsed.device,
         )
     )
+
+
+def _add_explain(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    words = f"Which pieces of a film speak for what a system says of it, and which against it (LIME). {RESEARCH}"
+    explain = commands.add_parser("explain", help="which pieces of a film a system goes by (LIME)", description=words)
+    explain.add_argument("study", nargs="?", metavar="STUDY_UID")
+    explain.add_argument("--data", type=Path, metavar="DIR", help="the node that stores the study")
+    explain.add_argument("--files", type=Path, nargs="+", metavar="PATH", help="files or folders instead of a study")
+    explain.add_argument("--system", default="cxnet", metavar="SYSTEM", help="(cxnet)")
+    explain.add_argument("--samples", type=count, default=1000, metavar="N", help="pictures the network sees (1000)")
+    explain.add_argument("--out", type=Path, default=Path("explained"), metavar="DIR")
+    explain.set_defaults(run=_explain)
+
+
+def _explain(parsed: argparse.Namespace) -> int:
+    from node import explaining
+
+    if parsed.files and not parsed.study and not parsed.data:
+        return explaining.files(parsed.files, parsed.system, parsed.out, parsed.samples)
+    if parsed.files or not parsed.study or not parsed.data:
+        raise Misconfigured("explain needs STUDY_UID --data DIR, or --files PATH...")
+    return explaining.stored(parsed.data, parsed.study, parsed.system, parsed.out, parsed.samples)

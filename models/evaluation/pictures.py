@@ -35,6 +35,14 @@ class Example:
     lungs: Mask | None
 
 
+@dataclass(frozen=True)
+class Piece:
+    """A part of a film and what it weighs for a class: positive for it, negative against it. mask: (row, column)."""
+
+    mask: Mask
+    weight: float
+
+
 def roc(path: Path, lines: Mapping[str, tuple[Points, float]]) -> None:
     """Name -> ((201, 2) false and true positive rate, area)."""
     figure, axes = _page("ROC, thresholds k/200")
@@ -138,6 +146,25 @@ def examples(path: Path, films: Sequence[Example]) -> None:
                 axes.contour(film.lungs, levels=[0.5], colors="white", linewidths=1)
             if not row:
                 axes.set_title(film.title, fontsize=9)
+    _save(figure, path)
+
+
+def pieces(path: Path, title: str, film: FloatImage, lungs: Mask | None, found: Sequence[Piece]) -> None:
+    """The film, and beside it the same with each piece: green and unbroken for the class, red and dashed against it."""
+    rows, columns = film.shape
+    figure = _figure(title, 12.0, 0.9 + 6.0 * rows / columns)
+    plain, marked = (figure.add_subplot(1, 2, number, xticks=(), yticks=()) for number in (1, 2))
+    for axes in (plain, marked):
+        axes.imshow(film, cmap="gray")
+    if lungs is not None:
+        marked.contour(lungs, levels=[0.5], colors="white", linewidths=0.8)
+    for piece in found:
+        colour, line = ("lime", "solid") if piece.weight > 0 else ("red", "dashed")
+        marked.contour(piece.mask, levels=[0.5], colors=colour, linestyles=line, linewidths=1.4)
+        y, x = (float(places.mean()) for places in np.nonzero(piece.mask))
+        marked.text(x, y, f"{piece.weight:+.2f}", color=colour, fontsize=10, ha="center", va="center")
+    plain.set_xlabel("the film")
+    marked.set_xlabel("green, unbroken: speaks for the class; red, dashed: against it; white: the lung field")
     _save(figure, path)
 
 

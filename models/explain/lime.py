@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from skimage.segmentation import quickshift
 from sklearn.linear_model import Ridge
 
+from models.images.geometry import Box
 from models.images.intensity import U8
 
 SAMPLES, BATCH, SEED, TOP = 1000, 64, 18, 5
@@ -27,11 +28,13 @@ Predict = Callable[[U8], NDArray[np.floating]]  # (n, row, column, 3) -> (n,) pr
 @dataclass(frozen=True)
 class Superpixels:
     """labels: (row, column) number of each pixel's superpixel, 0.. without gaps. weights: one for each superpixel,
-    positive where it supports the class. top: the heaviest superpixels, either sign, by falling size of the weight."""
+    positive where it supports the class. top: the heaviest superpixels, either sign, by falling size of the weight.
+    fidelity: the share of the variance of the predictor's answers (R2) that the weights explain; 1 is all of it."""
 
     labels: NDArray[np.int64]
     weights: NDArray[np.float64]
     top: tuple[int, ...]
+    fidelity: float
 
     @property
     def signs(self) -> NDArray[np.int8]:
@@ -40,6 +43,17 @@ class Superpixels:
         chosen = list(self.top)
         kept[chosen] = np.sign(self.weights[chosen]).astype(np.int8)
         return np.asarray(kept[self.labels])
+
+
+@dataclass(frozen=True)
+class Explained:
+    """What a system says of a film, by superpixels of its own picture, which is ``box`` of the film stretched to a
+    square. probability: of ``class_name``, the class asked about."""
+
+    pieces: Superpixels
+    box: Box
+    class_name: str
+    probability: float
 
 
 def explain(picture: U8, predict: Predict, *, samples: int = SAMPLES, top: int = TOP, seed: int = SEED) -> Superpixels:
@@ -53,9 +67,11 @@ def explain(picture: U8, predict: Predict, *, samples: int = SAMPLES, top: int =
     answers = np.concatenate(
         [predict(_hidden(picture, labels, part)) for part in np.split(visible, range(BATCH, samples, BATCH))]
     )
-    ridge = Ridge(alpha=RIDGE_ALPHA).fit(visible.astype(float), answers, sample_weight=likeness(visible))
+    shown, near = visible.astype(float), likeness(visible)
+    ridge = Ridge(alpha=RIDGE_ALPHA).fit(shown, answers, sample_weight=near)
     weights = np.asarray(ridge.coef_, dtype=np.float64)
-    return Superpixels(labels, weights, tuple(np.argsort(-np.abs(weights), kind="stable")[:top].tolist()))
+    heaviest = np.argsort(-np.abs(weights), kind="stable")[:top].tolist()
+    return Superpixels(labels, weights, tuple(heaviest), float(ridge.score(shown, answers, sample_weight=near)))
 
 
 def superpixels(picture: U8, seed: int = SEED) -> NDArray[np.int64]:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from models.api import Card, FloatImage, ImageInput, LungField, Prediction
 from models.explain import gradcam, lime
-from models.explain.lime import Superpixels
-from models.images.geometry import Box, in_film
+from models.explain.lime import Explained
+from models.images.geometry import in_film
 from models.images.intensity import U8
 from models.nets.cxnet import CXNet
 from models.systems import preparation
@@ -45,19 +45,19 @@ class CXNetSystem:
         decided = int(np.argmax(p))
         return predict_with_heat(self.card, p, decided, "the class with the highest probability", heat, lungs)
 
-    def superpixels(
-        self, image: ImageInput, lungs: LungField | None, samples: int = lime.SAMPLES
-    ) -> tuple[Superpixels, Box]:
+    def superpixels(self, image: ImageInput, lungs: LungField | None, samples: int = lime.SAMPLES) -> Explained:
         """Which superpixels carry the decided class, or COVID-19 when normal is decided (7.8).
 
-        The superpixels lie in the network's picture (side, side), which is the box of the film stretched to a square.
         RefusedInput as of ``predict``.
         """
         seen = preparation.lungs_of(image, lungs, self._side, "COVID-CXNet")
         picture = preparation.cxnet_input(seen)
-        decided = self.card.classes[int(np.argmax(self._of_pictures(picture[None])[0]))]
-        asked = self.card.classes.index(decided if decided != NORMAL else FIRST_SUSPECT)
-        return lime.explain(picture, lambda batch: self._of_pictures(batch)[:, asked], samples=samples), seen.box
+        p = self._of_pictures(picture[None])[0]
+        decided = self.card.classes[int(np.argmax(p))]
+        name = decided if decided != NORMAL else FIRST_SUSPECT
+        asked = self.card.classes.index(name)
+        pieces = lime.explain(picture, lambda batch: self._of_pictures(batch)[:, asked], samples=samples)
+        return Explained(pieces, seen.box, name, float(p[asked]))
 
     def _of_pictures(self, pictures: U8) -> NDArray[np.float64]:
         """(n, side, side, 3) 8 bit -> (n, class)."""

@@ -253,7 +253,9 @@ def test_superpixels_explain_the_decided_class_or_covid(leaning: int, asked: int
     system, image = leaning_to(three_classes, leaning), made.film()
     lungs = made.field(image.shape, three_classes)
     assert system.predict(image, lungs).decided_class == three_classes.classes[leaning]
-    found, box = system.superpixels(image, lungs, samples=40)
+    explained = system.superpixels(image, lungs, samples=40)
+    found = explained.pieces
+    assert explained.class_name == three_classes.classes[asked]
 
     def probability(batch: np.ndarray) -> np.ndarray:
         x = torch.from_numpy(np.stack([preparation.as_tensor_array(one) for one in batch]))
@@ -262,7 +264,8 @@ def test_superpixels_explain_the_decided_class_or_covid(leaning: int, asked: int
 
     picture = preparation.cxnet_input(preparation.harmonised(preparation.film_u8(image), lungs.mask, 48))
     wanted = lime.explain(picture, probability, samples=40)
-    assert box == lung_box(lungs.mask) and found.labels.shape == (48, 48)
+    assert explained.probability == pytest.approx(float(probability(picture[None])[0]), abs=1e-5)
+    assert explained.box == lung_box(lungs.mask) and found.labels.shape == (48, 48)
     assert np.array_equal(found.labels, wanted.labels) and found.weights.any()
     assert np.allclose(found.weights, wanted.weights, atol=1e-3 * np.abs(wanted.weights).max())
 
@@ -271,7 +274,7 @@ def test_superpixels_repeat_themselves_and_are_asked_in_batches(three_classes: C
     system, image = leaning_to(three_classes, 2), made.film()
     lungs, sizes = made.field(image.shape, three_classes), []
     system._net.register_forward_pre_hook(lambda net, given: sizes.append(len(given[0])))
-    one, two = (system.superpixels(image, lungs, samples=70)[0] for _ in range(2))
+    one, two = (system.superpixels(image, lungs, samples=70).pieces for _ in range(2))
     assert np.array_equal(one.weights, two.weights) and one.top == two.top
     assert sizes == [1, 64, 6] * 2
 

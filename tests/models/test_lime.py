@@ -43,6 +43,17 @@ def test_the_regions_that_decide_come_out_on_top_with_their_sign() -> None:
     assert bystanders and max(abs(found.weights[list(bystanders)])) < 0.25 * abs(found.weights[second])
 
 
+def test_fidelity_is_near_one_of_a_predictor_that_adds_up_and_low_of_one_that_does_not() -> None:
+    def parity(batch: U8) -> NDArray[np.floating]:
+        """Of visible superpixels: no sum of weights comes near it."""
+        seen = [len(np.unique(labels[one.any(axis=-1)])) for one in batch]
+        return np.asarray(seen, dtype=float) % 2
+
+    labels = superpixels(picture())
+    assert explain(picture(), by_two_regions, samples=300).fidelity > 0.8
+    assert explain(picture(), parity, samples=300).fidelity < 0.5
+
+
 def test_the_opposite_class_turns_every_sign() -> None:
     one = explain(picture(), by_two_regions, samples=200)
     other = explain(picture(), lambda batch: 1 - by_two_regions(batch), samples=200)
