@@ -1,6 +1,6 @@
 """``python -m tests.bench``: ingest beside Orthanc and DCMTK storescp, then the whole path beside the bare models.
 
-    python -m tests.bench [--quick] [--write] [ingest] [path]
+    python -m tests.bench [--quick] [--write] [ingest] [path] [million]
 
 Prints Markdown, progress on standard error; ``--write`` puts each section into ``docs/benchmarks.md`` once it is
 measured. ``--quick`` takes under a minute and shows that everything runs; its figures mean nothing, as those of a
@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.bench import comparison, ingest, main_path
+from tests.bench import comparison, ingest, main_path, million
 from tests.bench.page import load, machine, write_section
 from tests.peers import Absent
 
@@ -36,17 +36,19 @@ def measured_path(quick: bool) -> str:
 PARTS: dict[str, tuple[str, Callable[[bool], str]]] = {
     "ingest": ("Ingest", measured_ingest),
     "path": ("From the last C-STORE response to the last delivered result", measured_path),
+    "million": ("A million instances", million.measured),
 }
+DEFAULT = ("ingest", "path")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.bench")
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="which; all where none is named")
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: ingest and path")
     parser.add_argument("--quick", action="store_true", help="small and once")
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md too")
     given = parser.parse_args()
     try:
-        for heading, part in (PARTS[name] for name in given.parts or PARTS):
+        for heading, part in (PARTS[name] for name in given.parts or DEFAULT):
             where, began = machine(), time.monotonic()
             body = part(given.quick)
             took = f"The run took {(time.monotonic() - began) / 60:.1f} minutes; load after it {load():.2f}."

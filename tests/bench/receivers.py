@@ -19,7 +19,14 @@ from tests.bench.senders import LARGEST_PDU
 from tests.peers import Orthanc, Service, Storescp
 from tests.served import LungnodeProcess
 
-SETTINGS = "[receive]\nmin_free_bytes = 0\nfsync = {fsync}\n\n[query]\nserve = false\n"
+SETTINGS = """
+[receive]
+min_free_bytes = 0
+fsync = {fsync}
+
+[query]
+serve = {queries}
+"""
 
 
 @dataclass(frozen=True)
@@ -50,9 +57,10 @@ class Receiver:
 
 
 @contextmanager
-def _node(fsync: bool) -> Iterator[Receiver]:
-    """Without workers and queries: receiving only."""
-    with LungnodeProcess("--workers", "0", settings=SETTINGS.format(fsync=str(fsync).lower())) as node:
+def node(fsync: bool = True, queries: bool = False, data: Path | None = None) -> Iterator[Receiver]:
+    """Without workers: receiving only, or answering queries too. data: a folder that exists, else one of its own."""
+    settings = SETTINGS.format(fsync=str(fsync).lower(), queries=str(queries).lower())
+    with LungnodeProcess("--workers", "0", settings=settings, data=data) as node:
         yield Receiver(
             node.dicom_port,
             node,
@@ -88,9 +96,9 @@ NODE, NODE_UNSYNCED = "lungnode", "lungnode, no sync"
 ORTHANC, ORTHANC_UNSYNCED = "Orthanc", "Orthanc, no sync"
 STORESCP, STORESCP_LARGE, STORESCP_FORKS = "storescp", "storescp, PDU 128 KiB", "storescp, PDU 128 KiB, --fork"
 CANDIDATES = (
-    Candidate(NODE, lambda: _node(fsync=True), (1, 2, 4, 16)),
+    Candidate(NODE, node, (1, 2, 4, 16)),
     Candidate(ORTHANC, lambda: _orthanc(sync=True)),
-    Candidate(NODE_UNSYNCED, lambda: _node(fsync=False), (1, 2, 4, 16)),
+    Candidate(NODE_UNSYNCED, lambda: node(fsync=False), (1, 2, 4, 16)),
     Candidate(ORTHANC_UNSYNCED, lambda: _orthanc(sync=False)),
     Candidate(STORESCP, _storescp),
     Candidate(STORESCP_LARGE, lambda: _storescp("-pdu", LARGEST_PDU)),
