@@ -281,8 +281,8 @@ def _check(settings: Settings) -> None:
         raise Misconfigured("node.workers and node.threads_per_worker are 0 or more")
     if node.log_level not in ("debug", "info", "warning", "error"):
         raise Misconfigured("node.log_level is debug, info, warning or error")
-    if receive.processes < 1 or receive.max_associations < 1 or receive.max_pdu_bytes < 4096:
-        raise Misconfigured("receive: processes and max_associations are at least 1, max_pdu_bytes at least 4096")
+    if receive.processes < 1 or receive.max_associations < 1 or not 4096 <= receive.max_pdu_bytes <= 1 << 20:
+        raise Misconfigured("receive: processes and max_associations are at least 1, max_pdu_bytes 4096 to 1048576")
     for name in ("systems", "ct_systems", "indicators"):
         if len(set(getattr(settings.analysis, name))) < len(getattr(settings.analysis, name)):
             raise Misconfigured(f"analysis.{name} names a system twice")
