@@ -37,6 +37,7 @@ from node.pipeline.completeness import close_quiet_studies
 from node.pipeline.deliver import Deliver
 from node.pipeline.pressure import Pressure
 from node.pipeline.rules import load as load_rules
+from node.pipeline.strays import clear as clear_strays
 from node.queue.embedded import Children, Duties
 from node.web.server import Vitals, WebServer
 
@@ -133,6 +134,7 @@ class Supervisor:
         self._folders.write_worker_settings(self._settings)
         schema.migrate(self._database.engine)
         self._archive.discard_temporaries()
+        clear_strays(self._database, self._archive)
         with self._database.write() as session:
             released = jobs.release(session, None, "the node was stopped")
         self._receivers.start()
@@ -155,8 +157,6 @@ class Supervisor:
         try:
             for children in (self._receivers, self._workers):
                 children.tend()
-            receivers = self._receivers
-            self._board.note_receivers(receivers.count, self._receiving(), receivers.deaths())
         except Exception:
             logger.exception("duty.failed", extra={"fields": {"duty": "children"}})
 
@@ -204,14 +204,17 @@ class Supervisor:
     def _vitals(self) -> Vitals:
         return Vitals(
             problems=self._problems,
-            condition=lambda: condition.read(
-                self._database, self._archive, self._folders.data, self._settings.node.workers, now()
-            ),
+            condition=lambda: condition.read(self._database, self._condition(), now()),
             counts=self._counts,
             free_bytes=self._archive.free_bytes,
             rejections=self._board.rejected,
             seconds_since=lambda at: (now() - at).total_seconds(),
         )
+
+    def _condition(self) -> condition.Node:
+        receivers = condition.Receivers(self._receivers.count, self._receiving(), self._receivers.deaths())
+        free, kept, troubles = self._archive.free_bytes(), self._archive.min_free_bytes, self._pressure.troubles()
+        return condition.Node(self._folders.data, True, free, kept, self._workers.count, troubles, receivers)
 
     def _counts(self) -> story.Counts:
         with self._database.read() as session:

@@ -129,33 +129,17 @@ class Board:
         with self._locked():
             counts = self.rejected()
             counts[words] += 1
-            self._write("rejected.json", counts)
+            temporary = self._folder / "rejected.part"
+            with contextlib.suppress(OSError):  # a full disk; it is only a count
+                temporary.write_text(json.dumps(counts), encoding="utf-8")
+                temporary.replace(self._folder / "rejected.json")
 
     def rejected(self) -> Counter[str]:
         """Associations rejected since the start, by reason."""
-        return Counter(self._read("rejected.json"))
-
-    def note_receivers(self, wanted: int, alive: int, died: int) -> None:
-        """died: since the start."""
-        self._write("receivers.json", {"wanted": wanted, "alive": alive, "died": died})
-
-    def receivers(self) -> dict[str, int]:
-        """As noted last; empty before."""
-        return self._read("receivers.json")
-
-    def _read(self, name: str) -> dict[str, int]:
         try:
-            found: dict[str, int] = json.loads((self._folder / name).read_text(encoding="utf-8"))
+            return Counter(json.loads((self._folder / "rejected.json").read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError):
-            return {}
-        return found
-
-    def _write(self, name: str, content: dict[str, int]) -> None:
-        """All of it or nothing; what cannot be written, as on a full disk, was only a count."""
-        temporary = self._folder / f"{name}.part"
-        with contextlib.suppress(OSError):
-            temporary.write_text(json.dumps(content), encoding="utf-8")
-            temporary.replace(self._folder / name)
+            return Counter()
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

@@ -6,6 +6,7 @@ and exceptions said is for the command line alone. Part of the composition root,
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,6 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from node.archive import Archive
 from node.db import stuck as rows
 from node.db.session import Database
 from node.db.stuck import Backlog, DestinationState, Stuck
@@ -24,9 +24,18 @@ ELSEWHERE = "DIR-ON-A-LARGER-DISK"
 
 
 @dataclass(frozen=True)
+class Receivers:
+    """Processes that receive: as configured, those that run now, and how many died since the start."""
+
+    wanted: int
+    running: int
+    died: int
+
+
+@dataclass(frozen=True)
 class Node:
     """What is known of the node beside its database. workers: as configured; None: not known. troubles: what it
-    cannot write to."""
+    cannot write to. receivers: None where it does not run."""
 
     data: Path
     runs: bool
@@ -34,6 +43,7 @@ class Node:
     min_free_bytes: int
     workers: int | None = None
     troubles: tuple[Trouble, ...] = ()
+    receivers: Receivers | None = None
 
     @property
     def has_room(self) -> bool:
@@ -56,11 +66,8 @@ def of(session: Session, node: Node, now: datetime) -> Condition:
     return Condition(node, backlog, (*_of_node(node, backlog, now), *rows.stuck(session)))
 
 
-def read(
-    database: Database, archive: Archive, data: Path, workers: int, now: datetime, troubles: tuple[Trouble, ...] = ()
-) -> dict[str, Any]:
+def read(database: Database, node: Node, now: datetime) -> dict[str, Any]:
     """Of the node that asks, for ``/health/ready``."""
-    node = Node(data, True, archive.free_bytes(), archive.min_free_bytes, workers, troubles)
     with database.read() as session:
         return as_json(of(session, node, now))
 
@@ -93,6 +100,7 @@ def lines(condition: Condition) -> list[str]:
     free, kept = _size(node.free_bytes), _size(node.min_free_bytes)
     said = [
         f"node: {'runs' if node.runs else 'does not run'}",
+        *([f"receivers: {_receivers_line(node.receivers)}"] if node.receivers else []),
         f"studies: {studies}{oldest}",
         f"disk: {free} free, {kept} kept free{'' if node.has_room else '; FULL'}",
     ]
@@ -101,6 +109,11 @@ def lines(condition: Condition) -> list[str]:
         heard = f" ({one.said})" if one.said else ""
         said.append(f"stuck: {one.sentence}{heard} To mend it: {condition.command(one)}")
     return said
+
+
+def _receivers_line(receivers: Receivers) -> str:
+    died = f"; {receivers.died} died since the start, and was started again" if receivers.died else ""
+    return f"{receivers.running} of {receivers.wanted} run{died}"
 
 
 def _destination_line(one: DestinationState) -> str:
@@ -125,6 +138,7 @@ def as_json(condition: Condition) -> dict[str, Any]:
             "oldest_since": _iso(backlog.oldest_since),
         },
         "disk": {"free_bytes": node.free_bytes, "min_free_bytes": node.min_free_bytes},
+        "receivers": dataclasses.asdict(node.receivers) if node.receivers else None,
         "cannot_write": {trouble.subject: trouble.reason for trouble in node.troubles},
         "destinations": [
             {

@@ -61,8 +61,10 @@ def _node(data: Path) -> condition.Node:
     workers = effective.node.workers if said is not None else None
     cannot_write = (said or {}).get("cannot_write", {})
     troubles = tuple(Trouble(str(subject), str(reason)) for subject, reason in cannot_write.items())
+    counts = (said or {}).get("receivers")
+    receivers = condition.Receivers(**counts) if counts else None
     free, kept = disk.f_bavail * disk.f_frsize, effective.receive.min_free_bytes
-    return condition.Node(data, said is not None, free, kept, workers, troubles)
+    return condition.Node(data, said is not None, free, kept, workers, troubles, receivers)
 
 
 def _says(folders: Folders, host: str) -> dict[str, Any] | None:
