@@ -24,7 +24,7 @@ from node.core.errors import OutOfResources
 from node.incoming import Chunks, Incoming, takes_direct
 
 PREAMBLE = bytes(128) + b"DICM"  # PS3.10 section 7.1
-RECEIVED, RESULTS = "received", "results"
+SHELVES = RECEIVED, RESULTS = "received", "results"
 WRITERS = 16  # threads that write and sync; each holds one file
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
@@ -43,14 +43,14 @@ class Archive:
 
     def incoming(self, meta: bytes) -> Incoming:
         """A file to receive into, which begins with preamble and ``meta``. Either ``keep`` or ``drop`` it."""
-        with _no_room_is_transient():
+        with _failure_is_transient():
             return Incoming(self.new_temporary(), PREAMBLE + meta, self._chunks, self._writers, self._direct)
 
     def keep(self, incoming: Incoming, sop_uid: str) -> str:
         """Give a received file its name and make both durable; its path relative to the root."""
         relative = _relative(sop_uid, RECEIVED)
         target = self.root / relative
-        with _no_room_is_transient(), _removed_on_error(incoming.path, target):
+        with _failure_is_transient(), _removed_on_error(incoming.path, target):
             incoming.written(sync=False)
             self._make(target.parent)
             incoming.path.replace(target)
@@ -70,10 +70,16 @@ class Archive:
     def claimed(self, sop_uid: str) -> Iterator[None]:
         """Nobody else, in any thread or process, keeps or discards a received file of this name meanwhile. The lock is
         that of its folder, so one in 256 other names waits too."""
-        folder = self.root / _relative(sop_uid, RECEIVED)
-        with _no_room_is_transient():
-            self._make(folder.parent)
-            descriptor = os.open(folder.parent, os.O_RDONLY | os.O_DIRECTORY)
+        folder = _relative(sop_uid, RECEIVED).rpartition("/")[0]
+        with _failure_is_transient():
+            self._make(self.root / folder)
+        with self.locked(folder):
+            yield
+
+    @contextlib.contextmanager
+    def locked(self, folder: str) -> Iterator[None]:
+        """``claimed``, for all names of one folder, relative to the root."""
+        descriptor = os.open(self.root / folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -89,7 +95,7 @@ class Archive:
             if target.stat().st_size == len(content) and target.read_bytes() == content:
                 return relative
         temporary = self.new_temporary()
-        with _no_room_is_transient(), _removed_on_error(temporary):
+        with _failure_is_transient(), _removed_on_error(temporary):
             with temporary.open("xb", buffering=0) as file:
                 _write_all(file.fileno(), content)
                 self._sync(file.fileno())
@@ -108,6 +114,14 @@ class Archive:
         for path in found:
             path.unlink(missing_ok=True)
         return len(found)
+
+    def files(self) -> set[str]:
+        """Every received object and result, relative to the root."""
+        return {str(path.relative_to(self.root)) for shelf in SHELVES for path in (self.root / shelf).glob("*/*.dcm")}
+
+    def holds(self, sop_uid: str) -> bool:
+        """Whether a received object has its file."""
+        return self.path(_relative(sop_uid, RECEIVED)).is_file()
 
     def free_bytes(self) -> int:
         stat = os.statvfs(self.root)
@@ -172,13 +186,19 @@ def _write_all(descriptor: int, content: bytes | memoryview) -> None:
 
 
 @contextlib.contextmanager
-def _no_room_is_transient() -> Iterator[None]:
+def _failure_is_transient() -> Iterator[None]:
+    """Whatever ails the disk is no fault of what was to be written."""
     try:
         yield
     except OSError as error:
-        if error.errno in FULL:
-            raise OutOfResources("The archive has no room left.") from error
-        raise
+        raise OutOfResources(failure(error)) from error
+
+
+def failure(error: OSError) -> str:
+    """Why the archive does not take something, in a sentence."""
+    if error.errno in FULL:
+        return "The archive has no room left."
+    return f"The archive cannot be written: {error.strerror or type(error).__name__}."
 
 
 @contextlib.contextmanager

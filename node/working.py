@@ -34,6 +34,8 @@ AGAIN_SECONDS = 5.0  # until an analysis that disk or database broke off is trie
 def run_worker(data: Path, name: str, parent: int) -> int:
     """One analysis process; started by ``serve`` and bound to it."""
     orphaned = bind_to_parent(parent)
+    if orphaned():  # it died before this process could be bound to it
+        return 0
     stop = stop_on_sigterm()
     folders = Folders(data)
     effective = folders.read_worker_settings()

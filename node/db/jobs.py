@@ -86,6 +86,12 @@ def give_back(session: Session, job: Job, next_at: datetime, error: str) -> bool
     return _move(session, JobState.RUNNING, JobState.READY, _held(job), next_at=next_at, error=error, claimed_by="")
 
 
+def postpone(session: Session, job: Job, next_at: datetime, error: str) -> bool:
+    """RUNNING -> READY, as if this attempt had not been; False when the claim was lost."""
+    again = {"attempts": JobRow.attempts - 1, "next_at": next_at, "error": error, "claimed_by": ""}
+    return _move(session, JobState.RUNNING, JobState.READY, _held(job), **again)
+
+
 def park(session: Session, job: Job, now: datetime, error: str) -> bool:
     """RUNNING -> PARKED: given up; False when the claim was lost."""
     return _move(session, JobState.RUNNING, JobState.PARKED, _held(job), finished_at=now, error=error, claimed_by="")

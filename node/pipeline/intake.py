@@ -22,7 +22,7 @@ from pydicom.uid import UID
 from sqlalchemy.exc import SQLAlchemyError
 
 from node import __version__
-from node.archive import FULL, Archive
+from node.archive import Archive, failure
 from node.board import Board
 from node.core import log
 from node.core.errors import BadDataSet, Conflict, LungnodeError, OutOfResources
@@ -131,8 +131,7 @@ class Intake:
             return self._finish(arriving)
         except OSError as error:  # the sender keeps it and tries again, whatever ails the disk
             log.event(logger, "archive.failed", logging.ERROR, reason=error.strerror or type(error).__name__)
-            said = "has no room left" if error.errno in FULL else f"cannot be written: {error.strerror}"
-            raise OutOfResources(f"The archive {said}.") from error
+            raise OutOfResources(failure(error)) from error
         finally:
             self.drop(arriving)
 
@@ -165,12 +164,14 @@ class Intake:
         self._admit(arriving.origin.association, header.study_instance_uid)
         with self._archive.claimed(header.sop_instance_uid):
             known = self._known(header, sha256)
-            if known.sha256 is not None:
+            if known.sha256 is not None and self._archive.holds(header.sop_instance_uid):
                 return self._noted("duplicate", header, arriving.origin, size)
             if known.is_our_output:
                 header = dataclasses.replace(header, is_own_result=True)
             path = self._archive.keep(file, header.sop_instance_uid)
             arriving.file = None
+            if known.sha256 is not None:  # a crash brought back the row of a commit that had failed
+                return self._noted("stored", header, arriving.origin, size)
             try:
                 self._commit(header, sha256, size, path, arriving.origin)
             except SQLAlchemyError as error:
@@ -225,6 +226,8 @@ class Intake:
             status=f"0x{status:04X}",
             reason=str(error),
         )
+        if isinstance(error.__cause__, SQLAlchemyError):
+            return  # the sender has waited long enough for a database that takes nothing
         try:
             with self._database.write() as session:
                 rows.add_refusal(session, self._clock(), claimed, "", status, str(error), origin)

@@ -102,12 +102,12 @@ class Children:
                     child.pause = FIRST_PAUSE
                 continue
             if child.restart_at is None:
+                self.on_death(child.name)  # raises while the database cannot be written: then at the next turn
                 code = child.process.returncode
                 sentence = f"It {f'was ended by signal {-code}' if code < 0 else f'ended with status {code}'}; "
                 sentence += f"what it held is released, and it is started again in {child.pause:g} s."
                 self._say("died", child.name, logging.ERROR, exit_code=code, sentence=sentence)
                 child.deaths += 1
-                self.on_death(child.name)
                 child.restart_at = time.monotonic() + child.pause
                 child.pause = min(child.pause * 2, LONGEST_PAUSE)
             elif time.monotonic() >= child.restart_at:

@@ -1,7 +1,7 @@
 """The loop of one worker process: claim a job, handle it, again. Bound to its supervisor: it dies when that dies.
 
-The handler finishes the job itself, in the transaction that writes its results; the loop only gives it back or parks it
-when the handler raises.
+The handler finishes the job itself, in the transaction that writes its results; the loop only has it given back or
+parked when the handler raises.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from node.core.job import Job
 
 logger = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-POLL_SECONDS = 0.1
+POLL_SECONDS, RETRY_SECONDS = 0.1, 1.0
 
 
 @dataclass(frozen=True)
 class Loop:
-    """claim() -> the next job or None; handle(job); failed(job, sentence) gives it back or parks it."""
+    """claim() -> the next job or None; handle(job); failed(job, error) gives it back or parks it."""
 
     claim: Callable[[], Job | None]
     handle: Callable[[Job], object]
-    failed: Callable[[Job, str], object]
+    failed: Callable[[Job, Exception], object]
 
     def run(self, stop: threading.Event, orphaned: Callable[[], bool]) -> None:
         while not stop.is_set() and not orphaned():
@@ -36,22 +36,34 @@ class Loop:
                 job = self.claim()
             except Exception:
                 logger.exception("worker.cannot_claim")
-                stop.wait(1.0)
+                stop.wait(RETRY_SECONDS)
                 continue
             if job is None:
                 stop.wait(POLL_SECONDS)
             else:
-                self._one(job)
+                self._one(job, lambda: orphaned() or stop.wait(RETRY_SECONDS))
 
-    def _one(self, job: Job) -> None:
+    def _one(self, job: Job, has_to_end: Callable[[], bool]) -> None:
         log.event(logger, "job.started", job=job.id, kind=job.kind, attempt=job.attempts)
         try:
             self.handle(job)
         except Exception as error:
             logger.exception("job.failed", extra={"fields": {"job": job.id, "attempt": job.attempts}})
-            self.failed(job, f"{type(error).__name__} in attempt {job.attempts}")
+            self._failed(job, error, has_to_end)
         else:
             log.event(logger, "job.done", job=job.id, kind=job.kind)
+
+    def _failed(self, job: Job, error: Exception, has_to_end: Callable[[], bool]) -> None:
+        """Until it is written: a database that cannot be written is why jobs fail. Else the supervisor releases it."""
+        while True:
+            try:
+                self.failed(job, error)
+            except Exception:
+                logger.exception("worker.cannot_give_back", extra={"fields": {"job": job.id}})
+            else:
+                return
+            if has_to_end():
+                return
 
 
 def bind_to_parent(parent: int) -> Callable[[], bool]:
