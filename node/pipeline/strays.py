@@ -1,0 +1,43 @@
+"""Files of the archive that no row knows: what a kill leaves between the name of a file and the commit of its row.
+
+They are cleared away when a node starts, before it receives or analyses anything. A file that is about to be committed
+is safe: whoever receives holds the lock of its folder (``Archive.claimed``) from before the file has its name until its
+row is committed, in whatever process, ``lungnode pull`` too; here nothing is removed without that lock, and only what
+no row knows while it is held. Results have no such lock; no worker of this node runs yet, and those of an earlier one
+ended with it. A sender was never told that it may forget such a file, and an analysis writes the same results again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+
+from node.archive import Archive
+from node.core import log
+from node.db import copy as rows
+from node.db.session import Database
+
+logger = logging.getLogger(__name__)
+
+
+def clear(database: Database, archive: Archive) -> int:
+    """How many were removed."""
+    there = archive.files()  # before the rows are read: a row that is committed meanwhile is seen
+    with database.read() as session:
+        suspects = there.difference(rows.files(session))
+    folders: dict[str, set[str]] = defaultdict(set)
+    for relative in suspects:
+        folders[relative.rpartition("/")[0]].add(relative)
+    removed = sum(_clear(database, archive, folder, files) for folder, files in sorted(folders.items()))
+    if removed:
+        log.event(logger, "archive.cleared", files=removed)
+    return removed
+
+
+def _clear(database: Database, archive: Archive, folder: str, suspects: set[str]) -> int:
+    with archive.locked(folder):
+        with database.read() as session:
+            strays = rows.unnamed(session, suspects)
+        for relative in strays:
+            archive.discard(relative)
+    return len(strays)
