@@ -42,6 +42,10 @@ def has_files(session: Session, study_uid: str) -> bool:
     return session.scalar(select(exists().where(Study.study_uid == study_uid, instance))) or False
 
 
+def is_marked(session: Session, study_uid: str) -> bool:
+    return session.get(Prior, study_uid) is not None
+
+
 def mark(session: Session, study_uid: str, of_study_id: int, source: str, now: datetime) -> None:
     """Before it is fetched, so that it is known for what it is when it comes. The first mark stays."""
     if session.get(Prior, study_uid) is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from pydicom import Dataset
@@ -56,9 +56,14 @@ class Fetched:
 
 def find_studies(peer: Peer, keys: Mapping[str, str]) -> list[str]:
     """Study Instance UIDs that match; ``keys`` by keyword."""
+    found = find(peer, "STUDY", keys)
+    return list(dict.fromkeys(uid for ds in found if (uid := text_of(ds, "StudyInstanceUID"))))
+
+
+def find(peer: Peer, level: Literal["STUDY", "SERIES"], keys: Mapping[str, str]) -> list[Dataset]:
+    """Every match with what was asked for; ``keys`` by keyword, empty ones are asked for alone."""
     with _association(peer, [build_context(FIND)]) as association:
-        found = _ask(association, peer, "STUDY", {"StudyInstanceUID": "", **keys})
-        return list(dict.fromkeys(uid for ds in found if (uid := text_of(ds, "StudyInstanceUID"))))
+        return _ask(association, peer, level, {"StudyInstanceUID": "", **keys})
 
 
 def list_objects(peer: Peer, study_uid: str) -> list[Listed]:
