@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import cast
 
 from models.api import Registry
-from node import __version__, condition
+from node import __version__, condition, keeping
 from node.archive import Archive
 from node.board import Board
 from node.core import log
 from node.core.errors import Misconfigured
 from node.core.settings import Analysis, Settings
-from node.db import jobs, schema, story
+from node.db import clock, jobs, schema, story
 from node.db.session import Database, sqlite_url
 from node.dimse.listening import open_doors, ports
 from node.dimse.tls import Certificates
@@ -36,6 +36,7 @@ from node.pipeline.commitment import Commitments
 from node.pipeline.completeness import close_quiet_studies
 from node.pipeline.deliver import Deliver
 from node.pipeline.pressure import Pressure
+from node.pipeline.priors import PriorsDuty
 from node.pipeline.rules import load as load_rules
 from node.pipeline.strays import clear as clear_strays
 from node.queue.embedded import Children, Duties
@@ -43,7 +44,8 @@ from node.web.server import Vitals, WebServer
 
 logger = logging.getLogger(__name__)
 COMPLETENESS_SECONDS, DELIVERY_SECONDS, TENDING_SECONDS = 0.25, 0.25, 0.5
-COMMITMENT_SECONDS = 0.5
+COMMITMENT_SECONDS, CLOCK_SECONDS = 0.5, 1.0
+RETENTION_SECONDS, PRIORS_SECONDS = 10.0, 1.0
 CATALOGUE_SECONDS = 5.0  # what came since is read before a query is answered anyway
 DRAIN_SECONDS = 60.0
 CRASHED = "its worker died"
@@ -114,6 +116,11 @@ class Supervisor:
             probe=peers.probe,
             committing=peers.committing(commitments, self._database, now),
         )
+        self._retention = keeping.retention(effective, self._database, self._archive, now)
+        self._priors: PriorsDuty | None = None
+        if effective.priors.source:
+            wanted = keeping.priors(effective, self._database, self._archive, now, certificates)
+            self._priors = PriorsDuty(wanted, effective.delivery.backoff_seconds)
         self._duties = Duties()
         self._receivers = Children(
             "receiver",
@@ -143,8 +150,12 @@ class Supervisor:
         self._duties.add("completeness", self._close_studies, COMPLETENESS_SECONDS)
         self._duties.add("delivery", self._deliver.pump, DELIVERY_SECONDS)
         self._duties.add("commitment", self._commitment.pump, COMMITMENT_SECONDS)
+        self._duties.add("clock", self._follow_clock, CLOCK_SECONDS)
         if self._settings.query.serve:
             self._duties.add("catalogue", self._catalogue.describe, CATALOGUE_SECONDS)
+        self._duties.add("retention", self._retention.turn, RETENTION_SECONDS)
+        if self._priors is not None:
+            self._duties.add("priors", self._priors.pump, PRIORS_SECONDS)
         self._duties.start()
         found = {**ports(self._doors), "http": self._web.port}
         temporary = self._folders.run / "ports.json"
@@ -167,6 +178,8 @@ class Supervisor:
             door.close()
         self._receivers.stop(DRAIN_SECONDS + 5)  # each aborts what is left after its own drain
         self._duties.stop()
+        if self._priors is not None:
+            self._priors.stop(PRIORS_SECONDS)
         self._workers.stop(DRAIN_SECONDS)
         self._deliver.drain(DRAIN_SECONDS)
         self._web.stop()
@@ -175,7 +188,15 @@ class Supervisor:
         log.event(logger, "node.stopped")
 
     def _close_studies(self) -> None:
-        close_quiet_studies(self._database, self._settings.completeness, self._key, self._board.open_studies(), now())
+        wanted, open_studies = self._settings.completeness, self._board.open_studies()
+        close_quiet_studies(self._database, wanted, self._key, open_studies, now(), self._settings.priors)
+
+    def _follow_clock(self) -> None:
+        with self._database.read() as session:
+            if not clock.set_back(session, now()):
+                return
+        with self._database.write() as session:
+            log.event(logger, "clock.set_back", logging.WARNING, rows=clock.go_on(session, now()))
 
     def _worker_command(self, name: str) -> list[str]:
         return self._command("worker", name)
