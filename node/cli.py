@@ -127,19 +127,24 @@ def _send(parsed: argparse.Namespace) -> int:
 def _add_pull(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     pull = commands.add_parser("pull", help="fetch studies from a peer by C-GET or C-MOVE")
     pull.add_argument("study", nargs="*", metavar="STUDY_UID")
-    pull.add_argument("--from", dest="source", required=True, metavar="AET@HOST:PORT", help="the peer that holds them")
+    pull.add_argument("--from", dest="source", metavar="AET@HOST:PORT", help="the peer that holds them")
     pull.add_argument("--data", type=Path, required=True, metavar="DIR", help="of the node that is to have them")
     pull.add_argument("--config", type=Path, metavar="FILE", help="settings (those of the node's last run)")
     pull.add_argument("--patient-id", metavar="ID", help="all studies of this patient")
     pull.add_argument("--accession", metavar="NUMBER", help="all studies with this accession number")
     pull.add_argument("--since", type=moment, metavar="DATE", help="only studies of this day or later")
     pull.add_argument("--method", choices=("get", "move"), default="get", help="move: to the running node (get)")
+    pull.add_argument("--priors", action="store_true", help="the priors of these studies, by the rules of [priors]")
     pull.set_defaults(run=_pull)
 
 
 def _pull(parsed: argparse.Namespace) -> int:
     from node import pulling
 
+    if parsed.priors:
+        return pulling.pull_priors(parsed.data, parsed.config, parsed.source, parsed.study)
+    if not parsed.source:
+        raise Misconfigured("pull needs --from AET@HOST:PORT")
     since = f"{parsed.since:%Y%m%d}-" if parsed.since else None
     asked = {"PatientID": parsed.patient_id, "AccessionNumber": parsed.accession, "StudyDate": since}
     keys = {keyword: value for keyword, value in asked.items() if value}

@@ -1,4 +1,5 @@
-"""``lungnode pull``: studies of a peer into a node's data folder, with a progress bar; what is missing with its reason.
+"""``lungnode pull``: studies of a peer into a node's data folder, with a progress bar; what is missing with its reason;
+and the priors of studies that are there, by the rules of [priors].
 
 C-GET receives in this process and stores as the node would, whether that runs or not. C-MOVE has the peer send to the
 node's own port, so the node must run and the peer must know its AE title.
@@ -10,9 +11,8 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -22,19 +22,19 @@ from node.archive import Archive
 from node.asking import open_database
 from node.core import settings
 from node.core.errors import LungnodeError, Misconfigured
-from node.core.settings import Destination, Settings
+from node.core.settings import Settings
 from node.db import intake as rows
-from node.db import schema
+from node.db import priors as prior_rows
+from node.db import results, schema
 from node.db.session import Database, sqlite_url
 from node.dimse import pull as network
+from node.dimse.prior_source import Method
 from node.dimse.pull import Fetched, Listed
 from node.dimse.scu import Peer
-from node.dimse.tls import Certificates
 from node.folders import Folders
+from node.keeping import priors, source_peer
 from node.pipeline.intake import Intake
-
-Method = Literal["get", "move"]
-SILENCE_SECONDS = 300.0  # a peer may fetch from tape, or report nothing before a C-MOVE is done
+from node.pipeline.priors import Priors
 
 
 @dataclass(frozen=True)
@@ -53,21 +53,12 @@ def pull(
         raise Misconfigured("pull needs STUDY_UID..., --patient-id, --accession or --since")
     effective = _settings(data, config)
     logging.getLogger("node").addHandler(logging.NullHandler())  # each failure is said below
-    found = Destination.parse(source)
-    over_tls = Certificates(effective.tls) if found.name in effective.tls.destinations else None
-    peer = Peer(
-        found.host,
-        found.port,
-        found.aet,
-        effective.node.aet,
-        dimse_timeout=SILENCE_SECONDS,
-        certificates=over_tls,
-    )
+    peer = source_peer(effective, source)
     from_ = _Source(peer, method, database := _database(data, method), _intake(effective, data, database))
     try:
         studies = list(dict.fromkeys((*study_uids, *(network.find_studies(peer, keys) if keys else ()))))
         if not studies:
-            sys.stderr.write(f"lungnode: {found.name} holds no study that matches\n")
+            sys.stderr.write(f"lungnode: {source} holds no study that matches\n")
             return 1
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -75,6 +66,40 @@ def pull(
         return 1 if any(lost) else 0
     finally:
         database.close()
+
+
+def pull_priors(data: Path, config: Path | None, source: str | None, study_uids: Sequence[str]) -> int:
+    """What the node would fetch for these studies, now. source: instead of that of the settings."""
+    if not study_uids:
+        raise Misconfigured("pull --priors needs STUDY_UID..., studies of this node")
+    effective = _settings(data, config)
+    effective = replace(effective, priors=replace(effective.priors, source=source or effective.priors.source))
+    if not effective.priors.source:
+        raise Misconfigured("pull --priors needs --from AET@HOST:PORT, or priors.source in the settings")
+    logging.getLogger("node").addHandler(logging.NullHandler())
+    database = open_database(data)
+    wanted = priors(effective, database, _archive(effective, data), now)
+    try:
+        return max(_priors_of(wanted, database, uid) for uid in study_uids)
+    finally:
+        database.close()
+
+
+def _priors_of(wanted: Priors, database: Database, study_uid: str) -> int:
+    with database.read() as session:
+        study_id = results.study_id_of(session, study_uid)
+    if study_id is None:
+        sys.stderr.write(f"{study_uid}: no such study is stored here\n")
+        return 1
+    try:
+        said = wanted.fetch(study_id)
+    except LungnodeError as error:
+        sys.stderr.write(f"{study_uid}: {error}\n")
+        return 1
+    with database.write() as session:
+        prior_rows.settle(session, study_id, now())
+    sys.stdout.write(f"{study_uid}: {said}\n")
+    return 0
 
 
 def _settings(data: Path, config: Path | None) -> Settings:
@@ -95,9 +120,12 @@ def _database(data: Path, method: Method) -> Database:
     return database
 
 
+def _archive(effective: Settings, data: Path) -> Archive:
+    return Archive(Folders(data).archive, effective.receive.fsync, effective.receive.min_free_bytes)
+
+
 def _intake(effective: Settings, data: Path, database: Database) -> Intake:
-    archive = Archive(Folders(data).archive, effective.receive.fsync, effective.receive.min_free_bytes)
-    return Intake(database, archive, effective.receive.max_instance_bytes, now)
+    return Intake(database, _archive(effective, data), effective.receive.max_instance_bytes, now)
 
 
 def _pull_one(source: _Source, study_uid: str, progress: Progress) -> bool:

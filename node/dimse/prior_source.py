@@ -16,6 +16,7 @@ from node.pipeline.identity import Patient
 from node.pipeline.intake import Intake
 from node.pipeline.priors import Earlier
 
+Method = Literal["get", "move"]
 OF_PATIENT = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate")
 
 
@@ -25,7 +26,7 @@ class PriorSource:
 
     name: str
     peer: Peer
-    method: Literal["get", "move"]
+    method: Method
     intake: Intake
     is_here: Callable[[str], bool]
 
