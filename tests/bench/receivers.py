@@ -23,6 +23,7 @@ SETTINGS = """
 [receive]
 min_free_bytes = 0
 fsync = {fsync}
+processes = {processes}
 
 [query]
 serve = {queries}
@@ -57,9 +58,9 @@ class Receiver:
 
 
 @contextmanager
-def node(fsync: bool = True, queries: bool = False, data: Path | None = None) -> Iterator[Receiver]:
+def node(fsync: bool = True, processes: int = 2, queries: bool = False, data: Path | None = None) -> Iterator[Receiver]:
     """Without workers: receiving only, or answering queries too. data: a folder that exists, else one of its own."""
-    settings = SETTINGS.format(fsync=str(fsync).lower(), queries=str(queries).lower())
+    settings = SETTINGS.format(fsync=str(fsync).lower(), processes=processes, queries=str(queries).lower())
     with LungnodeProcess("--workers", "0", settings=settings, data=data) as node:
         yield Receiver(
             node.dicom_port,
@@ -93,12 +94,15 @@ class Candidate:
 
 
 NODE, NODE_UNSYNCED = "lungnode", "lungnode, no sync"
+NODE_OF_ONE, NODE_OF_ONE_UNSYNCED = "lungnode, 1 process", "lungnode, 1 process, no sync"
 ORTHANC, ORTHANC_UNSYNCED = "Orthanc", "Orthanc, no sync"
 STORESCP, STORESCP_LARGE, STORESCP_FORKS = "storescp", "storescp, PDU 128 KiB", "storescp, PDU 128 KiB, --fork"
 CANDIDATES = (
     Candidate(NODE, node, (1, 2, 4, 16)),
+    Candidate(NODE_OF_ONE, lambda: node(processes=1), (1, 4)),
     Candidate(ORTHANC, lambda: _orthanc(sync=True)),
     Candidate(NODE_UNSYNCED, lambda: node(fsync=False), (1, 2, 4, 16)),
+    Candidate(NODE_OF_ONE_UNSYNCED, lambda: node(fsync=False, processes=1), (1, 4)),
     Candidate(ORTHANC_UNSYNCED, lambda: _orthanc(sync=False)),
     Candidate(STORESCP, _storescp),
     Candidate(STORESCP_LARGE, lambda: _storescp("-pdu", LARGEST_PDU)),
