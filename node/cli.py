@@ -50,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_query(commands)
     _add_select(commands)
     _add_destinations(commands)
+    _add_retention(commands)
     _add_models(commands)
     model_commands.add(commands)
     _add_migrate(commands)
@@ -244,6 +245,23 @@ def _destinations(parsed: argparse.Namespace) -> int:
     from node import steering
 
     return steering.destinations(parsed.data, parsed.action, parsed.name, parsed.study)
+
+
+def _add_retention(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    retention = commands.add_parser("retention", help="what may go from the archive: plan, hold, free, allow")
+    retention.add_argument("action", nargs="?", choices=("plan", "hold", "free", "allow"), default="plan")
+    retention.add_argument("study", nargs="?", metavar="STUDY_UID", help="for hold and free")
+    retention.add_argument("--dry-run", action="store_true", help="as plan: what would go, and why the rest stays")
+    retention.add_argument("--data", type=Path, required=True, metavar="DIR")
+    retention.add_argument("--config", type=Path, metavar="FILE", help="settings to try (those of the node's last run)")
+    retention.set_defaults(run=_retention)
+
+
+def _retention(parsed: argparse.Namespace) -> int:
+    from node import retaining
+
+    action = "plan" if parsed.dry_run else parsed.action
+    return retaining.act(parsed.data, action, parsed.study, parsed.config)
 
 
 def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

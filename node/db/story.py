@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
 from node.core.study import StudyState
-from node.db import destinations
+from node.db import destinations, priors
+from node.db.retention_tables import Removal
 from node.db.tables import (
     Analysis,
     AnalysisModel,
@@ -73,8 +74,15 @@ def _line(session: Session, study: Study) -> StudyLine:
         modalities=study.modalities.replace("\\", ","),
         instances=count or 0,
         last_received_at=study.last_received_at,
-        sentence=_sentence(session, study),
+        sentence=_sentence(session, study) + _removed(session, study, count or 0),
     )
+
+
+def _removed(session: Session, study: Study, instances: int) -> str:
+    """What became of the files, where they are gone."""
+    last = select(Removal).where(Removal.study_id == study.id).order_by(Removal.id.desc()).limit(1)
+    row = None if instances else session.scalars(last).first()
+    return f" Its files were removed at {_clock(row.removed_at)}: {row.rule}." if row else ""
 
 
 def _sentence(session: Session, study: Study) -> str:
@@ -82,7 +90,8 @@ def _sentence(session: Session, study: Study) -> str:
     if state is StudyState.RECEIVING:
         return "Instances are arriving, or the quiet time after the last one still runs."
     if state is StudyState.STORED:
-        return "Holds only results of this node; nothing is analysed."
+        of = priors.prior_of(session, study.id)
+        return f"A prior of {of}; not analysed." if of else _why_stored(session, study)
     job = _analyse_job(session, study)
     if state is StudyState.QUEUED:
         again = f" Attempt {job.attempts} broke off: {job.error}" if job and job.attempts and job.error else ""
@@ -92,6 +101,11 @@ def _sentence(session: Session, study: Study) -> str:
     if state is StudyState.FAILED:
         return f"The analysis was given up: {job.error if job and job.error else 'no reason was recorded'}"
     return _result(session, study)
+
+
+def _why_stored(session: Session, study: Study) -> str:
+    has_job = _analyse_job(session, study) is not None
+    return "A part of a removed study; not analysed." if has_job else "Holds only results of this node; not analysed."
 
 
 def _analyse_job(session: Session, study: Study) -> JobRow | None:

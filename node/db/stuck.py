@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
 from node.core.study import StudyState
-from node.db import destinations, intake, jobs
+from node.db import destinations, holds, intake, jobs
 from node.db.tables import Analysis, Delivery, JobRow, Output, RefusedClass, Study
 
 UNFINISHED = (StudyState.RECEIVING, StudyState.QUEUED, StudyState.ANALYSING)
@@ -27,6 +27,13 @@ GIVEN_UP_STUDIES = (
     .join(JobRow, (JobRow.subject_id == Study.id) & JobRow.id.in_(NEWEST_JOBS))
     .where(Study.state == StudyState.FAILED)
     .order_by(Study.last_received_at)
+)
+
+WITHOUT_PRIORS = (
+    select(Study, JobRow)
+    .join(JobRow, JobRow.subject_id == Study.id)
+    .where(JobRow.kind == JobKind.PRIORS, JobRow.state == JobState.PARKED)
+    .order_by(JobRow.finished_at)
 )
 
 
@@ -91,6 +98,9 @@ def backlog(session: Session) -> Backlog:
 def stuck(session: Session) -> list[Stuck]:
     """Studies first, then destinations; nothing that is merely on its way."""
     found = [_given_up_study(study, job) for study, job in session.execute(GIVEN_UP_STUDIES).tuples()]
+    found += [_without_priors(study, job) for study, job in session.execute(WITHOUT_PRIORS).tuples()]
+    if problem := holds.problem(session):
+        found.append(Stuck("retention", problem.since, problem.sentence, problem.remedy))
     for name in session.scalars(NAMES):
         found += _of_destination(session, name)
     return found
@@ -116,6 +126,16 @@ def _given_up_study(study: Study, job: JobRow) -> Stuck:
         job.finished_at or study.last_received_at,
         f"The analysis of study {study.study_uid} was given up after {_count(job.attempts, 'attempt')}.",
         ("retry", study.study_uid),
+        job.error,
+    )
+
+
+def _without_priors(study: Study, job: JobRow) -> Stuck:
+    return Stuck(
+        study.study_uid,
+        job.finished_at or study.last_received_at,
+        f"The priors of study {study.study_uid} were not fetched; given up after {_count(job.attempts, 'attempt')}.",
+        ("pull", "--priors", study.study_uid),
         job.error,
     )
 
