@@ -40,6 +40,7 @@ from node.pipeline.priors import PriorsDuty
 from node.pipeline.rules import load as load_rules
 from node.pipeline.strays import clear as clear_strays
 from node.queue.embedded import Children, Duties
+from node.web.api.routes import Api
 from node.web.server import Vitals, WebServer
 
 logger = logging.getLogger(__name__)
@@ -133,7 +134,8 @@ class Supervisor:
         self._workers = Children(
             "worker", self._worker_command, effective.node.workers, self._worker_environment(), self._release
         )
-        self._web = WebServer(self._vitals(), effective.node.http_host, effective.node.http_port)
+        more = Api(self._database, now).routes()
+        self._web = WebServer(self._vitals(), effective.node.http_host, effective.node.http_port, more)
 
     def start(self) -> None:
         """Recover what a crash left, then open the doors; the ports are written when all of them are open."""

@@ -14,12 +14,6 @@ from node.db import query as results
 from node.db import schema, story
 from node.db.session import Database, sqlite_url
 
-SHORT = {
-    "findings": ("analysed_at", "study_uid", "modality", "system", "class", "probability", "decision", "threshold"),
-    "lesions": ("study_uid", "system", "class", "number", "x_px", "y_px", "x_mm", "y_mm", "peak_heat", "inside_lung"),
-    "deliveries": ("study_uid", "kind", "destination", "state", "attempts", "last_status", "comment", "delivered_at"),
-}
-
 
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
@@ -51,22 +45,6 @@ def status(data: Path, study_uid: str | None) -> int:
         sys.stderr.write(f"lungnode: no study {study_uid} is stored here\n")
         return 1
     _say("\n".join((*sentences, *advice)))
-    return 0
-
-
-def query(
-    data: Path, wanted: Mapping[str, Any], kind: Literal["findings", "lesions", "deliveries"], form: show.Format
-) -> int:
-    """Stored results in the wanted form."""
-    what = results.Filter(**wanted)
-    with open_database(data).read() as session:
-        if kind == "lesions":
-            text = show.render(results.lesions(session, what), results.LesionRecord, form, SHORT[kind])
-        elif kind == "deliveries":
-            text = show.render(results.deliveries(session, what), results.DeliveryRecord, form, SHORT[kind])
-        else:
-            text = show.render(results.findings(session, what), results.FindingRecord, form, SHORT[kind])
-    _say(text)
     return 0
 
 

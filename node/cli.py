@@ -11,14 +11,11 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
-from node import __version__, model_commands
-from node.arguments import RESEARCH, moment, share
+from node import __version__, model_commands, query_commands
+from node.arguments import RESEARCH, moment
 from node.core import settings
 from node.core.errors import LungnodeError, Misconfigured
-
-Kind = Literal["findings", "lesions", "deliveries"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_pull(commands)
     _add_status(commands)
     _add_retry(commands)
-    _add_query(commands)
+    query_commands.add(commands)
     _add_select(commands)
     _add_destinations(commands)
     _add_retention(commands)
@@ -176,35 +173,6 @@ def _retry(parsed: argparse.Namespace) -> int:
     from node import mending
 
     return mending.retry(parsed.data, parsed.study)
-
-
-def _add_query(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    query = commands.add_parser("query", help="stored results", description=f"Stored results. {RESEARCH}")
-    query.add_argument("--data", type=Path, required=True, metavar="DIR")
-    query.add_argument("--since", type=moment, metavar="TIME", help="analysed at or after, ISO 8601, UTC unless said")
-    query.add_argument("--until", type=moment, metavar="TIME", help="analysed before")
-    query.add_argument("--modality", metavar="CODE")
-    query.add_argument("--system", metavar="ID")
-    query.add_argument("--class", dest="class_name", metavar="NAME", help="normal, pneumonia, covid19, ...")
-    query.add_argument("--min-probability", type=share, metavar="P")
-    query.add_argument("--patient-id", metavar="ID")
-    query.add_argument("--accession", metavar="NUMBER")
-    query.add_argument("--study", dest="study_uid", metavar="STUDY_UID")
-    query.add_argument("--superseded", dest="superseded_too", action="store_true", help="superseded analyses too")
-    query.add_argument("--format", choices=("table", "json", "csv"), default="table")
-    kind = query.add_mutually_exclusive_group()
-    kind.add_argument("--lesions", action="store_true", help="lesion records")
-    kind.add_argument("--deliveries", action="store_true", help="the delivery ledger")
-    query.set_defaults(run=_query)
-
-
-def _query(parsed: argparse.Namespace) -> int:
-    from node import asking
-
-    names = "since until modality system class_name min_probability patient_id accession study_uid superseded_too"
-    wanted = {name: getattr(parsed, name) for name in names.split()}
-    kind: Kind = "lesions" if parsed.lesions else "deliveries" if parsed.deliveries else "findings"
-    return asking.query(parsed.data, wanted, kind, parsed.format)
 
 
 def _add_select(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

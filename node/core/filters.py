@@ -49,7 +49,7 @@ def truth(text: str) -> bool:
 
 
 def words(text: str) -> str:
-    if "\0" in text or len(text) > 128:
+    if "\0" in text or len(text) > 128 or any("\ud800" <= letter <= "\udfff" for letter in text):
         raise ValueError("it is a text of at most 128 characters")
     return text
 

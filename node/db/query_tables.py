@@ -41,7 +41,8 @@ FINDINGS = (
     Index("ix_findings_calling_aet_time", _F.calling_aet, _F.analysed_at, _F.id, *_OFTEN, _F.system, _F.class_name),
     Index("ix_findings_modality_time", _F.modality, _F.analysed_at, _F.id, *_OFTEN),
     Index("ix_findings_study", _F.study_id, _F.analysed_at, _F.id),
-    Index("ix_findings_probability", _F.probability, _F.id),
+    Index("ix_findings_probability", _F.probability, _F.id, _F.analysed_at),
+    Index("ix_findings_system_class_probable", _F.system, _F.class_name, _F.probability, _F.id, _F.analysed_at),
 )
 LESIONS = (
     Index("ix_lesions_time", _L.analysed_at, _L.id),

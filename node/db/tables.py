@@ -214,7 +214,6 @@ class Finding(Placed, Base):
     """One class of one system on one image."""
 
     __tablename__ = "findings"
-    __table_args__ = (Index("ix_findings_system_class_probability", "system", "class", "probability"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     analysis_id: Mapped[int] = mapped_column(ForeignKey("analyses.id"), index=True)

@@ -29,7 +29,9 @@ from rich.console import Console
 from node import show
 from node.core.errors import Misconfigured, PeerAway
 from node.core.study import StudyState
-from node.db import query, story
+from node.db import story
+from node.db.queries import pages
+from node.db.queries.resources import DELIVERIES, LESIONS, RESULTS
 from node.db.session import Database, sqlite_url
 from node.demo import overview
 from node.demo.phantom import draw_film, film_as_dicom
@@ -173,7 +175,7 @@ def _follow(console: Console, database: Database, study_uid: str) -> StudyState:
         while time.monotonic() < deadline:
             with database.read() as session:
                 line = story.study_line(session, study_uid)
-                owed = [d for d in query.deliveries(session, query.Filter(study_uid=study_uid)) if d.state == "waiting"]
+                owed = pages.page(session, DELIVERIES, {"study": study_uid, "state": "waiting"}).rows
             if line and (text := f"{line.state.value}: {line.sentence}") != last:
                 last = text
                 console.print(f"  {time.monotonic() - started:5.1f} s  {text}")
@@ -184,15 +186,15 @@ def _follow(console: Console, database: Database, study_uid: str) -> StudyState:
 
 
 def _tell(console: Console, database: Database, film: Film, out: Path) -> None:
-    wanted = query.Filter(study_uid=film.study_uid)
+    wanted = {"study": film.study_uid}
     with database.read() as session:
-        found, centres = query.findings(session, wanted), query.lesions(session, wanted)
+        found, centres = (list(pages.every(session, one, wanted, "analysed_at")) for one in (RESULTS, LESIONS))
     columns = ["system", "class", "probability", "decision", "threshold", "model_version"]
     console.print("\nFindings:")
-    console.print(show.render(found, query.FindingRecord, "table", columns) if found else "  none")
+    console.print(show.text(RESULTS.names, found, "table", columns) if found else "  none")
     console.print("\nLesion centres (clusters of explanation heat; x, y in pixels of the film):")
     columns = ["system", "class", "number", "x_px", "y_px", "x_mm", "y_mm", "area_px", "peak_heat", "inside_lung"]
-    console.print(show.render(centres, query.LesionRecord, "table", columns) if centres else "  none")
+    console.print(show.text(LESIONS.names, centres, "table", columns) if centres else "  none")
 
 
 def _tell_pacs(console: Console, pacs: StandIn, out: Path) -> None:

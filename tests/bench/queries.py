@@ -2,7 +2,7 @@
 
 Each question of ``QUESTIONS`` is asked for its newest page, for a page in the middle of the time, and for the page
 after each, in turn on both databases; the 95th percentile is over all these. Queries run as the HTTP API runs them, up
-to the rows in Python; HTTP itself is not in the figures. Prints Markdown; ``--write`` puts it into ``docs/benchmarks.md``.
+to the rows in Python; HTTP itself is not in the figures. Prints Markdown; ``--write`` puts it into the docs.
 """
 
 from __future__ import annotations

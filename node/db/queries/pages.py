@@ -9,7 +9,7 @@ import base64
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Label, Select, literal, select, tuple_
@@ -21,6 +21,7 @@ from node.db.queries.resources import Resource
 from node.db.queries.scope import conditions
 
 USUAL, MOST = 100, 10_000  # rows of a page
+TYPES: dict[str, type] = {"time": datetime, "number": float, "count": int}  # of the columns that order a page
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,10 @@ def page(
     """wanted: values of ``core.filters.parse``; cursor: ``next`` of a page with the same filters and order."""
     order = _order(resource, sort)
     by, key = resource.sorts[order.name], resource.id
-    which = select(key.label("id"), by.label("at")).where(*conditions(session, resource, wanted))
+    which = select(key.label("id"), by.label("at")).where(*conditions(session, resource, wanted, by.key))
     if cursor:
-        at, number = _opened(cursor, order)
+        kind = next(one.kind for one in resource.columns if one.name == order.name)
+        at, number = _opened(cursor, order, TYPES[kind])
         last = tuple_(literal(at, by.type), literal(number))
         which = which.where(tuple_(by, key) < last if order.descending else tuple_(by, key) > last)
     ways = (by.desc(), key.desc()) if order.descending else (by, key)
@@ -76,14 +78,14 @@ def page(
 
 
 def every(
-    session: Session, resource: Resource, wanted: Mapping[str, Any], sort: str = "", step: int = MOST
+    session: Session, resource: Resource, wanted: Mapping[str, Any], sort: str = "", most: int | None = None
 ) -> Iterator[Row]:
-    """All rows, page by page."""
+    """All rows, or ``most`` of them, page by page."""
     cursor: str | None = ""
-    while cursor is not None:
-        found = page(session, resource, wanted, sort, step, cursor)
+    while cursor is not None and most != 0:
+        found = page(session, resource, wanted, sort, MOST if most is None else min(MOST, most), cursor)
         yield from found.rows
-        cursor = found.next
+        cursor, most = found.next, None if most is None else most - len(found.rows)
 
 
 def whole(resource: Resource) -> Select[Any]:
@@ -108,11 +110,15 @@ def _closed(order: _Order, at: Any, number: int) -> str:
     return base64.urlsafe_b64encode(json.dumps([order.text, value, number]).encode()).decode().rstrip("=")
 
 
-def _opened(cursor: str, order: _Order) -> tuple[Any, int]:
+def _opened(cursor: str, order: _Order, kind: type) -> tuple[Any, int]:
+    """kind: of the values of the order's column."""
     try:
         text, at, number = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if text != order.text or type(number) is not int or not -(2**63) <= number < 2**63:
+        at = datetime.fromisoformat(at) if kind is datetime else at
+        if text != order.text or type(at) is not kind or type(number) is not int or not 0 <= number < 2**63:
             raise ValueError
-        return (datetime.fromisoformat(at) if isinstance(at, str) else float(at)), number
     except (ValueError, TypeError):
         raise BadFilter("cursor", "cursor: it is not one that a page in this order gave") from None
+    if isinstance(at, datetime) and at.tzinfo is None:
+        at = at.replace(tzinfo=UTC)
+    return at, number

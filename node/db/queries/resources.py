@@ -64,6 +64,7 @@ class Resource:
     of_studies: Callable[[Any], Condition] | None = None
     analysis_id: SQLColumnExpression[int] | None = None
     superseded: Condition | None = None
+    probability: InstrumentedAttribute[Any] | None = None
 
     @property
     def id(self) -> InstrumentedAttribute[Any]:
@@ -73,6 +74,10 @@ class Resource:
     @property
     def columns(self) -> tuple[Column, ...]:
         return tuple(one.column for one in self.fields)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(one.column.name for one in self.fields)
 
 
 def _field(
@@ -138,11 +143,10 @@ RESULTS = Resource(
         "system": lambda value: Finding.system == value,
         "version": lambda value: Finding.model_version == value,
         "class": lambda value: Finding.class_name == value,
-        "min_probability": lambda value: Finding.probability >= value,
-        "max_probability": lambda value: Finding.probability <= value,
         "decision": lambda value: Finding.decision.is_(value),
     },
     time=Finding.analysed_at,
+    probability=Finding.probability,
     sorts={"analysed_at": Finding.analysed_at, "probability": Finding.probability},
     shown=lambda statement: _with_patient(statement.join(Analysis, Finding.analysis_id == Analysis.id)),
     of_studies=Finding.study_id.in_,

@@ -3,31 +3,40 @@
 A patient, an accession number, what is not yet delivered and what readers said usually name few studies or analyses.
 So these are looked up first, and where they are few the page is read by their numbers; where they are many, nearly
 every row matches and the page is found by walking along its order.
+
+An index can serve one range. That is the range of the column that orders the page; other ranges are written so that no
+index is tempting (``past_indexes``), or SQLite, which keeps no statistics, would read all of that range and sort it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Select, exists, not_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, exists, func, not_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from node.db.deliveries import STATES
 from node.db.queries.resources import OWED, Condition, Resource
 from node.db.query_tables import VerdictRow
-from node.db.tables import Delivery, Output, Patient, Study
+from node.db.tables import Analysis, Delivery, Output, Patient, Study
 
 FEW = 2000
+GONE = tuple(state for state in STATES if state not in ("delivered", *OWED))
 WHOSE = ("study", "patient_id", "issuer", "accession")
 
 
-def conditions(session: Session, resource: Resource, wanted: Mapping[str, Any]) -> list[Condition]:
-    """wanted: values of ``core.filters.parse``."""
+def conditions(session: Session, resource: Resource, wanted: Mapping[str, Any], order: str = "") -> list[Condition]:
+    """wanted: values of ``core.filters.parse``; order: the column that orders the page, empty where none does."""
     found = [resource.plain[name](value) for name, value in wanted.items() if name in resource.plain]
-    if "since" in wanted:
-        found.append(resource.time >= wanted["since"])
-    if "until" in wanted:
-        found.append(resource.time < wanted["until"])
+    found += [
+        compare(column if order in ("", column.key) else past_indexes(column), wanted[name])
+        for name, (column, compare) in _ranges(resource).items()
+        if name in wanted
+    ]
+    if order not in ("", resource.time.key):
+        found += _few_analyses(session, resource, wanted)
     if resource.of_studies is not None and any(name in wanted for name in WHOSE):
         found.append(resource.of_studies(_few(session, _studies(wanted))))
     if resource.analysis_id is not None:
@@ -38,6 +47,32 @@ def conditions(session: Session, resource: Resource, wanted: Mapping[str, Any]) 
     if resource.superseded is not None and not wanted.get("superseded"):
         found.append(not_(resource.superseded))
     return found
+
+
+def _ranges(resource: Resource) -> dict[str, tuple[InstrumentedAttribute[Any], Callable[[Any, Any], Condition]]]:
+    found = {"since": (resource.time, operator.ge), "until": (resource.time, operator.lt)}
+    if resource.probability is not None:
+        found["min_probability"] = (resource.probability, operator.ge)
+        found["max_probability"] = (resource.probability, operator.le)
+    return found
+
+
+def past_indexes(column: InstrumentedAttribute[Any]) -> Any:
+    """The same value, which no index offers."""
+    return func.coalesce(column, column)
+
+
+def _few_analyses(session: Session, resource: Resource, wanted: Mapping[str, Any]) -> list[Condition]:
+    """Where the time leaves few analyses: their numbers, to read the page by."""
+    statement = select(Analysis.id)
+    if "since" in wanted:
+        statement = statement.where(Analysis.analysed_at >= wanted["since"])
+    if "until" in wanted:
+        statement = statement.where(Analysis.analysed_at < wanted["until"])
+    if resource.analysis_id is None or not {"since", "until"} & wanted.keys():
+        return []
+    found = _few(session, statement)
+    return [resource.analysis_id.in_(found)] if isinstance(found, list) else []
 
 
 def _few(session: Session, ids: Select[tuple[int]]) -> list[int] | Select[tuple[int]]:
@@ -68,15 +103,16 @@ def _delivered(session: Session, analysis_id: Any, wanted: bool) -> list[Conditi
     if isinstance(owed, list):
         still = analysis_id.in_(owed)
     else:
-        still = exists().where(
-            Output.analysis_id == analysis_id, Delivery.output_id == Output.id, Delivery.state.in_(OWED)
-        )
+        still = _delivery(analysis_id, Delivery.state.not_in(("delivered", *GONE)))
     if not wanted:
         return [still]
-    some = exists().where(
-        Output.analysis_id == analysis_id, Delivery.output_id == Output.id, Delivery.state == "delivered"
-    )
-    return [not_(still), some]
+    return [not_(still), _delivery(analysis_id, Delivery.state.not_in((*OWED, *GONE)))]
+
+
+def _delivery(analysis_id: Any, condition: Condition) -> Condition:
+    """Some delivery of the analysis. Said by what its state is not, for which no index is tempting."""
+    of_output = exists().where(Delivery.output_id == Output.id, condition)
+    return exists().where(Output.analysis_id == analysis_id, of_output)
 
 
 def _said(session: Session, analysis_id: Any, wanted: str) -> Condition:
