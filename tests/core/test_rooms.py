@@ -22,9 +22,13 @@ def test_import_contracts_hold() -> None:
 
 
 def test_the_command_line_and_the_receiver_start_without_torch() -> None:
-    code = "import sys, node.cli, node.app, node.dimse.scp; print([m for m in ('torch', 'monai') if m in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    for rooms, heavy in (
+        ("node.cli, node.app", "torch monai scipy.stats"),
+        ("node.cli, node.receiving", "torch monai scipy highdicom apscheduler uvicorn starlette alembic"),
+    ):
+        code = f"import sys, {rooms}; print([m for m in '{heavy}'.split() if m in sys.modules])"
+        run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert run.stdout.strip() == "[]", rooms
 
 
 def test_every_error_says_whether_to_try_again() -> None:
