@@ -2,7 +2,8 @@
 
 pynetdicom reads what peers send in two threads of each association and lets some of it end one of them by an exception:
 the connection is then closed without an A-ABORT, or stays open with nobody behind it, and EVT_CONN_CLOSE is not always
-triggered. ``guard`` mends that. ``BoundedMessages`` bounds what a peer can make the ordinary way hold in memory.
+triggered. ``guard`` mends that. ``BoundedMessages`` bounds what a peer can make the ordinary way hold in memory, and
+how long: pynetdicom decodes a command anew with each fragment that says it is the last.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
 
 from node.core import log
+from node.dimse import wire
 
 logger = logging.getLogger(__name__)
+LARGEST_COMMAND = 1 << 16  # bytes of a command set, whose longest values are a few UIDs or tags
 LARGEST_MESSAGE = 1 << 25  # bytes of a message that pynetdicom assembles: identifiers, lists of instances
 SMALLEST_LENGTH = 128  # of a PDU of ours, also where the peer says less; 7 bytes of it could carry nothing
 ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x00"  # A-ABORT by the service provider, no reason, PS3.8 section 9.3.8
@@ -29,10 +32,14 @@ class TooLarge(Exception):
     """A message that never ends, or should not be so long."""
 
 
-class BoundedMessages(DIMSEServiceProvider):
-    """The DIMSE provider of an association, whose messages may be ``LARGEST_MESSAGE`` bytes long."""
+class OutOfOrder(Exception):
+    """A fragment of a data set before its command is whole, or of a command after that."""
 
-    _size = 0
+
+class BoundedMessages(DIMSEServiceProvider):
+    """The DIMSE provider of an association, whose messages are a command and then, where one is wanted, a data set."""
+
+    _size, _commanded = 0, False
 
     @property
     def maximum_pdu_size(self) -> int:
@@ -40,12 +47,20 @@ class BoundedMessages(DIMSEServiceProvider):
         return max(said, SMALLEST_LENGTH) if said else said
 
     def receive_primitive(self, primitive: Any) -> None:
-        self._size += sum(len(data) for _, data in primitive.presentation_data_value_list)
-        if self._size > LARGEST_MESSAGE:
-            raise TooLarge
+        for _, fragment in primitive.presentation_data_value_list:
+            self._check(fragment)
         super().receive_primitive(primitive)
         if self.message is None:
-            self._size = 0
+            self._size, self._commanded = 0, False
+
+    def _check(self, fragment: bytes) -> None:
+        self._size += len(fragment)
+        if self._size > (LARGEST_MESSAGE if self._commanded else LARGEST_COMMAND):
+            raise TooLarge
+        control = fragment[0]
+        if bool(control & wire.COMMAND) is self._commanded:
+            raise OutOfOrder
+        self._commanded = self._commanded or bool(control & wire.LAST)
 
 
 def guard(assoc: Association) -> None:

@@ -71,6 +71,10 @@ BROKEN = {
     "an unknown command field": command(implicit(0x0100, US.pack(0x7777)), NO_DATA),
     "two command fields in one": command(implicit(0x0100, US.pack(1) * 2), NO_DATA),
     "no command at all": command(),
+    "data before the command": pdu(0x04, value(1, 2, b"1234")).encode(),
+    "a command after the command": command(FIELD, implicit(0x0800, US.pack(1))) * 2,
+    "five thousand commands in one": pdu(0x04, *[value(1, 3, FIELD, implicit(0x0800, US.pack(1)))] * 5000).encode(),
+    "a command of a megabyte": command(implicit(0x0002, bytes(900_000)), FIELD, NO_DATA),
     "a sequence that never ends": command(dataclasses.replace(FIELD, claim=0xFFFFFFFF)),
 }
 
@@ -81,7 +85,7 @@ def test_a_command_that_cannot_be_read_is_aborted(node: Station, broken: str) ->
         connection.sendall(BROKEN[broken])
         assert read(connection)[0] == A_ABORT
         assert read(connection)[0] == 0
-    peers.wait_until(lambda: not node.intake.open_studies(), 20, "nothing is known of it any more")
+    peers.wait_until(lambda: not node.board.open_studies(), 20, "nothing is known of it any more")
     peers.wait_until(lambda: not _threads(), 20, "both of its threads have ended")
     assert store(node.port, [film(f"after {broken}")]) == [0x0000]
 
@@ -91,10 +95,10 @@ def test_the_study_of_a_sender_that_breaks_the_rules_is_not_held_open(node: Stat
     with associated(node) as connection:
         connection.sendall(messages.store("held open").encode())
         assert read(connection)[0] == P_DATA_TF
-        assert node.intake.open_studies()
+        assert node.board.open_studies()
         connection.sendall(BROKEN["no command field"])
         assert read(connection)[0] == A_ABORT
-    peers.wait_until(lambda: not node.intake.open_studies(), 20, "the study is closed")
+    peers.wait_until(lambda: not node.board.open_studies(), 20, "the study is closed")
 
 
 def test_a_message_without_end_is_aborted_before_it_fills_the_memory(node: Station) -> None:
@@ -104,7 +108,7 @@ def test_a_message_without_end_is_aborted_before_it_fills_the_memory(node: Stati
             connection.settimeout(60)
             with contextlib.suppress(OSError):
                 connection.sendall(begin)
-                for _ in range(3 * ending.LARGEST_MESSAGE // len(fragment)):
+                for _ in range(5 * ending.LARGEST_MESSAGE // len(fragment)):
                     connection.sendall(pdu(0x04, value(7, control, fragment)).encode())
                 pytest.fail("all of it was taken")
     assert psutil.Process().memory_info().rss - before < 4 * ending.LARGEST_MESSAGE

@@ -1,7 +1,8 @@
 """A case: what one connection carries, made from a seed alone, and how the sender leaves.
 
-The same seed gives the same bytes as long as this folder does not change; ``write`` keeps the bytes themselves, so that
-a case which failed can be replayed for ever.
+A connection carries one thing that is wrong, or a row of ``ROW`` C-STOREs whose data sets all are. The same seed gives
+the same bytes as long as this folder does not change; ``write`` keeps the bytes themselves, so that a case which failed
+can be replayed for ever.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from tests.fuzz import messages
 from tests.fuzz.mutations import mutate
 from tests.fuzz.parts import Form, Part, plain
 
-KINDS = ("request", "message", "message", "message", "message", "data set", "data set", "sequence", "deflated", "noise")
-LEAVES = ("releases", "aborts", "closes", "closes", "resets", "half-closes", "waits")
+KINDS = ("request", "message", "message", "message", "sequence", "noise", "data sets", "data sets", "deflated")
+ROWS, ROW = ("data sets", "deflated"), 10
+LEAVES = ("releases", "aborts", "closes", "resets", "half-closes")
 
 
 @dataclass(frozen=True)
 class Case:
-    """request: sent first. rest: sent once an answer has come. leaves: how the sender ends. door: "plain" or "tls"."""
+    """request: sent first. rest: sent once an answer has come. leaves: how the sender ends. door: "plain" or "tls".
+    count: how many things are wrong, each made by a few mutations."""
 
     seed: int
     kind: str
@@ -31,6 +34,7 @@ class Case:
     rest: bytes
     leaves: str
     door: str = "plain"
+    count: int = 1
 
     def write(self, path: Path) -> None:
         form = {**dataclasses.asdict(self), "request": self.request.hex(), "rest": self.rest.hex()}
@@ -45,23 +49,22 @@ class Case:
 def case(seed: int) -> Case:
     dice = random.Random(seed)
     kind = dice.choice(KINDS)
-    leaves = dice.choice(LEAVES) if dice.random() < 0.5 else "closes"
-    door = "tls" if dice.random() < 0.02 else "plain"  # the wrong one: everything here is spoken without TLS
+    leaves = "releases" if kind in ROWS else "waits" if dice.random() < 0.01 else dice.choice(LEAVES)
+    door = "tls" if kind in ("request", "noise") and dice.random() < 0.1 else "plain"  # nobody speaks TLS here
     request, rest = _content(dice, kind, f"fuzz {seed}")
-    return Case(seed, kind, request, rest, leaves, door)
+    return Case(seed, kind, request, rest, leaves, door, ROW if kind in ROWS else 1)
 
 
 def _content(dice: random.Random, kind: str, seed: str) -> tuple[bytes, bytes]:
-    request = messages.associate_rq(largest=dice.choice((0, 1, 7, 4096, 16384, 2**32 - 1)))
+    largest = 16384 if kind in ROWS else dice.choice((0, 1, 7, 4096, 16384, 2**32 - 1))
+    request = messages.associate_rq(largest=largest)
     message = dice.choice(messages.MESSAGES)(seed)
     if kind == "request":
         return _odd_request(dice, request), message.encode()
     if kind == "message":
         return request.encode(), mutate(dice, message).encode()
-    if kind == "data set":
-        return request.encode(), _with_data_set(mutate(dice, messages.film(seed)).encode(), 3, seed)
-    if kind == "deflated":
-        return request.encode(), _with_data_set(_deflated(dice, seed), 5, seed)
+    if kind in ROWS:
+        return request.encode(), b"".join(_store(dice, kind, f"{seed} {number}") for number in range(ROW))
     if kind == "sequence":
         several = [messages.release_rq(), messages.abort(), request]
         several += [dice.choice(messages.MESSAGES)(f"{seed} {number}") for number in range(3)]
@@ -76,8 +79,10 @@ def _odd_request(dice: random.Random, request: Part) -> bytes:
     return mutate(dice, plain(request)).encode()
 
 
-def _with_data_set(content: bytes, context: int, seed: str) -> bytes:
-    """A well-formed C-STORE-RQ of these bytes."""
+def _store(dice: random.Random, kind: str, seed: str) -> bytes:
+    """A well-formed C-STORE-RQ of a data set that is not."""
+    content = _deflated(dice, seed) if kind == "deflated" else mutate(dice, messages.film(seed)).encode()
+    context = 5 if kind == "deflated" else 3
     command = messages.store(seed).inside
     assert not isinstance(command, bytes)
     values = (messages.value(context, 0 if begin + 8000 < len(content) else 2, content[begin : begin + 8000])
@@ -93,9 +98,9 @@ def _first_value(part: Part) -> Part:
 
 def _deflated(dice: random.Random, seed: str) -> bytes:
     """Inflates to a film with a fault, to far more than it should, or to nothing."""
-    deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    deflater = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
     content = deflater.compress(mutate(dice, messages.film(seed)).encode())
-    content += deflater.compress(bytes(dice.choice((0, 0, 0, 1 << 22)))) + deflater.flush()
+    content += deflater.compress(bytes(dice.choice((0, 0, 0, 1 << 20)))) + deflater.flush()
     return content if dice.random() < 0.7 else content[: dice.randrange(len(content))]
 
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import struct
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from tests.dimse.certificates import Authority
 from tests.dimse.station import film
 from tests.films import MARKER
 from tests.fuzz import messages
-from tests.fuzz.cases import Case
+from tests.fuzz.cases import ROWS, Case
 from tests.peers import LOOPBACK
 from tests.sending import associate, store
 from tests.served import LungnodeProcess
@@ -35,26 +37,48 @@ max_instance_bytes = 100000000
 [commitment]
 default_port = 0
 """
-AT_ONCE = 24
+TLS = """
+[tls]
+port = 0
+certificate = "{pair.certificate}"
+key = "{pair.key}"
+require_peer_certificate = false
+"""
+P_DATA_TF, A_RELEASE_RP = 0x04, 0x06  # PS3.8 section 9.3.1
+AT_ONCE = 12
 PATIENCE = 20.0  # of a sender that waits for the node to end it; the time-outs above one another, on a busy machine
 LARGEST_GROWTH = 200 << 20  # bytes of memory of all processes together, over what they had when they were idle
 POOLS = 40  # threads of the archive, the duties and the web server, which come as they are needed and stay
-KNOWN = {"data", "node.toml", "log.txt", "tmp"}  # of the folder the node runs in
+KNOWN = {"data", "node.toml", "log.txt", "tmp", "authority"}  # of the folder the node runs in
+
+
+@contextlib.contextmanager
+def target() -> Iterator[Target]:
+    """A node of its own, with a plain port and one for TLS."""
+    node = LungnodeProcess("--workers", "0", settings=SETTINGS)
+    authority = Authority(node.folder / "authority")
+    pair = authority.sign("node")
+    node.config.write_text(SETTINGS + TLS.format(pair=pair))
+    (node.folder / "tmp").mkdir()
+    node.environment["TMPDIR"] = str(node.folder / "tmp")
+    with node:
+        yield Target(node)
 
 
 class Target:
-    """A node without workers. ``fingerprints``: what it was like before the first case."""
+    """A node without workers, and what it was like before the first case."""
 
-    def __init__(self, node: LungnodeProcess, tls_port: int = 0) -> None:
-        self.node, self.tls_port = node, tls_port
-        self.number = 0
+    def __init__(self, node: LungnodeProcess) -> None:
+        self.node, self.number, self._read = node, 0, 0
+        ports = json.loads((node.data / "ports.json").read_text())
+        self._ports = {"plain": int(ports["dicom"]), "tls": int(ports["dicom_tls"])}
         self._store()
-        self._threads, self._memory, self._read = self.threads(), self.memory(), 0
+        self._threads, self._memory = self.threads(), self.memory()
         self._pids = {process.pid for process in node.processes()}
 
     def fire(self, cases: Iterable[Case]) -> list[Case]:
-        """Send all of them, many at once; those after which the node did not end the connection in time."""
-        return asyncio.run(_fire(list(cases), {"plain": self.node.dicom_port, "tls": self.tls_port}))
+        """Send all of them, many at once; those that the node did not end in time or not answer as it should."""
+        return asyncio.run(_fire(list(cases), self._ports))
 
     def sound(self) -> list[str]:
         """What is wrong with the node now, a sentence each. Waits for what the time-outs still have to end."""
@@ -128,8 +152,7 @@ def _is_ours(path: Path) -> bool:
     return path.suffix == ".dcm" and len(digest) == 64 and path.parent.name == digest[:2]
 
 
-def _soon(condition: object, otherwise: object, seconds: float = PATIENCE) -> list[str]:
-    assert callable(condition) and callable(otherwise)
+def _soon(condition: Callable[[], bool], otherwise: Callable[[], str], seconds: float = PATIENCE) -> list[str]:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -139,33 +162,31 @@ def _soon(condition: object, otherwise: object, seconds: float = PATIENCE) -> li
 
 
 async def _fire(cases: Sequence[Case], ports: dict[str, int]) -> list[Case]:
-    turns, hanging = asyncio.Semaphore(AT_ONCE), []  # type: asyncio.Semaphore, list[Case]
+    turns, wrong = asyncio.Semaphore(AT_ONCE), []  # type: asyncio.Semaphore, list[Case]
 
     async def one(case: Case) -> None:
         async with turns:
             if not await _send(case, ports[case.door]):
-                hanging.append(case)
+                wrong.append(case)
 
     await asyncio.gather(*(one(case) for case in cases))
-    return hanging
+    return wrong
 
 
 async def _send(case: Case, port: int) -> bool:
-    """Whether the node behaved; False when it held a connection that should have ended."""
+    """Whether the node did as it should."""
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     try:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        async with asyncio.timeout(PATIENCE):
             writer.write(case.request)
             await writer.drain()
             if case.kind not in ("request", "noise"):
-                head = await asyncio.wait_for(reader.readexactly(6), PATIENCE)  # A-ASSOCIATE-AC
-                await asyncio.wait_for(reader.readexactly(struct.unpack(">L", head[2:])[0]), PATIENCE)
+                await _pdu(reader)  # A-ASSOCIATE-AC
             writer.write(case.rest)
-            await asyncio.wait_for(writer.drain(), PATIENCE)
+            await writer.drain()
             return await _leave(case, reader, writer)
-        return True
-    except TimeoutError:
-        return False
+    except (OSError, asyncio.IncompleteReadError) as error:
+        return not isinstance(error, TimeoutError) and case.kind not in ROWS
     finally:
         writer.transport.abort()
 
@@ -176,13 +197,21 @@ async def _leave(case: Case, reader: asyncio.StreamReader, writer: asyncio.Strea
         writer.write(messages.release_rq().encode())
     elif case.leaves == "aborts":
         writer.write(messages.abort().encode())
-    elif case.leaves == "resets":
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        return True
-    elif case.leaves == "closes":
-        return True
     elif case.leaves == "half-closes":
         writer.write_eof()
-    while await asyncio.wait_for(reader.read(1 << 16), PATIENCE):
+    elif case.leaves == "resets":
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if case.leaves in ("resets", "closes"):
+        return True
+    if case.kind in ROWS:
+        return [await _pdu(reader) for _ in range(case.count + 1)] == [P_DATA_TF] * case.count + [A_RELEASE_RP]
+    while await reader.read(1 << 16):
         pass
     return True
+
+
+async def _pdu(reader: asyncio.StreamReader) -> int:
+    """The type of the next PDU."""
+    head = await reader.readexactly(6)
+    await reader.readexactly(struct.unpack(">L", head[2:])[0])
+    return head[0]

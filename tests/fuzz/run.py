@@ -1,0 +1,74 @@
+"""Batches of cases against one node, and which case it was when something is wrong afterwards.
+
+A batch is a range of seeds. What fails is tried again case by case, each against a node of its own, and written to
+``FOUND`` as a file that ``test_fuzz`` replays.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.fuzz.cases import Case, case
+from tests.fuzz.target import Target, target
+
+FOUND = Path(__file__).parent / "found"
+BATCH = 100
+
+
+def batches(first: int, faults: int) -> Iterator[list[Case]]:
+    """Cases from seed ``first`` on until they hold so many faults."""
+    seed = first
+    while faults > 0:
+        batch = []
+        while len(batch) < BATCH and faults > 0:
+            batch.append(case(seed))
+            faults -= batch[-1].count
+            seed += 1
+        yield batch
+
+
+def wrong_after(running: Target, batch: Sequence[Case]) -> list[str]:
+    """What is wrong once the batch was sent, a sentence each."""
+    unanswered = [f"Case {one.seed} was not answered or ended as it should be." for one in running.fire(batch)]
+    return [*unanswered, *running.sound()]
+
+
+def culprits(batch: Sequence[Case]) -> list[Case]:
+    """Those that do it alone; the whole batch where none does."""
+    found = []
+    for one in batch:
+        with target() as fresh:
+            if wrong_after(fresh, [one]):
+                found.append(one)
+    return found or list(batch)
+
+
+def run(first: int, faults: int) -> int:
+    """The long run: progress on standard error, what was found in ``FOUND``; 0 when nothing was."""
+    begun, done = time.monotonic(), 0
+    with target() as running:
+        for batch in batches(first, faults):
+            sentences = wrong_after(running, batch)
+            done += sum(one.count for one in batch)
+            after = batch[-1].seed + 1
+            spent = time.monotonic() - begun
+            _say(f"{done} of {faults} faults, {spent:.0f} s, {running.memory() >> 20} MiB; go on with --first {after}")
+            if sentences:
+                break
+    if not sentences:
+        return 0
+    _say(*sentences, f"Trying seeds {batch[0].seed} to {batch[-1].seed} one by one.")
+    FOUND.mkdir(exist_ok=True)
+    for one in culprits(batch):
+        path = FOUND / f"{one.seed}.json"
+        one.write(path)
+        _say(f"Written: {path}")
+    return 1
+
+
+def _say(*lines: str) -> None:
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
+    sys.stderr.flush()
