@@ -6,7 +6,7 @@ FILM   ?=
 DATA   ?= ../shared/data
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo run test check bench bench-models soak lock peers
+.PHONY: help install demo run test check bench bench-models faults soak lock peers
 
 help:  ## this list
 	@echo "lungnode: a DICOM-native AI node for chest imaging. Research use only, not for diagnosis."
@@ -45,6 +45,9 @@ bench: install peers  ## ingest against storescp and Orthanc, and the whole path
 
 bench-models: install  ## milliseconds of each model, and against single images
 	$(BIN)/python -m tests.bench.models
+
+faults: install peers  ## 1,000 kills of the node's processes under load
+	$(BIN)/python -m pytest tests/faults -m slow
 
 soak: install peers  ## the slow tests that `make test` leaves out
 	$(BIN)/python -m pytest -m slow --timeout 3600
