@@ -19,6 +19,10 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from node.core import log
 
 logger = logging.getLogger(__name__)
+EVENTS = {
+    "worker": {"started": "worker.started", "died": "worker.died", "killed": "worker.killed"},
+    "receiver": {"started": "receiver.started", "died": "receiver.died", "killed": "receiver.killed"},
+}
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds before a dead child is started again
 
 
@@ -92,7 +96,7 @@ class Children:
         return process
 
     def _say(self, what: str, name: str, level: int = logging.INFO, **fields: object) -> None:
-        log.event(logger, f"{self.kind}.{what}", level, **{self.kind: name}, **fields)
+        log.event(logger, EVENTS[self.kind][what], level, **{self.kind: name}, **fields)
 
     def tend(self) -> None:
         """Notice the dead, release their claims, start them again when their pause is over."""

@@ -69,6 +69,7 @@ def page() -> str:
             objects=_objects(usual),
             aet=usual.node.aet,
             quiet=f"{usual.completeness.quiet_seconds:g}",
+            processes=usual.receive.processes,
             quiet_film=f"{usual.completeness.quiet_seconds_film:g}",
             hard_limit=f"{usual.completeness.hard_limit_seconds:g}",
         ),
