@@ -36,7 +36,7 @@ def load_film(path: Path) -> tuple[Dataset, ImageInput]:
         ds = _read(path)
         _check_geometry(ds)
         stored = _decode(ds)
-        padding = _padding(ds, stored)
+        padding = find_padding(ds, stored)
         pixels = _display_values(ds, stored, padding)
     return read_header(path), ImageInput(pixels, str(ds.SOPInstanceUID), _spacing(ds), padding)
 
@@ -111,7 +111,7 @@ def _decode(ds: Dataset) -> Values:
     return values
 
 
-def _padding(ds: Dataset, stored: Values) -> Mask | None:
+def find_padding(ds: Dataset, stored: Values) -> Mask | None:
     """True where stored values say that there is no image."""
     if stored.ndim != 2 or "PixelPaddingValue" not in ds:
         return None
@@ -133,7 +133,7 @@ def _display_values(ds: Dataset, stored: Values, padding: Mask | None) -> NDArra
         raise BadDataSet("The rescale slope or intercept of the image is not a finite number.")
     inside = ~padding if padding is not None else np.ones(values.shape, bool)
     values = _windowed(ds, values, inside)
-    if _dark_is_high(ds):
+    if dark_is_high(ds):
         values = values[inside].max() + values[inside].min() - values
     low, high = float(values[inside].min()), float(values[inside].max())
     if not np.isfinite([low, high]).all():
@@ -166,7 +166,7 @@ def _windowed(ds: Dataset, values: NDArray[np.float64], inside: Mask) -> NDArray
     return seen if usable else values
 
 
-def _dark_is_high(ds: Dataset) -> bool:
+def dark_is_high(ds: Dataset) -> bool:
     """Whether a high value means black: MONOCHROME1, or a Presentation LUT Shape that turns it (PS3.3 C.11.6)."""
     turned = ds.get("PhotometricInterpretation") == "MONOCHROME1"
     shape = str(ds.get("PresentationLUTShape", "") or "")

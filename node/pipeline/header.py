@@ -52,7 +52,7 @@ def read_header(received: Received, largest: int) -> InstanceHeader:
     data = received.encoded
     if received.transfer_syntax_uid == DEFLATED:
         with _one_at_a_time:
-            return _read(_inflate(data, min(largest, LARGEST_INFLATED)), encoding, received)
+            return _read(inflate(data, min(largest, LARGEST_INFLATED)), encoding, received)
     return _read(data, encoding, received)
 
 
@@ -69,7 +69,7 @@ def _read(data: bytes | memoryview, encoding: Encoding, received: Received) -> I
         return _header(_Decoded(_decode(bytes(data[:end]), encoding)), received)
 
 
-def _inflate(data: bytes | memoryview, largest: int) -> bytes:
+def inflate(data: bytes | memoryview, largest: int) -> bytes:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         plain = inflater.decompress(data, largest + 1)
