@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
-BUSY_SECONDS = 30.0
+BUSY_SECONDS = 10.0  # for another program; senders wait 30 s for an answer, and our writers queue behind one another
 
 
 class Database:
