@@ -16,7 +16,8 @@ from models.training.fit import BadRun, Order
 from models.training.rates import RateFound
 
 RECIPES = {
-    "unet-lung": "lungs",
+    "unet-lung": "lungs:small",
+    "unet-lung-256": "lungs:large",
     "fcdensenet": "fcdensenet",
     "cxnet": "cxnet",
     "cxnet-binary": "cxnet_binary:dense",

@@ -48,6 +48,9 @@ PUBLISHED = {
     "unet-lung": Published(
         "no figure for this segmentation alone", "jaccard_jsrt", "192 x 192; masks of the second set disagree"
     ),
+    "unet-lung-256": Published(
+        "no figure for this segmentation alone", "jaccard_jsrt", "256 x 256; masks of the second set disagree"
+    ),
     "fcdensenet": Published(
         "Jaccard 0.955 lung, 0.889 heart on JSRT (50 films)",
         "jaccard_jsrt_lung",
