@@ -236,8 +236,8 @@ class Supervisor:
 
     def _condition(self) -> condition.Node:
         receivers = condition.Receivers(self._receivers.count, self._receiving(), self._receivers.deaths())
-        free, kept, troubles = self._archive.free_bytes(), self._archive.min_free_bytes, self._pressure.troubles()
-        return condition.Node(self._folders.data, True, free, kept, self._workers.count, troubles, receivers)
+        disks, troubles = self._pressure.disks(), self._pressure.troubles()
+        return condition.Node(self._folders.data, True, disks, self._workers.count, troubles, receivers)
 
     def _counts(self) -> story.Counts:
         with self._database.read() as session:

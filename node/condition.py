@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from node.db import stuck as rows
 from node.db.session import Database
 from node.db.stuck import Backlog, DestinationState, Stuck
+from node.pipeline.disks import Disk, size
 from node.pipeline.probe import Trouble
 
 ELSEWHERE = "DIR-ON-A-LARGER-DISK"
@@ -35,19 +36,14 @@ class Receivers:
 @dataclass(frozen=True)
 class Node:
     """What is known of the node beside its database. workers: as configured; None: not known. troubles: what it
-    cannot write to. receivers: None where it does not run."""
+    cannot write to. disks: that of the archive first. receivers: None where it does not run."""
 
     data: Path
     runs: bool
-    free_bytes: int
-    min_free_bytes: int
+    disks: tuple[Disk, ...]
     workers: int | None = None
     troubles: tuple[Trouble, ...] = ()
     receivers: Receivers | None = None
-
-    @property
-    def has_room(self) -> bool:
-        return self.free_bytes >= self.min_free_bytes
 
 
 @dataclass(frozen=True)
@@ -76,12 +72,7 @@ def _of_node(node: Node, backlog: Backlog, now: datetime) -> list[Stuck]:
     elsewhere = ("backup", "--to", ELSEWHERE)
     found = [Stuck(trouble.subject, now, trouble.sentence, elsewhere) for trouble in node.troubles]
     since = backlog.oldest_since or now
-    if not node.has_room:
-        text = (
-            f"The archive's disk has {_size(node.free_bytes)} left of the {_size(node.min_free_bytes)} that are kept "
-            "free; instances are refused with 0xA700. Make room, or go on from a copy on a larger disk."
-        )
-        found.append(Stuck("disk", now, text, elsewhere))
+    found += [Stuck("disk", now, disk.sentence, elsewhere) for disk in node.disks if not disk.has_room]
     if not node.runs and (backlog.unfinished or backlog.waiting):
         waiting = f"{_count(backlog.unfinished, 'study')} and {_count(backlog.waiting, 'result')}"
         text = f"The node does not run; {waiting} wait for it."
@@ -97,12 +88,11 @@ def lines(condition: Condition) -> list[str]:
     node, backlog = condition.node, condition.backlog
     studies = ", ".join(f"{number} {state}" for state, number in sorted(backlog.studies.items())) or "none"
     oldest = f"; oldest {backlog.oldest_study_uid} since {_clock(backlog.oldest_since)}" if backlog.oldest_since else ""
-    free, kept = _size(node.free_bytes), _size(node.min_free_bytes)
     said = [
         f"node: {'runs' if node.runs else 'does not run'}",
         *([f"receivers: {_receivers_line(node.receivers)}"] if node.receivers else []),
         f"studies: {studies}{oldest}",
-        f"disk: {free} free, {kept} kept free{'' if node.has_room else '; FULL'}",
+        *(_disk_line(disk) for disk in node.disks),
     ]
     said += [f"destination {_destination_line(one)}" for one in backlog.destinations]
     for one in condition.stuck:
@@ -114,6 +104,13 @@ def lines(condition: Condition) -> list[str]:
 def _receivers_line(receivers: Receivers) -> str:
     died = f"; {receivers.died} died since the start, and was started again" if receivers.died else ""
     return f"{receivers.running} of {receivers.wanted} run{died}"
+
+
+def _disk_line(disk: Disk) -> str:
+    state = "; FULL" if not disk.has_room else f". {disk.sentence}" if disk.sentence else ""
+    room = f"{size(disk.free_bytes)} free, {disk.used_percent:.0f} % used"
+    marks = f"warned of below {size(disk.warning_bytes)}, refused below {size(disk.refusal_bytes)}"
+    return f"disk: {disk.holds}: {room}; {marks}{state}"
 
 
 def _destination_line(one: DestinationState) -> str:
@@ -137,7 +134,8 @@ def as_json(condition: Condition) -> dict[str, Any]:
             "oldest_study_uid": backlog.oldest_study_uid,
             "oldest_since": _iso(backlog.oldest_since),
         },
-        "disk": {"free_bytes": node.free_bytes, "min_free_bytes": node.min_free_bytes},
+        "disk": {"free_bytes": node.disks[0].free_bytes, "min_free_bytes": node.disks[0].refusal_bytes},
+        "disks": [{**vars(disk), "sentence": disk.sentence} for disk in node.disks],
         "receivers": dataclasses.asdict(node.receivers) if node.receivers else None,
         "cannot_write": {trouble.subject: trouble.reason for trouble in node.troubles},
         "destinations": [
@@ -171,10 +169,6 @@ def _iso(at: datetime | None) -> str | None:
 
 def _clock(at: datetime | None) -> str:
     return "" if at is None else at.strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _size(number: int) -> str:
-    return f"{number / 2**30:.1f} GiB" if number >= 2**28 else f"{number / 2**20:.0f} MiB"
 
 
 def _count(number: int, what: str) -> str:

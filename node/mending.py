@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
 import urllib.error
 import urllib.request
@@ -20,6 +19,7 @@ from node.core import settings
 from node.core.errors import LungnodeError
 from node.db import stuck
 from node.folders import Folders
+from node.pipeline.disks import disks
 from node.pipeline.probe import WAIT_SECONDS, Trouble
 
 ANSWER_SECONDS = 5 + WAIT_SECONDS  # the node may have to find out that its database is held
@@ -56,15 +56,15 @@ def _node(data: Path) -> condition.Node:
         effective = folders.read_worker_settings()
     except (OSError, ValueError, KeyError, LungnodeError):  # never served, or by another version
         effective = settings.load()
-    disk = os.statvfs(folders.archive if folders.archive.exists() else data)
     said = _says(folders, effective.node.http_host)
     workers = effective.node.workers if said is not None else None
     cannot_write = (said or {}).get("cannot_write", {})
     troubles = tuple(Trouble(str(subject), str(reason)) for subject, reason in cannot_write.items())
     counts = (said or {}).get("receivers")
     receivers = condition.Receivers(**counts) if counts else None
-    free, kept = disk.f_bavail * disk.f_frsize, effective.receive.min_free_bytes
-    return condition.Node(data, said is not None, free, kept, workers, troubles, receivers)
+    archive, floor = folders.archive if folders.archive.exists() else data, effective.receive.min_free_bytes
+    room = disks(archive, data / "lungnode.sqlite", floor, effective.limits.warn_free_factor)
+    return condition.Node(data, said is not None, room, workers, troubles, receivers)
 
 
 def _says(folders: Folders, host: str) -> dict[str, Any] | None:

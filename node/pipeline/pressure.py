@@ -15,6 +15,7 @@ from node.core.job import JobKind
 from node.core.limits import Limits
 from node.db import jobs
 from node.db.session import Database
+from node.pipeline.disks import Disk, disks
 from node.pipeline.probe import Trouble, troubles
 
 RECOUNT_SECONDS = 1.0  # the queue is counted, and the disk tried, at most so often, however many objects come
@@ -31,8 +32,13 @@ class Pressure:
         self._tried_at, self._troubles = float("-inf"), tuple[Trouble, ...]()
 
     def refusal(self) -> str:
-        """Why a sender that begins now is to come later; empty: it need not. Room on disk is asked for each object
-        by intake itself, since it may end in the middle of a study."""
+        """Why a sender that begins now is to come later; empty: it need not. Room on the archive's disk is asked for
+        each object by intake itself, since it may end in the middle of a study."""
+        if any(not disk.has_room for disk in self.disks()):
+            return "the disk of the database is nearly full"
+        return self._queue()
+
+    def _queue(self) -> str:
         most = self._limits.max_waiting_studies
         if most and self._count() > most:
             return f"more than {most} studies wait to be analysed"
@@ -41,20 +47,24 @@ class Pressure:
     def troubles(self) -> tuple[Trouble, ...]:
         """What of archive and database cannot be written now."""
         if self._clock() >= self._tried_at + RECOUNT_SECONDS:
-            file = self._database.engine.url.database if self._database.engine.dialect.name == "sqlite" else None
-            self._troubles = troubles(self._archive, Path(file) if file else None)
+            self._troubles = troubles(self._archive, self._file())
             self._tried_at = self._clock()
         return self._troubles
+
+    def disks(self) -> tuple[Disk, ...]:
+        """Room where archive and database lie."""
+        floor = self._archive.min_free_bytes
+        return disks(self._archive.root, self._file(), floor, self._limits.warn_free_factor)
+
+    def _file(self) -> Path | None:
+        name = self._database.engine.url.database if self._database.engine.dialect.name == "sqlite" else None
+        return Path(name) if name else None
 
     def problems(self) -> list[str]:
         """One sentence each, for /health/ready."""
         found = [trouble.sentence for trouble in self.troubles()]
-        free, floor = self._archive.free_bytes(), self._archive.min_free_bytes
-        if free < floor:
-            found.append("The archive's disk is nearly full; instances are refused with 0xA700 until there is room.")
-        elif free < floor * self._limits.warn_free_factor:
-            found.append(f"The archive's disk has {free >> 20} MiB left; below {floor >> 20} MiB nothing is taken.")
-        if sentence := self.refusal():
+        found += [disk.sentence for disk in self.disks() if disk.sentence]
+        if sentence := self._queue():
             found.append(f"New senders are answered 0xA700 until the queue is shorter: {sentence}.")
         return found
 

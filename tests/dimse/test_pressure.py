@@ -17,7 +17,8 @@ import pytest
 from node.core import settings
 from node.core.job import JobKind
 from node.core.limits import Limits
-from node.db import jobs
+from node.db import jobs, schema
+from node.db.session import Database, sqlite_url
 from node.pipeline.pressure import Pressure
 from tests.dimse.station import Station, film, station
 from tests.sending import Encoded, associate, store, store_encoded
@@ -112,13 +113,32 @@ def test_the_operator_hears_of_a_filling_disk_before_anybody_is_refused(small_di
         filler = small_disk / "filler"
         filler.write_bytes(bytes(25 * MIB))
         (sentence,) = pressure.problems()
-        assert "MiB left" in sentence
+        assert "MiB left" in sentence and "retention.high_watermark_percent" in sentence
         assert store(node.port, [film("still taken")]) == [0x0000]
         filler.write_bytes(bytes(40 * MIB))
         (sentence,) = pressure.problems()
         assert "0xA700" in sentence
         filler.unlink()
         assert pressure.problems() == []
+
+
+def test_the_disk_of_the_database_has_the_same_marks(small_disk: Path, tmp_path: Path) -> None:
+    """It is a small one; the archive has all the room there is."""
+    with station(tmp_path / "large", min_free_bytes=10 * MIB) as node:
+        database = Database(sqlite_url(small_disk))
+        schema.migrate(database.engine)
+        pressure = Pressure(database, node.archive, _limits(warn_free_factor=3.0))
+        assert [disk.holds for disk in pressure.disks()] == ["archive", "database"]
+        filler = small_disk / "filler"
+        filler.write_bytes(bytes(25 * MIB))
+        (sentence,) = pressure.problems()
+        assert "The disk of the database has" in sentence and pressure.refusal() == ""
+        filler.write_bytes(bytes(40 * MIB))
+        (sentence,) = pressure.problems()
+        assert "0xA700" in sentence and "disk of the database" in pressure.refusal()
+        filler.unlink()
+        assert pressure.problems() == [] and pressure.refusal() == ""
+        database.close()
 
 
 @pytest.mark.parametrize("floor", [0, 16 * MIB], ids=["to the last byte", "with a floor"])

@@ -231,6 +231,18 @@ def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
         assert len(results) == len(outputs) and all(path.stat().st_size for path in results)
 
 
+def test_a_filling_disk_is_said_before_anything_is_refused(
+    room: Room, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Folders(tmp_path).make()
+    floor = shutil.disk_usage(tmp_path).free // 2  # three times as much is more than there is
+    Folders(tmp_path).write_worker_settings(settings.load(flags={("receive", "min_free_bytes"): floor}))
+    assert about(tmp_path, capsys, "disk") == []
+    assert cli.main(["status", "--data", str(tmp_path)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("disk: ")]
+    assert "archive and the database" in line and "set retention.high_watermark_percent" in line
+
+
 def test_status_of_a_node_says_how_it_does(room: Room, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outputs = room.analysed([PACS])
     deliver(room, Peer(TAKEN))
