@@ -54,9 +54,9 @@ class Board:
         """This process takes associations from now on."""
         self._own.mkdir(parents=True, exist_ok=True)
 
-    def serving(self) -> int:
-        """How many processes do, dead ones included until they are released."""
-        return sum(1 for _ in self._open.glob("*"))
+    def serving(self, besides: str = "") -> int:
+        """How many processes do but for one that is named, dead ones included until they are released."""
+        return sum(1 for path in self._open.glob("*") if path.name != besides)
 
     def release(self, process: str) -> int:
         """Take down what a dead process left; how many associations ended with it."""

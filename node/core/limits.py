@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,20 @@ def _read_peer(where: str, values: object) -> PeerLimits:
     if type(rate) not in (int, float) or not (rate == 0 or rate >= 1):  # slower, and associations would look silent
         raise Misconfigured(f"{where}: max_instances_per_second is 0, or 1 and more")
     return PeerLimits(tuple(addresses), most, float(rate))
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def networks(texts: Sequence[str]) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(text) for text in texts)
+
+
+def within(address: str, networks: Sequence[Network]) -> bool:
+    """An IPv4 address that comes by an IPv6 socket (RFC 4291 section 2.5.5.2) is that IPv4 address too."""
+    found = ipaddress.ip_address(address)
+    mapped = getattr(found, "ipv4_mapped", None) or found
+    return any(found in network or mapped in network for network in networks)
 
 
 def _check_networks(where: str, networks: tuple[str, ...] | list[str]) -> None:

@@ -21,6 +21,7 @@ from node.core.destination import KINDS as KINDS
 from node.core.destination import Destination as Destination
 from node.core.destination import Objects as Objects
 from node.core.destination import check_objects
+from node.core.dicomweb import Dicomweb, check_dicomweb
 from node.core.errors import Misconfigured
 from node.core.keeping import Priors, Retention, check_priors, check_retention
 from node.core.limits import Limits, PeerLimits, check_limits, read_access
@@ -124,6 +125,7 @@ class Settings:
     objects: Objects
     query: Query
     commitment: Commitment
+    dicomweb: Dicomweb
     retention: Retention
     priors: Priors
     tls: Tls
@@ -295,6 +297,7 @@ def _check(settings: Settings) -> None:
     if not settings.delivery.backoff_seconds or min(settings.delivery.backoff_seconds) < 0:
         raise Misconfigured("delivery.backoff_seconds needs at least one number, none negative")
     check_tls(settings.tls)
+    check_dicomweb(settings.dicomweb)
     check_limits(settings.limits)
     check_retention(settings.retention)
     check_priors(settings.priors)

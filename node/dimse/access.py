@@ -7,14 +7,13 @@ down; nothing is refused for that. Limits and pace hold for all receiver process
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from node.board import Board
-from node.core.limits import PeerLimits
+from node.core.limits import PeerLimits, networks, within
 from node.core.settings import Settings
 from node.dimse.contexts import USUAL, Storage, storage
 
@@ -59,8 +58,8 @@ class Access:
     ) -> None:
         """most: associations of everybody; 0: no limit. clock: one that all processes share."""
         self._board, self._most = board, most
-        self._general, self._peers = _networks(calling_addresses), dict(peers or {})
-        self._networks = {aet: _networks(limits.addresses) for aet, limits in self._peers.items()}
+        self._general, self._peers = networks(calling_addresses), dict(peers or {})
+        self._networks = {aet: networks(limits.addresses) for aet, limits in self._peers.items()}
         self._clock, self._sleep, self.storage = clock, sleep, storage
 
     @classmethod
@@ -76,10 +75,10 @@ class Access:
 
     def enter(self, association: str, calling_aet: str, address: str) -> Rejection | None:
         """None: it may go on, and counts in all processes until it leaves."""
-        if self._general and not _within(address, self._general):
+        if self._general and not within(address, self._general):
             return ADDRESS_UNKNOWN
         limits = self._peers.get(calling_aet, NO_LIMITS)
-        if limits.addresses and not _within(address, self._networks[calling_aet]):
+        if limits.addresses and not within(address, self._networks[calling_aet]):
             return NOT_ITS_ADDRESS
         try:
             entered = self._board.enter(association, calling_aet, self._most, limits.max_associations)
@@ -106,17 +105,3 @@ class Access:
         turn = self._board.turn(calling_aet, now, 1 / rate)
         if turn > now:
             self._sleep(turn - now)
-
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def _networks(texts: Sequence[str]) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(text) for text in texts)
-
-
-def _within(address: str, networks: Sequence[Network]) -> bool:
-    """An IPv4 address that comes by an IPv6 socket (RFC 4291 section 2.5.5.2) is that IPv4 address too."""
-    found = ipaddress.ip_address(address)
-    mapped = getattr(found, "ipv4_mapped", None) or found
-    return any(found in network or mapped in network for network in networks)

@@ -32,7 +32,7 @@ from node.db import intake as rows
 from node.db.group import GroupCommit
 from node.db.session import Database
 from node.incoming import Incoming
-from node.pipeline.header import Received, is_uid, read_header
+from node.pipeline.header import MismatchError, Received, is_uid, read_header
 
 logger = logging.getLogger(__name__)
 LET_THROUGH = 1 << 20  # bytes at once of a data set that is not kept
@@ -55,6 +55,7 @@ class Announced:
     transfer_syntax_uid: str
     sop_class_uid: str
     sop_instance_uid: str
+    study_instance_uid: str = ""  # where a STOW-RS client says of which study it must be
 
 
 class Arriving:
@@ -160,6 +161,8 @@ class Intake:
             return read_header(received, self._largest)
 
         header = file.whole(read)
+        if announced.study_instance_uid not in ("", header.study_instance_uid):
+            raise MismatchError("The instance is of another study than the one it was sent for.")
         sha256, size = file.digest(), file.received
         self._admit(arriving.origin.association, header.study_instance_uid)
         with self._archive.claimed(header.sop_instance_uid):
