@@ -168,6 +168,7 @@ class Supervisor:
     def tend(self) -> None:
         """Replace children that died; to be called from the thread that called ``start``, now and then."""
         try:
+            self._duties.follow_clock()
             for children in (self._receivers, self._workers):
                 children.tend()
         except Exception:

@@ -12,9 +12,11 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from node.core import log
 
@@ -24,6 +26,17 @@ EVENTS = {
     "receiver": {"started": "receiver.started", "died": "receiver.died", "killed": "receiver.killed"},
 }
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds before a dead child is started again
+
+
+class _After(BaseTrigger):  # type: ignore[misc]
+    """The next turn is so long after this one was looked for. An interval would count every turn that a clock which is
+    set forward by years has skipped."""
+
+    def __init__(self, seconds: float) -> None:
+        self.pause = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        return now + self.pause
 
 
 class Duties:
@@ -43,12 +56,20 @@ class Duties:
             except Exception:
                 logger.exception("duty.failed", extra={"fields": {"duty": name}})
 
-        self._scheduler.add_job(run, "interval", seconds=seconds, id=name)
+        self._scheduler.add_job(run, _After(seconds), id=name)
 
     def start(self) -> None:
         for library in ("apscheduler.executors.default", "apscheduler.scheduler"):
             logging.getLogger(library).setLevel(logging.ERROR)  # a turn that is still running is no news
         self._scheduler.start()
+
+    def follow_clock(self) -> None:
+        """APScheduler goes by the clock of day: after one that is set back, no duty would have a turn until it has
+        caught up. To be called now and then by somebody who does not."""
+        now = datetime.now(UTC)
+        for job in self._scheduler.get_jobs():
+            if job.next_run_time > now + job.trigger.pause:
+                job.modify(next_run_time=now)
 
     def stop(self) -> None:
         """No new turn; waits for the turns that run."""
