@@ -1,7 +1,8 @@
 """``lungnode backup``: a copy of a data folder that can be served as it is, also of a node that runs.
 
 The database is copied first, in one consistent piece, then every file that the copy names. The node writes a file
-before its row and never changes or removes one that a row names, so nothing is missing. The database takes its name
+before its row and never changes one that a row names; where retention removes one meanwhile, both are copied again, so
+nothing is missing. What the backup had before stays in it, removed or not. The database takes its name
 last: a backup that breaks off leaves the one before it whole. Files that are there already are not copied again.
 """
 
@@ -19,6 +20,7 @@ from node.db.session import Database
 from node.folders import Folders
 
 NAME = "lungnode.sqlite"
+TRIES = 3
 
 
 def backup(data: Path, to: Path) -> int:
@@ -28,13 +30,26 @@ def backup(data: Path, to: Path) -> int:
     if target.run.exists():
         raise Misconfigured(f"{to} is the data folder of a node; a backup needs a folder of its own")
     try:
-        copied, missing = _copy(source, target)
+        copied, missing = _copy_whole(source, target)
     except OSError as error:
         raise Misconfigured(f"cannot write the backup to {to}: {error.strerror}") from error
     for relative in missing:
         sys.stderr.write(f"lungnode: {source.archive / relative} is missing\n")
     sys.stdout.write(f"{to}: the database and {copied} new files\n")
     return 1 if missing else 0
+
+
+def _copy_whole(source: Folders, target: Folders) -> tuple[int, list[str]]:
+    """As ``_copy``, once more where retention removed files while they were copied."""
+    copied, missing = _copy(source, target)
+    for _ in range(TRIES - 1):
+        with open_database(source.data).read() as session:
+            removed = rows.unnamed(session, missing)
+        if not removed:
+            break
+        more, missing = _copy(source, target)
+        copied += more
+    return copied, missing
 
 
 def _copy(source: Folders, target: Folders) -> tuple[int, list[str]]:

@@ -26,7 +26,7 @@ from node.core.job import Job
 from node.core.settings import Settings
 from node.core.study import StoredInstance, StudyState
 from node.db import intake as study_rows
-from node.db import jobs
+from node.db import jobs, retention
 from node.db import results as rows
 from node.db.session import Database
 from node.pipeline import film
@@ -40,6 +40,7 @@ from node.pipeline.select import select_images
 from node.results.record import AnalysisRecord, BuiltObject, ImageOutcome, LeftOut, SeriesOutcome
 
 logger = logging.getLogger(__name__)
+REMOVED = "It was removed from the archive of this node before, and did not come again."
 REPEATED = "It is the same as another image of the series, at the same place."
 
 
@@ -88,6 +89,7 @@ class Analyse:
             work.left_out = [_left(i, work.reason) for i in work.instances if not i.is_own_result]
         else:
             self._look(work, stages)
+        work.left_out += self._removed(work.study_id)
         record = self._record(job, work)
         with stages.timed("build"):
             objects = self._build(record, work)
@@ -144,6 +146,15 @@ class Analyse:
             ]
         if not work.images and not work.series:
             work.reason = _why_nothing(work.left_out)
+
+    def _removed(self, study_id: int) -> list[LeftOut]:
+        """What the study had before retention removed it, and what did not come again: a part is never the whole."""
+        with self.database.read() as session:
+            absent = retention.absent(session, study_id)
+        return [
+            LeftOut(one.series_instance_uid, one.sop_instance_uid, one.sop_class_uid, one.modality, REMOVED)
+            for one in absent
+        ]
 
     def _stored(self, study_uid: str, instance: rows.InstanceRow) -> StoredInstance:
         facts = {**vars(instance), "path": self.archive.path(instance.path), "study_instance_uid": study_uid}
