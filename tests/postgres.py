@@ -38,7 +38,9 @@ class Postgres:
         if as_whom:
             shutil.chown(self._folder, pwd.getpwnam("postgres").pw_uid)
         self._run(*as_whom, self._programs / "initdb", "-D", self._folder / "data", "-A", "trust", "-U", NAME)
-        options = f"-p {self.port} -c listen_addresses={LOOPBACK} -c unix_socket_directories={self._folder}"
+        options = (
+            f"-p {self.port} -c fsync=off -c listen_addresses={LOOPBACK} -c unix_socket_directories={self._folder}"
+        )
         control = [*as_whom, self._programs / "pg_ctl", "-D", self._folder / "data"]
         self._stop = [*control, "-m", "immediate", "stop"]
         self._run(*control, "-o", options, "-l", self._folder / "log", "-w", "start")

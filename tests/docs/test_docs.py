@@ -6,12 +6,13 @@ from pathlib import Path
 
 from node import cli
 from node.core.settings import KINDS
+from node.db.queries import views
 from node.dimse import commitment, contexts, find, retrieve, scu
 from node.dimse.find import MODELS as FIND_MODELS
 from node.dimse.retrieve import MODELS as RETRIEVE_MODELS
 from node.dimse.status import STATUS
 from node.results import codes
-from tests.docs import conformance_page, models_page, selection_page
+from tests.docs import api_page, conformance_page, models_page, selection_page
 from tests.docs.settings_page import PAGE, page
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,15 @@ def test_selection_page_is_written_from_the_rules() -> None:
     assert selection_page.PAGE.read_text(encoding="utf-8") == selection_page.page(), (
         "run python -m tests.docs.selection_page"
     )
+
+
+def test_api_page_is_written_from_its_openapi() -> None:
+    assert api_page.PAGE.read_text(encoding="utf-8") == api_page.page(), "run python -m tests.docs.api_page"
+
+
+def test_every_view_is_on_the_page_about_sql() -> None:
+    written = (ROOT / "docs" / "sql.md").read_text(encoding="utf-8")
+    assert [name for name in views.VIEWS if f"| `{name}` |" not in written] == []
 
 
 def test_conformance_statement_is_written_from_the_code() -> None:
