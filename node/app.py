@@ -18,8 +18,10 @@ from importlib import resources
 from pathlib import Path
 from typing import cast
 
+from starlette.routing import BaseRoute
+
 from models.api import Registry
-from node import __version__, condition, keeping
+from node import __version__, condition, keeping, publishing
 from node.archive import Archive
 from node.board import Board
 from node.core import log
@@ -46,7 +48,7 @@ from node.web.server import Vitals, WebServer
 logger = logging.getLogger(__name__)
 COMPLETENESS_SECONDS, DELIVERY_SECONDS, TENDING_SECONDS = 0.25, 0.25, 0.5
 COMMITMENT_SECONDS, CLOCK_SECONDS = 0.5, 1.0
-RETENTION_SECONDS, PRIORS_SECONDS = 10.0, 1.0
+RETENTION_SECONDS, PRIORS_SECONDS = 5.0, 1.0
 CATALOGUE_SECONDS = 5.0  # what came since is read before a query is answered anyway
 DRAIN_SECONDS = 60.0
 CRASHED = "its worker died"
@@ -134,7 +136,8 @@ class Supervisor:
         self._workers = Children(
             "worker", self._worker_command, effective.node.workers, self._worker_environment(), self._release
         )
-        more = Api(self._database, now).routes()
+        more: list[BaseRoute] = [*Api(self._database, now).routes()]
+        more += publishing.routes(effective, folders.board, self._database, self._archive, self._catalogue, now)
         self._web = WebServer(self._vitals(), effective.node.http_host, effective.node.http_port, more)
 
     def start(self) -> None:
@@ -214,7 +217,7 @@ class Supervisor:
 
     def _receiving(self) -> int:
         """Receivers that live and take associations."""
-        return min(self._receivers.alive(), self._board.serving())
+        return min(self._receivers.alive(), self._board.serving(besides=publishing.WEB))
 
     def _worker_environment(self) -> dict[str, str]:
         threads = self._settings.node.threads_per_worker
