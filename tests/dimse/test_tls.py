@@ -1,7 +1,7 @@
-"""DICOM over TLS with DCMTK at either end: who gets in, what is stored, which versions and ciphers, renewal.
+"""DICOM over TLS with DCMTK and Orthanc at either end: who gets in, what is stored, found and fetched, which versions
+and ciphers, renewal.
 
-Not covered: revocation lists (there are none), and C-FIND, C-MOVE and pull over TLS beyond the arguments that they
-share with C-STORE.
+Not covered: revocation lists (there are none), and C-MOVE over TLS beyond the arguments that it shares with C-STORE.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from node.core import settings
-from node.core.errors import Misconfigured
+from node.core.errors import Misconfigured, PeerAway
 from node.core.security import Tls, check_tls
-from node.dimse import streaming
+from node.dimse import pull, streaming
 from node.dimse.scu import Peer, send
 from node.dimse.tls import Certificates
 from tests import peers
+from tests.dimse.asking import findscu
 from tests.dimse.certificates import Authority, Pair
 from tests.dimse.station import Station, as_sent, film, station
-from tests.films import Film, drawn, wrap, write
-from tests.peers import LOOPBACK
+from tests.films import MARKER, Film, drawn, wrap, write
+from tests.peers import LOOPBACK, Orthanc
 from tests.sending import Encoded, store, store_encoded
 
 
@@ -239,6 +240,63 @@ def test_results_go_to_dcmtk_over_tls(authority: Authority, tmp_path: Path) -> N
         assert sent.delivered, sent
         (received,) = archive.files()
         assert as_sent(received).data_set == instance.data_set
+
+
+def test_what_is_stored_is_found_and_fetched_with_mutual_authentication(
+    node: Station, authority: Authority, stranger: Authority, sender: Pair, tmp_path: Path
+) -> None:
+    """By DCMTK's findscu, and by another node's C-GET (DCMTK 3.6.7 has none over TLS); a stranger learns nothing."""
+    wanted = Film(drawn(1, 64), f"asked for over TLS at {node.port}")
+    instance, flags = as_sent(write(wrap(wanted), tmp_path)), _flags(sender, authority)
+    assert store(node.port, [instance]) == [0x0000]
+    keys = {"StudyInstanceUID": wanted.study_uid, "QueryRetrieveLevel": "STUDY"}
+    (found,) = findscu(_port(node), tmp_path / "found", "-S", *flags, **keys, PatientID="")
+    assert found.PatientID == MARKER.patient_id
+    with station(tmp_path / "other") as other:
+
+        def fetched(pair: Pair) -> int:
+            peer = Peer(LOOPBACK, _port(node), "LUNGNODE", "OTHER", certificates=Certificates(authority.tls(pair)))
+            listed = pull.list_objects(peer, wanted.study_uid)
+            return pull.get(peer, wanted.study_uid, listed, other.intake, lambda: None).status
+
+        with pytest.raises(PeerAway):
+            fetched(stranger.sign("intruder"))
+        assert other.rows("SELECT * FROM instances") == []
+        assert fetched(sender) == 0x0000
+        assert other.stored(instance.sop_instance_uid) == instance.data_set
+
+
+def test_the_node_pulls_from_orthanc_over_tls(authority: Authority, stranger: Authority, tmp_path: Path) -> None:
+    theirs = authority.sign("orthanc")
+    secured = {
+        "DicomAlwaysAllowFind": True,
+        "DicomAlwaysAllowGet": True,
+        "DicomTlsEnabled": True,
+        "DicomTlsCertificate": str(theirs.certificate),
+        "DicomTlsPrivateKey": str(theirs.key),
+        "DicomTlsTrustedCertificates": authority.file,
+    }
+    wanted = Film(drawn(1, 64), "pulled over TLS")
+    path = write(wrap(wanted), tmp_path)
+    instance, study = as_sent(path), wanted.study_uid
+    with Orthanc(configuration=secured) as orthanc, station(tmp_path / "node") as node:
+
+        def with_certificate(pair: Pair) -> Peer:
+            ours = Certificates(authority.tls(pair))
+            return Peer(LOOPBACK, orthanc.dicom_port, orthanc.aet, "LUNGNODE", certificates=ours)
+
+        def pulled(peer: Peer) -> list[str]:
+            listed = pull.list_objects(peer, study)
+            assert pull.get(peer, study, listed, node.intake, lambda: None).status == 0x0000
+            return [one.sop_instance_uid for one in listed]
+
+        ours = with_certificate(authority.sign("puller"))
+        assert [sent.delivered for sent in send(ours, [path])] == [True]
+        with pytest.raises(PeerAway):
+            pulled(with_certificate(stranger.sign("not ours")))
+        assert node.rows("SELECT * FROM instances") == []
+        assert pulled(ours) == [instance.sop_instance_uid]
+        assert node.stored(instance.sop_instance_uid) == instance.data_set
 
 
 @pytest.mark.parametrize("fault", ["it is a stranger's", "we are strangers", "it names another host"])
