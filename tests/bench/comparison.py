@@ -70,7 +70,8 @@ def speeds(rates: Sequence[Rate]) -> str:
         for sender in _seen(own, lambda rate: rate.sender):
             for receiver in _seen(own, lambda rate: rate.receiver):
                 of_both = [rate for rate in own if (rate.sender, rate.receiver) == (sender, receiver)]
-                lines.append(f"| {sender} | {receiver} | {_cells(of_both, numbers)} |")
+                if of_both:
+                    lines.append(f"| {sender} | {receiver} | {_cells(of_both, numbers)} |")
         tables.append("\n".join(lines))
     return "\n\n".join(tables)
 

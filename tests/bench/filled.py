@@ -118,7 +118,7 @@ def _insert_batch(connection: Connection, batch: list[Made]) -> None:
         (StudyKeys, map(_study_keys, batch)),
         (SeriesKeys, (_series_keys(*one) for one in series)),
         (SeriesKeys, map(_result_keys, batch)),
-        (JobRow, map(_job, batch)),
+        (JobRow, (row for one in batch for row in _jobs(one))),
         (Analysis, map(_analysis, batch)),
         (Output, map(_output, batch)),
         (Delivery, map(_delivery, batch)),
@@ -190,10 +190,11 @@ def _result_keys(one: Made) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _job(one: Made) -> dict[str, Any]:
+def _jobs(one: Made) -> Iterator[dict[str, Any]]:
     times = dict.fromkeys(("next_at", "created_at", "finished_at"), one.at)
     key = f"{one.uid} {hashlib.sha256(one.uid.encode()).hexdigest()}"
-    return {"kind": "analyse", "key": key, "subject_id": _key(one), "state": "done", **times}
+    for kind in ("analyse", "deliver"):
+        yield {"kind": kind, "key": key, "subject_id": _key(one), "state": "done", **times}
 
 
 def _analysis(one: Made) -> dict[str, Any]:

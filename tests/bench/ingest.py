@@ -2,13 +2,15 @@
 
 Receivers take turns within each round, every second round backwards, so that a noisy machine is noisy for all; a first
 small sending to each, which is not counted, warms them up. Ratios are of figures of one round. A sending counts only
-when every object has arrived. Between two sendings the files of the last one are removed and the disk settles.
+when every object has arrived; one that failed is said and left out. Between two sendings the files of the last one are
+removed and the disk settles.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -73,13 +75,22 @@ def measure(plan: Plan, candidates: Sequence[Candidate] = CANDIDATES) -> list[Ra
         for number, kind, sender, associations in _turns(plan):
             for candidate, receiver in reversed(running) if number % 2 else running:
                 if associations in candidate.associations:
-                    own = images[kind.name]
-                    seconds, cpu = sending(receiver, own, sender, associations)
-                    size = sum(image.bytes for image in own) / 1e6
-                    rate = Rate(number, kind.name, sender, associations, candidate.name, len(own), size, seconds, cpu)
-                    _say(f"round {number + 1} of {plan.rounds}: {rate}")
-                    found.append(rate)
+                    what = (number, kind.name, sender, associations, candidate.name)
+                    found += _rate(what, receiver, images[kind.name])
         return found
+
+
+def _rate(what: tuple[int, str, str, int, str], receiver: Receiver, images: list[Image]) -> list[Rate]:
+    """One, or none where the sending failed."""
+    try:
+        seconds, cpu = sending(receiver, images, what[2], what[3])
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        _say(f"round {what[0] + 1}: FAILED {what[1:]}: {error}")
+        receiver.clear()
+        return []
+    rate = Rate(*what, len(images), sum(image.bytes for image in images) / 1e6, seconds, cpu)
+    _say(f"round {what[0] + 1}: {rate}")
+    return [rate]
 
 
 def _turns(plan: Plan) -> Iterator[tuple[int, Kind, str, int]]:

@@ -99,8 +99,9 @@ def _queries(made: list[Made]) -> list[Query]:
 
 def _answer(port: int, query: Query) -> Answered:
     with asking(port, STUDY_ROOT) as association:
-        connection = association.dul.socket.socket
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else pynetdicom waits 40 ms at each request
+        wire = association.dul.socket
+        assert wire is not None and wire.socket is not None
+        wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else pynetdicom waits 40 ms at each request
         found = [_ask(association, query) for _ in range(TIMES)]
     return Answered(found[0][0], tuple(milliseconds for _, milliseconds in found))
 

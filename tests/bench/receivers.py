@@ -104,7 +104,7 @@ CANDIDATES = (
     Candidate(NODE_UNSYNCED, lambda: node(fsync=False), (1, 2, 4, 16)),
     Candidate(NODE_OF_ONE_UNSYNCED, lambda: node(fsync=False, processes=1), (1, 4)),
     Candidate(ORTHANC_UNSYNCED, lambda: _orthanc(sync=False)),
-    Candidate(STORESCP, _storescp),
-    Candidate(STORESCP_LARGE, lambda: _storescp("-pdu", LARGEST_PDU)),
+    Candidate(STORESCP, _storescp, (1, 4)),
+    Candidate(STORESCP_LARGE, lambda: _storescp("-pdu", LARGEST_PDU), (1, 4)),
     Candidate(STORESCP_FORKS, lambda: _storescp("-pdu", LARGEST_PDU, "--fork"), (4, 16)),
 )

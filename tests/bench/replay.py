@@ -36,7 +36,8 @@ class Message:
 def load(path: Path) -> Message:
     with path.open("rb") as file:
         meta = read_partial(file, stop_when=lambda *_: True).file_meta
-        content = file.seek(132 + 12 + meta.FileMetaInformationGroupLength) and file.read()
+        file.seek(132 + 12 + meta.FileMetaInformationGroupLength)
+        content = file.read()
     return Message(_even(meta.MediaStorageSOPClassUID), _even(meta.MediaStorageSOPInstanceUID), memoryview(content))
 
 

@@ -14,7 +14,13 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import PYDICOM_ROOT_UID, ComputedRadiographyImageStorage, CTImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import (
+    PYDICOM_ROOT_UID,
+    UID,
+    ComputedRadiographyImageStorage,
+    CTImageStorage,
+    ExplicitVRLittleEndian,
+)
 
 HEAD = 8192  # every UID of a file stands before this
 STUDY, SERIES, INSTANCE = "study", "series", "instance"
@@ -25,7 +31,7 @@ class Kind:
     """name: as in the tables. size: rows and columns of 16 bit."""
 
     name: str
-    sop_class: str
+    sop_class: UID
     modality: str
     count: int
     size: int
@@ -82,7 +88,7 @@ def _write(path: Path, kind: Kind, number: int, pixels: bytes, uids: dict[str, s
     ds.PixelData = pixels
     ds["PixelData"].VR = "OW"
     ds.file_meta = FileMetaDataset()
-    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = kind.sop_class, uids[INSTANCE]
+    ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = kind.sop_class, UID(uids[INSTANCE])
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.save_as(path, enforce_file_format=True)
     with path.open("rb") as file:
