@@ -122,7 +122,10 @@ those of `query.move_destinations`. One response for each sub-operation; C-CANCE
 
 ### 4.5 Query/Retrieve SCU
 
-`lungnode pull` asks a peer by Study Root C-FIND and fetches by C-GET, or by C-MOVE to the node's own port. Before a
+`lungnode pull` asks a peer by Study Root C-FIND and fetches by C-GET, or by C-MOVE to the node's own port. Where
+`priors.source` names a peer, the node does the same when a study is complete: C-FIND at study level with PatientID (asking
+for IssuerOfPatientID, PatientName, PatientBirthDate, StudyDate and ModalitiesInStudy), at series level for
+BodyPartExamined where that matters, then the studies that `[priors]` wants. Before a
 delivery, where `objects.identity_check` is `c-find`, a Study Root C-FIND at study level asks with PatientID,
 IssuerOfPatientID, PatientName and PatientBirthDate whose the study is there; a contradiction holds the results
 back.
@@ -147,7 +150,8 @@ SCP for what is stored here (`commitment.serve`): an instance is committed when 
 has the digest of receipt. The N-EVENT-REPORT goes over the association of the request while that is open, else over
 a new one to the requester, with role selection. SCU towards destinations whose table says `commit = true`: a result
 counts as delivered once it is committed, is asked for again after {ask_again} s, and is sent again where the
-destination says that it has not got it. Committed objects are kept until the operator removes the node.
+destination says that it has not got it. Committed objects are kept for as long as the node is, unless the operator
+sets `retention.keep_committed = false`; then as long as `[retention]` keeps them. Nothing else removes anything.
 
 {statuses}
 
