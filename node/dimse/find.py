@@ -63,7 +63,7 @@ class FindService:
             yield failure(UNABLE, "the node failed; its log says why"), None
 
     def _answers(self, event: evt.Event) -> Iterator[tuple[int | Dataset, Dataset | None]]:
-        query, unknown = read(event.identifier, patient_root=event.context.abstract_syntax == MODELS[0])
+        query, unknown = read(_identifier(event), patient_root=event.context.abstract_syntax == MODELS[0])
         count = 0
         for values in self._catalogue.find(query):
             if event.is_cancelled:
@@ -88,6 +88,13 @@ class FindService:
             shown = list(value) if isinstance(value, tuple) else value
             ds[tag] = DataElement(tag, dictionary_VR(tag), shown, validation_mode=IGNORE)
         return ds
+
+
+def _identifier(event: evt.Event) -> Dataset:
+    try:
+        return event.identifier
+    except Exception:  # noqa: BLE001 - pydicom raises what it likes
+        raise NotAnIdentifier("the identifier cannot be read") from None
 
 
 def read(identifier: Dataset, patient_root: bool) -> tuple[Query, list[str]]:

@@ -13,7 +13,7 @@ import logging
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
@@ -26,7 +26,7 @@ from tests.fuzz import messages
 from tests.fuzz.parts import Part, implicit, pdu, value
 from tests.sending import store
 
-A_ASSOCIATE_AC, P_DATA_TF, A_ABORT = 0x02, 0x04, 0x07  # PS3.8 section 9.3.1
+A_ASSOCIATE_AC, P_DATA_TF, A_RELEASE_RP, A_ABORT = 0x02, 0x04, 0x06, 0x07  # PS3.8 section 9.3.1
 US = struct.Struct("<H")
 
 
@@ -140,6 +140,26 @@ def test_a_peer_that_takes_hardly_anything_is_answered(node: Station, largest: i
         connection.sendall(messages.move("tiny").encode())
         kind, body = read(connection)
         assert kind == P_DATA_TF and len(body) <= ending.SMALLEST_LENGTH
+
+
+@pytest.mark.parametrize("service", [messages.find, messages.get, messages.move])
+def test_an_identifier_that_cannot_be_read_is_answered(node: Station, service: Callable[[str], Part]) -> None:
+    """A sequence that ends within its first item: 0xA900, PS3.4 Tables C.4-1 and C.4-3."""
+    first = Part.encode(service("cut short").inside[0])  # type: ignore[arg-type]
+    context = {messages.find: 7, messages.get: 11, messages.move: 9}[service]
+    data = pdu(0x04, value(context, 2, bytes.fromhex("08001122535100000a000000feff00e0ffff")))
+    with associated(node) as connection:
+        connection.sendall(first + data.encode())
+        kind, body = read(connection)
+        assert kind == P_DATA_TF
+        assert _status(body) == (0xA801 if service is messages.move else 0xA900)
+        connection.sendall(messages.release_rq().encode())
+        assert read(connection)[0] == A_RELEASE_RP
+
+
+def _status(body: bytes) -> int:
+    """(0000,0900) of a command set."""
+    return int.from_bytes(body.split(bytes.fromhex("0000000902000000"))[1][:2], "little")
 
 
 def test_a_request_with_ten_thousand_contexts_is_not_taken(node: Station) -> None:
