@@ -19,7 +19,7 @@ from tests.fuzz.mutations import mutate
 from tests.fuzz.parts import Form, Part, plain
 
 KINDS = ("request", "message", "message", "message", "sequence", "noise", "data sets", "data sets", "deflated")
-ROWS, ROW = ("data sets", "deflated"), 10
+ROWS, ROW = ("data sets", "deflated"), 16
 LEAVES = ("releases", "aborts", "closes", "resets", "half-closes")
 
 
