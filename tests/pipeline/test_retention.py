@@ -441,6 +441,7 @@ def stays(room: Room) -> set[str]:
     """Said by the rows themselves, without the objections."""
     kept = room.rows(
         "SELECT DISTINCT study_uid FROM studies JOIN series ON study_id = studies.id"
-        " JOIN instances ON series_id = series.id WHERE state = 'receiving' OR study_uid IN (SELECT study_uid FROM retention_holds)"
+        " JOIN instances ON series_id = series.id"
+        " WHERE state = 'receiving' OR study_uid IN (SELECT study_uid FROM retention_holds)"
     )
     return {str(row["study_uid"]) for row in kept}
