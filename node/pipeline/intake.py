@@ -45,6 +45,7 @@ class Receipt:
 
     kind: Literal["stored", "duplicate"]
     study_instance_uid: str
+    series_instance_uid: str
     sop_instance_uid: str
 
 
@@ -214,7 +215,7 @@ class Intake:
             study_instance_uid=header.study_instance_uid,
             bytes=size,
         )
-        return Receipt(kind, header.study_instance_uid, header.sop_instance_uid)
+        return Receipt(kind, header.study_instance_uid, header.series_instance_uid, header.sop_instance_uid)
 
     def refuse(self, announced: Announced, origin: Origin, status: int, error: LungnodeError) -> None:
         """Write down why a data set was answered with a failure; never raises."""

@@ -7,6 +7,7 @@ memory at a time. Lossless targets alone: nothing is lost on the way to a client
 from __future__ import annotations
 
 import functools
+import itertools
 import struct
 import warnings
 from collections.abc import Iterator
@@ -88,7 +89,7 @@ def _layout(path: Path, _changed: int) -> Layout:
             bits = bits * 2 // 3  # one pair of colour differences for two pixels, PS3.3 C.7.6.3.1.2
         table = (said[OFFSETS], said[LENGTHS]) if OFFSETS in said and LENGTHS in said else None
         frames = int(said.get(FRAMES, b"1").strip(b"\0 ") or 1)
-        encapsulated = pixels.length == UNDEFINED
+        encapsulated = file.transfer_syntax_uid not in PLAIN  # whatever its length: some write one
         if not encapsulated and (not bits or (frames * bits + 7) // 8 > pixels.end - pixels.start):
             raise BadDataSet("The pixel data is shorter than its rows, columns and frames need.")
         return Layout(
@@ -143,10 +144,15 @@ def decoded(path: Path, index: int) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks quote values
         try:
-            values = np.asarray(pixel_array(path, index=index))
+            values = np.asarray(pixel_array(_readable(path), index=index))
         except Exception as error:
             raise BadDataSet("The pixel data cannot be decoded.") from error
     return values if values.dtype.byteorder != ">" else values.astype(values.dtype.newbyteorder("<"))
+
+
+def _readable(path: Path) -> Path | Dataset:
+    """pydicom reads one frame out of a file, but of no file that is deflated."""
+    return dcmread(path) if layout(path).transfer_syntax_uid == DEFLATED else path
 
 
 def _compressed(values: Any, header: Dataset, syntax: str) -> bytes:
@@ -181,13 +187,15 @@ def whole_as(path: Path, stored: str, syntax: str) -> Iterator[bytes]:
     except NotAccepted:
         yield _header(path, EXPLICIT, None)  # nothing to compress
         return
-    yield _header(path, syntax, of)
-    if syntax in ENCODERS:
-        yield from _encapsulated(path, of, syntax)
-    elif of.is_encapsulated:
-        yield from _native(of, frames_as(path, of, range(of.frames), EXPLICIT), _decoded_bytes(path, of))
-    else:
+    if not of.is_encapsulated and syntax == EXPLICIT:
+        yield _header(path, syntax, of)
         yield from _native(of, _pieces(path, of), of.end - of.start)
+        return
+    frames = frames_as(path, of, range(of.frames), syntax)
+    first = next(frames)  # what cannot be decoded fails before anything is given
+    yield _header(path, syntax, of)
+    frames = itertools.chain([first], frames)
+    yield from _encapsulated(of, frames) if syntax in ENCODERS else _native(of, frames, len(first) * of.frames)
 
 
 def _header(path: Path, syntax: str, of: Layout | None) -> bytes:
@@ -208,11 +216,6 @@ def _header(path: Path, syntax: str, of: Layout | None) -> bytes:
     return made.getvalue()
 
 
-def _decoded_bytes(path: Path, of: Layout) -> int:
-    values = decoded(path, 0)
-    return int(values.nbytes) * of.frames
-
-
 def _native(of: Layout, content: Iterator[bytes], length: int) -> Iterator[bytes]:
     padded = length + length % 2
     if padded > LONGEST:
@@ -229,10 +232,10 @@ def _pieces(path: Path, of: Layout) -> Iterator[bytes]:
             yield bytes(file.data[begin : min(begin + PIECE, of.end)])
 
 
-def _encapsulated(path: Path, of: Layout, syntax: str) -> Iterator[bytes]:
+def _encapsulated(of: Layout, frames: Iterator[bytes]) -> Iterator[bytes]:
     """One fragment for each frame, the Basic Offset Table empty (PS3.5 section A.4)."""
     yield struct.pack("<HH2sHI", of.tag >> 16, of.tag & 0xFFFF, b"OB", 0, UNDEFINED) + ITEM_HEAD.pack(0xFFFE, 0xE000, 0)
-    for frame in frames_as(path, of, range(of.frames), syntax):
+    for frame in frames:
         padded = frame + bytes(len(frame) % 2)
         yield ITEM_HEAD.pack(0xFFFE, 0xE000, len(padded)) + padded
     yield ITEM_HEAD.pack(0xFFFE, 0xE0DD, 0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -46,6 +46,7 @@ class Wish:
 
     window: Window | None = None
     size: tuple[int, int] | None = None
+    may_enlarge: bool = True
     region: tuple[float, float, float, float] | None = None
     annotations: tuple[str, ...] = ()
     quality: int = QUALITY
@@ -61,13 +62,14 @@ def read(parameters: Mapping[str, str]) -> Wish:
     if not (quality.isascii() and quality.isdigit() and 1 <= int(quality) <= 100):
         raise Refusal(BAD_REQUEST, "quality is a whole number from 1 to 100.")
     window = _window(parameters["window"]) if "window" in parameters else None
-    return Wish(window, size, region, tuple(dict.fromkeys(wanted)), int(quality))
+    words = tuple(dict.fromkeys(wanted))
+    return Wish(window, size, region=region, annotations=words, quality=int(quality))
 
 
 def thumbnail(wish: Wish) -> Wish:
     """The same, small."""
     size = wish.size or (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    return Wish(wish.window, size, wish.region, (), wish.quality)
+    return replace(wish, size=size, annotations=(), may_enlarge=bool(wish.size))
 
 
 def _window(text: str) -> Window:
@@ -166,7 +168,7 @@ def _picture(path: Path, index: int, media_type: str, wish: Wish) -> bytes:
 def _moving(path: Path, count: int, wish: Wish) -> bytes:
     if count > MOST_GIF_FRAMES:
         raise Refusal(NOT_ACCEPTABLE, f"As GIF at most {MOST_GIF_FRAMES} frames are shown.")
-    small = wish if wish.size else Wish(wish.window, (GIF_SIDE, GIF_SIDE), wish.region, wish.annotations)
+    small = wish if wish.size else replace(wish, size=(GIF_SIDE, GIF_SIDE), may_enlarge=False)
     pictures = (_worded(_placed(shown.frame(path, index, wish.window), small), path, wish) for index in range(count))
     made, first = io.BytesIO(), next(pictures)
     first.save(made, "GIF", save_all=True, append_images=pictures, duration=GIF_MILLISECONDS, loop=0)
@@ -181,6 +183,7 @@ def _placed(found: Shown, wish: Wish) -> Image.Image:
     width, height = picture.width, max(1, round(picture.height * found.ratio))
     if wish.size:
         scale = min(wish.size[0] / width, wish.size[1] / height)
+        scale = scale if wish.may_enlarge else min(scale, 1.0)
         width, height = max(1, round(width * scale)), max(1, round(height * scale))
     if (width, height) == picture.size:
         return picture

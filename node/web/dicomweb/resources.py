@@ -86,6 +86,9 @@ def root_of(request: Request, public_url: str) -> str:
     host = request.headers.get("host", "")
     if not HOST.fullmatch(host):
         raise Refusal(BAD_REQUEST, "The Host header is not a host.")
+    address, port = request.scope.get("server") or ("", None)
+    if host == address and port not in (None, 80, 443):
+        host = f"{host}:{port}"  # some clients leave the port out of the header
     return f"{request.url.scheme}://{host}{prefix}"
 
 

@@ -141,7 +141,7 @@ def answered(outcomes: Sequence[Outcome], root: str) -> tuple[Model, int]:
     if failed:
         model["00081198"] = {"vr": "SQ", "Value": [_failure(one) for one in failed]}
     if stored:
-        model["00081199"] = {"vr": "SQ", "Value": [_reference(one) for one in stored]}
+        model["00081199"] = {"vr": "SQ", "Value": [_stored(one, root) for one in stored]}
     if others:  # of what cannot be named
         model["0008119A"] = {"vr": "SQ", "Value": [_reason(one) for one in others]}
     if len(stored) == len(outcomes):
@@ -155,6 +155,11 @@ def _reference(one: Outcome) -> Model:
     return json_model.of_values(
         [("ReferencedSOPClassUID", "UI", one.sop_class_uid), ("ReferencedSOPInstanceUID", "UI", one.sop_instance_uid)]
     )
+
+
+def _stored(one: Outcome, root: str) -> Model:
+    url = f"{root}/studies/{one.study}/series/{one.series}/instances/{one.sop_instance_uid}"
+    return {**_reference(one), "00081190": {"vr": "UR", "Value": [url]}}
 
 
 def _failure(one: Outcome) -> Model:

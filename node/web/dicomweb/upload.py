@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from node.core.errors import BadDataSet, InternalError, LungnodeError, NotAccepted
 from node.core.study import Origin
 from node.pipeline.header import is_uid
-from node.pipeline.intake import Announced, Arriving, Intake
+from node.pipeline.intake import Announced, Arriving, Intake, Receipt
 from node.pipeline.stored_file import head
 from node.web.dicomweb.multipart import Begin, End, Event, Reader
 from node.web.dicomweb.reasons import SyntaxNotAccepted, reason_of
@@ -29,11 +29,12 @@ FAILED = "the node failed; its log says why"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one part. error: None where it is stored. study: empty where it is not known."""
+    """What became of one part. error: None where it is stored; where not, study and series are not known."""
 
     sop_class_uid: str
     sop_instance_uid: str
     study: str = ""
+    series: str = ""
     error: LungnodeError | None = None
 
 
@@ -142,7 +143,7 @@ class Upload:
         except Exception:
             logger.exception("instance.failed", extra={"fields": {"association": self._origin.association}})
             return self._refused(announced, InternalError(FAILED))
-        return Outcome(announced.sop_class_uid, announced.sop_instance_uid, receipt.study_instance_uid)
+        return stored(announced, receipt)
 
     def _fail(self, announced: Announced, error: LungnodeError) -> None:
         self._head = None
@@ -151,6 +152,11 @@ class Upload:
     def _refused(self, announced: Announced, error: LungnodeError) -> Outcome:
         self._intake.refuse(announced, self._origin, reason_of(error), error)
         return Outcome(announced.sop_class_uid, announced.sop_instance_uid, error=error)
+
+
+def stored(announced: Announced, receipt: Receipt) -> Outcome:
+    series = receipt.series_instance_uid
+    return Outcome(announced.sop_class_uid, announced.sop_instance_uid, receipt.study_instance_uid, series)
 
 
 def meta(content: bytes | bytearray) -> tuple[Announced, int] | None:

@@ -32,7 +32,7 @@ from node.pipeline.wholeness import PIXEL_DATA, UNDEFINED
 from node.web.dicomweb.media import COMPRESSED, JSON, OCTETS, default_syntax, parsed
 from node.web.dicomweb.multipart import Begin, Data, End, Malformed, Reader
 from node.web.dicomweb.reasons import SyntaxNotAccepted, reason_of
-from node.web.dicomweb.upload import FAILED, Accepted, Outcome
+from node.web.dicomweb.upload import FAILED, Accepted, Outcome, stored
 
 logger = logging.getLogger(__name__)
 MOST_METADATA_BYTES = 64 << 20
@@ -136,7 +136,7 @@ class JsonUpload:
         except Exception:
             logger.exception("instance.failed", extra={"fields": {"association": self._origin.association}})
             return self._refused(announced, InternalError(FAILED))
-        return Outcome(announced.sop_class_uid, announced.sop_instance_uid, receipt.study_instance_uid)
+        return stored(announced, receipt)
 
     def _refused(self, announced: Announced, error: LungnodeError) -> Outcome:
         self._intake.refuse(announced, self._origin, reason_of(error), error)
