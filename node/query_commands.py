@@ -16,7 +16,12 @@ from node.core import tabular
 from node.core.filters import FILTERS, BadFilter, Filter, parse
 from node.core.tabular import Column, Row
 
-KINDS = {"lesions": "lesion centres", "analyses": "analyses, refusals included", "deliveries": "the delivery ledger"}
+KINDS = {
+    "lesions": "lesion centres",
+    "analyses": "analyses, refusals included",
+    "deliveries": "the delivery ledger",
+    "audit": "the audit trail",
+}
 SWITCHES = ("superseded",)  # filters that are a flag without a value here
 
 

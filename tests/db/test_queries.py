@@ -166,7 +166,7 @@ def test_counts_and_means_are_those_of_the_rows(database: Database) -> None:
 
 def test_the_views_hold_what_the_pages_show(database: Database) -> None:
     for name, resource in RESOURCES.items():
-        shown = asked(database, name, {"superseded": "yes"})
+        shown = asked(database, name, {"superseded": "yes"} if "superseded" in resource.filters else {})
         with database.read() as session:
             rows = session.execute(text(f"SELECT * FROM v_{name}"))
             assert tuple(rows.keys()) == resource.names

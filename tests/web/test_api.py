@@ -24,6 +24,8 @@ import pytest
 from sqlalchemy import insert, text, update
 
 from node.core import log, tabular
+from node.core.audit import AuditEvent
+from node.db import audit
 from node.db.key_tables import StudyKeys
 from node.db.queries.resources import RESOURCES
 from node.db.session import Database, sqlite_url
@@ -57,6 +59,7 @@ class Node:
             session.execute(update(Patient).where(Patient.id == 1).values(patient_id=FORMULA, issuer="\x1b[31m+1"))
             session.add(StudyKeys(study_id=1, patient_name="Zebra^Quagga", birth_date="18770317"))
             session.execute(insert(LesionRow), _lesion())
+            audit.append(session, AuditEvent("start"), ledger.BEGAN)
         clock = datetime(2026, 1, 1, tzinfo=UTC)
         self.web = WebServer(NOTHING, LOOPBACK, 0, Api(self.database, lambda: clock).routes())
         self.web.start()

@@ -3,7 +3,14 @@
 from alembic import context
 
 # Imported because their tables belong to the metadata.
-from node.db import commitment_tables, destination_tables, key_tables, query_tables, retention_tables  # noqa: F401
+from node.db import (  # noqa: F401
+    audit_tables,
+    commitment_tables,
+    destination_tables,
+    key_tables,
+    query_tables,
+    retention_tables,
+)
 from node.db.tables import Base
 
 connection = context.config.attributes["connection"]

@@ -10,12 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, SQLColumnExpression, exists, select
 from sqlalchemy.orm import InstrumentedAttribute
 
+from node.core.audit import KINDS, OUTCOMES
 from node.core.tabular import Column
+from node.db.audit import stamp
+from node.db.audit_tables import AuditRow
 from node.db.tables import (
     Analysis,
     AnalysisModel,
@@ -65,6 +69,7 @@ class Resource:
     analysis_id: SQLColumnExpression[int] | None = None
     superseded: Condition | None = None
     probability: InstrumentedAttribute[Any] | None = None
+    as_time: Callable[[datetime], Any] = lambda at: at  # how the time column has it
 
     @property
     def id(self) -> InstrumentedAttribute[Any]:
@@ -304,4 +309,38 @@ DELIVERIES = Resource(
     superseded=_outputs(Output.id == Delivery.output_id, Analysis.superseded.is_(True)).correlate(Delivery).exists(),
     short=("study_uid", "kind", "destination", "state", "attempts", "last_status", "comment", "delivered_at"),
 )  # fmt: skip
-RESOURCES = {one.name: one for one in (RESULTS, LESIONS, ANALYSES, DELIVERIES)}
+
+
+def _of_event(name: str, kind: str, meaning: str, example: Any, optional: bool = False) -> Field:
+    return _field(name, kind, meaning, example, getattr(AuditRow, name), optional)
+
+
+AUDIT = Resource(
+    name="audit",
+    meaning="the audit trail: one row for each event",
+    fact=AuditRow,
+    fields=(
+        _of_event("id", "count", "number of the event in this node", 9001),
+        _of_event("at", "text", "when, UTC", "2026-01-05T09:30:00.000000Z"),
+        _of_event("kind", "text", f"one of {', '.join(KINDS)}", "delivery"),
+        _of_event("outcome", "text", f"one of {', '.join(OUTCOMES)}", "success"),
+        _of_event("actor", "text", "account, where it was a person", "reader-7"),
+        _of_event("aet", "text", "AE title of the other side", "PACS"),
+        _of_event("address", "text", "network address of the other side, or its name", "192.0.2.7"),
+        _of_event("study_uid", "uid", "Study Instance UID, where it was about one study", UID_EXAMPLE),
+        _of_event("details", "text", "a JSON object", '{"kind": "sr"}'),
+        _of_event("sequence", "count", "place in the chain; empty for a second, until it is chained", 9001, True),
+        _of_event("previous", "text", "hash of the row before", "ab12" * 16, True),
+        _of_event("hash", "text", "SHA-256 of this row", "cd34" * 16, True),
+    ),
+    filters=("since", "until", "study", "kind", "outcome", "actor", "aet", "address"),
+    plain={name: AuditRow.__table__.c[column].__eq__ for name, column in (
+        ("study", "study_uid"), ("kind", "kind"), ("outcome", "outcome"), ("actor", "actor"), ("aet", "aet"),
+        ("address", "address"))},
+    time=AuditRow.at,
+    as_time=stamp,
+    sorts={"id": AuditRow.id},
+    shown=lambda statement: statement,
+    short=("at", "kind", "outcome", "actor", "aet", "address", "study_uid", "details"),
+)  # fmt: skip
+RESOURCES = {one.name: one for one in (RESULTS, LESIONS, ANALYSES, DELIVERIES, AUDIT)}

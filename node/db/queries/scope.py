@@ -24,6 +24,7 @@ from node.db.tables import Analysis, Delivery, Output, Patient, Study
 
 FEW = 2000
 GONE = tuple(state for state in STATES if state not in ("delivered", *OWED))
+TIMES = ("since", "until")
 WHOSE = ("study", "patient_id", "issuer", "accession")
 
 
@@ -31,11 +32,11 @@ def conditions(session: Session, resource: Resource, wanted: Mapping[str, Any], 
     """wanted: values of ``core.filters.parse``; order: the column that orders the page, empty where none does."""
     found = [resource.plain[name](value) for name, value in wanted.items() if name in resource.plain]
     found += [
-        compare(column if order in ("", column.key) else past_indexes(column), wanted[name])
+        compare(_tempting(column, order), resource.as_time(wanted[name]) if name in TIMES else wanted[name])
         for name, (column, compare) in _ranges(resource).items()
         if name in wanted
     ]
-    if order not in ("", resource.time.key):
+    if order not in ("", "id", resource.time.key):
         found += _few_analyses(session, resource, wanted)
     if resource.of_studies is not None and any(name in wanted for name in WHOSE):
         found.append(resource.of_studies(_few(session, _studies(wanted))))
@@ -55,6 +56,11 @@ def _ranges(resource: Resource) -> dict[str, tuple[InstrumentedAttribute[Any], C
         found["min_probability"] = (resource.probability, operator.ge)
         found["max_probability"] = (resource.probability, operator.le)
     return found
+
+
+def _tempting(column: InstrumentedAttribute[Any], order: str) -> Any:
+    """The column, or what no index serves where another one orders the page."""
+    return column if order in ("", "id", column.key) else past_indexes(column)
 
 
 def past_indexes(column: InstrumentedAttribute[Any]) -> Any:
