@@ -123,8 +123,8 @@ those of `query.move_destinations`. One response for each sub-operation; C-CANCE
 ### 4.5 Query/Retrieve SCU
 
 `lungnode pull` asks a peer by Study Root C-FIND and fetches by C-GET, or by C-MOVE to the node's own port. Where
-`priors.source` names a peer, the node does the same when a study is complete: C-FIND at study level with PatientID (asking
-for IssuerOfPatientID, PatientName, PatientBirthDate, StudyDate and ModalitiesInStudy), at series level for
+`priors.source` names a peer, the node does the same when a study is complete: C-FIND at study level with PatientID
+(asking for IssuerOfPatientID, PatientName, PatientBirthDate, StudyDate and ModalitiesInStudy), at series level for
 BodyPartExamined where that matters, then the studies that `[priors]` wants. Before a
 delivery, where `objects.identity_check` is `c-find`, a Study Root C-FIND at study level asks with PatientID,
 IssuerOfPatientID, PatientName and PatientBirthDate whose the study is there; a contradiction holds the results
