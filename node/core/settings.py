@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from node.core.audit import Audit, check_audit
 from node.core.destination import KINDS as KINDS
 from node.core.destination import Destination as Destination
 from node.core.destination import Objects as Objects
@@ -128,6 +129,7 @@ class Settings:
     dicomweb: Dicomweb
     retention: Retention
     priors: Priors
+    audit: Audit
     tls: Tls
     limits: Limits
     destinations: Mapping[str, Objects]
@@ -301,6 +303,7 @@ def _check(settings: Settings) -> None:
     check_limits(settings.limits)
     check_retention(settings.retention)
     check_priors(settings.priors)
+    check_audit(settings.audit)
     for text in settings.tls.destinations:
         Destination.parse(text)
     if settings.delivery.away_after < 1:
