@@ -21,6 +21,7 @@ from pydicom.pixels.utils import pixel_array
 
 from models.api import ImageInput, Mask
 from node.core.errors import BadDataSet, NotAccepted
+from node.pipeline.codestream import check_sizes
 
 SMALLEST_SIDE = 64
 LARGEST_PIXELS = 256 * 2**20 // 2  # pixels of a decoded film: 256 MiB at two bytes
@@ -104,7 +105,11 @@ def _whole_number(ds: Dataset, keyword: str) -> int | None:
 
 def _decode(ds: Dataset) -> Values:
     try:
+        if ds.file_meta.TransferSyntaxUID.is_encapsulated:
+            check_sizes(ds, ds.PixelData)
         values: Values = pixel_array(ds, raw=True)
+    except BadDataSet:
+        raise
     except Exception as error:
         syntax = getattr(ds.file_meta.get("TransferSyntaxUID"), "name", "unknown")
         raise BadDataSet(f"The pixel data cannot be decoded (transfer syntax {syntax}).") from error

@@ -9,20 +9,23 @@ of it. Pixels are decoded frame by frame and never all at once.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from node.core.errors import NotAccepted
+from node.pipeline.codestream import check_sizes
 from node.pipeline.film import decode_pixels
 from node.pipeline.header import text_of
 
+PIXEL_DATA_HEAD = 12  # bytes of its tag, VR and length in Explicit VR, PS3.5 section 7.1.2
 MULTI_FRAME_CT = (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 MACROS = (  # of one item each: PS3.3 C.7.6.16.2, C.8.15.3; the last two of legacy converted objects, C.7.6.16.2.25
     "PixelMeasuresSequence",
@@ -74,7 +77,16 @@ def stored_values(path: Path, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        _check_sizes(path)
         yield from iter_pixels(path, indices=[number - 1 for number in frames], raw=True)
+
+
+def _check_sizes(path: Path) -> None:
+    with path.open("rb") as file:
+        header = dcmread(file, stop_before_pixels=True)
+        if header.file_meta.TransferSyntaxUID.is_encapsulated:
+            file.seek(PIXEL_DATA_HEAD, os.SEEK_CUR)
+            check_sizes(header, file)
 
 
 def _of_frame(common: Dataset, group: Dataset, number: int) -> Dataset:
