@@ -28,7 +28,7 @@ from node.pipeline.rules import load as load_rules
 from node.queue.worker import Loop, bind_to_parent, stop_on_sigterm
 
 logger = logging.getLogger(__name__)
-AGAIN_SECONDS = 5.0  # until an analysis that disk or database broke off is tried again
+AGAIN_SECONDS = 3.0  # until an analysis that disk or database broke off is tried again
 
 
 def run_worker(data: Path, name: str, parent: int) -> int:

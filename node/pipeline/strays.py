@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 def clear(database: Database, archive: Archive) -> int:
     """How many were removed."""
-    there = archive.files()  # before the rows are read: a row that is committed meanwhile is seen
+    suspects = archive.files()  # before the rows are read: a row that is committed meanwhile is seen
     with database.read() as session:
-        suspects = there.difference(rows.files(session))
+        suspects.difference_update(rows.files(session))
     folders: dict[str, set[str]] = defaultdict(set)
     for relative in suspects:
         folders[relative.rpartition("/")[0]].add(relative)

@@ -51,7 +51,7 @@ class Kills:
         while (done := sum(self.hit.values())) < end:
             self._load(int(STUDIES_A_KILL * (done + 1)))
             time.sleep(self._chance.choice((self._chance.uniform(0, 0.3), self._chance.uniform(0.3, 2.5))))
-            if self._chance.random() < 0.6:
+            if self._chance.random() < 0.7:
                 self._one_child()
             else:
                 self._the_node()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from node import cli
 from tests.faults import promises
 from tests.faults.kills import SETTINGS
 from tests.faults.modality import CountingPacs, Modality, study
@@ -54,8 +56,33 @@ class Ward:
         assert set(self.modality.refused) <= {TRY_LATER}, self.modality.refused
         return self.modality.refused[TRY_LATER]
 
-    def state(self, name: str) -> str:
-        return "".join(row["state"] for row in self.node.rows(STATE, uid("study", name)))
+    def on_its_way(self, fault: str) -> None:
+        """A study that was taken and waits to be analysed."""
+        self.taken(f"before: {fault}")
+
+    def stands_still(self, fault: str, sentence: str) -> None:
+        """While the fault lasts: nothing is acknowledged or analysed, the sender is refused again and again, and an
+        operator reads why. AssertionError otherwise."""
+        refused, acknowledged, broken = self.refused(), len(self.modality.acknowledged), self.broken_off()
+        self.send(f"while: {fault}")
+        wait_until(lambda: self.refused() >= refused + 2, 60, "the sender is refused, and again")
+        wait_until(lambda: self.broken_off() > broken, 60, "the study on its way could not go on")
+        assert len(self.modality.acknowledged) == acknowledged, "acknowledged what is not durable"
+        assert sentence in self.says()
+        assert self.node.http("/health/ready")[0] == 503
+        (row,) = self.node.rows("SELECT state FROM studies WHERE study_uid = ?", uid("study", f"before: {fault}"))
+        assert row["state"] != "analysed"
+
+    def broken_off(self) -> int:
+        """How often an analysis or a duty of the node failed."""
+        return len(self.node.events("job.failed")) + len(self.node.events("duty.failed"))
+
+    def says(self) -> str:
+        """What ``lungnode status`` prints."""
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            assert cli.main(["status", "--data", str(self.node.data)]) == 0
+        return out.getvalue()
 
     def holds(self) -> None:
         """Every promise, once all has come to rest."""
@@ -68,10 +95,7 @@ class Ward:
         promises.nothing_left_over(self.node)
         gave_up = self.node.rows("SELECT reason FROM analyses WHERE reason LIKE 'The analysis broke off%'")
         assert [row["reason"] for row in gave_up] == [], "a fault of the disk was held against a study"
-        assert "cannot be written" not in self.node.status()
-
-
-STATE = "SELECT state FROM studies WHERE study_uid = ?"
+        assert "cannot be written" not in self.says()
 
 
 @contextlib.contextmanager
@@ -98,42 +122,18 @@ def shimmed(shim: Shim) -> Iterator[Ward]:
 ARCHIVE, DATABASE = "/archive/", "/lungnode.sqlite"
 FAULTS = {
     "the archive cannot be synced": (ARCHIVE, {"sync": errno.EIO}, "archive cannot be written (Input/output error)"),
-    "the archive has no room": (ARCHIVE, {"write": errno.ENOSPC}, "archive cannot be written (No space left"),
-    "the archive is read-only": (ARCHIVE, {"write": errno.EROFS}, "archive cannot be written (Read-only file system)"),
     "the database cannot be synced": (DATABASE, {"sync": errno.EIO}, "database cannot be written (disk I/O error)"),
     "the database has no room": (DATABASE, {"write": errno.ENOSPC}, "database cannot be written ("),
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_while_receiving(shimmed: Ward, shim: Shim, fault: str) -> None:
-    """The sender is told to come later for as long as it lasts, and no longer."""
+def test_while_receiving_and_writing_results(shimmed: Ward, shim: Shim, fault: str) -> None:
+    """One study is on its way to its results, another comes; both wait for as long as the fault lasts."""
     where, kind, sentence = FAULTS[fault]
-    before, acknowledged = shimmed.refused(), len(shimmed.modality.acknowledged)
+    shimmed.on_its_way(fault)
     with shim.fault(where, **kind):
-        shimmed.send(f"receiving: {fault}")
-        wait_until(lambda: shimmed.refused() >= before + 2, 60, "the sender is refused, and again")
-        assert len(shimmed.modality.acknowledged) == acknowledged, "acknowledged what is not durable"
-        assert sentence in shimmed.node.status()
-        assert shimmed.node.http("/health/ready")[0] == 503
-    shimmed.holds()
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_while_results_are_written(shimmed: Ward, shim: Shim, fault: str) -> None:
-    """The analysis waits, however often it fails; it is no fault of the study."""
-    where, kind, sentence = FAULTS[fault]
-    name = f"results: {fault}"
-    shimmed.taken(name)
-    broken = len(shimmed.node.events("job.failed")) + len(shimmed.node.events("duty.failed"))
-    with shim.fault(where, **kind):
-        wait_until(
-            lambda: len(shimmed.node.events("job.failed")) + len(shimmed.node.events("duty.failed")) > broken,
-            60,
-            "the study could not go on",
-        )
-        assert sentence in shimmed.node.status()
-        assert shimmed.state(name) != "analysed"
+        shimmed.stands_still(fault, sentence)
     shimmed.holds()
 
 
@@ -167,7 +167,7 @@ def test_a_database_that_another_program_holds(shimmed: Ward) -> None:
         other.execute("BEGIN IMMEDIATE")
         shimmed.send("database held")
         wait_until(lambda: shimmed.refused() > before, 100, "the sender is refused")
-        assert "database cannot be written (database is locked)" in shimmed.node.status()
+        assert "database cannot be written (database is locked)" in shimmed.says()
         other.execute("ROLLBACK")
     shimmed.holds()
 
@@ -200,21 +200,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_real_disk_that_is_full_and_one_that_became_read_only(small_disk: Path) -> None:
     with ward(small_disk.parent, LUNGNODE_RECEIVE_MIN_FREE_BYTES="0") as small:
-        small.taken("fits")
+        small.on_its_way("full")
         filler = small_disk / "filler"
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
             while file.write(bytes(4096)):
                 pass
-        small.send("does not fit")
-        wait_until(lambda: small.refused() >= 2, 60, "the sender is refused")
-        assert "archive cannot be written (No space left on device)" in small.node.status()
+        small.stands_still("full", "archive cannot be written (No space left on device)")
         filler.unlink()
         small.holds()
+        small.on_its_way("read-only")
         _remount(small_disk, "ro")
-        refused = small.refused()
-        small.send("read-only")
-        wait_until(lambda: small.refused() >= refused + 2, 60, "the sender is refused")
-        assert "archive cannot be written (Read-only file system)" in small.node.status()
+        small.stands_still("read-only", "archive cannot be written (Read-only file system)")
         _remount(small_disk, "rw")
         small.holds()
 
