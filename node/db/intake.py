@@ -10,6 +10,7 @@ from sqlalchemy import Table, bindparam, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from node.core.study import NEXT, InstanceHeader, Origin, StudyState
+from node.db.driver import Rendered
 from node.db.tables import Base, Event, Instance, Output, Patient, Refusal, Series, Study
 
 
@@ -18,18 +19,22 @@ def _table(of: type[Base]) -> Table:
 
 
 INSTANCES, OUTPUTS, PATIENTS, SERIES, STUDIES = (_table(of) for of in (Instance, Output, Patient, Series, Study))
-# Built once, and of tables rather than of objects: to build a statement, or to go through the object layer, costs more
-# than SQLite takes to run it, and every instance of a CT pays.
+# Of tables rather than of objects, and rendered once: every instance of a CT pays for what lies between it and SQLite.
 _HERE = select(INSTANCES.c.sha256).where(INSTANCES.c.sop_uid == bindparam("uid")).scalar_subquery()
-KNOWN = select(_HERE, exists().where(OUTPUTS.c.sop_uid == bindparam("uid")))
-OPEN_SERIES = (
+KNOWN = Rendered(select(_HERE, exists().where(OUTPUTS.c.sop_uid == bindparam("uid"))))
+OPEN_SERIES = Rendered(
     select(STUDIES.c.id, STUDIES.c.state, STUDIES.c.modalities, PATIENTS.c.patient_id, PATIENTS.c.issuer, SERIES.c.id)
     .join_from(STUDIES, SERIES, SERIES.c.study_id == STUDIES.c.id)
     .join(PATIENTS, STUDIES.c.patient_id == PATIENTS.c.id)
     .where(STUDIES.c.study_uid == bindparam("study_uid"), SERIES.c.series_uid == bindparam("series_uid"))
 )
-TOUCH = update(STUDIES).where(STUDIES.c.id == bindparam("study")).values(last_received_at=bindparam("now"))
-ADD = insert(INSTANCES)
+TOUCH = Rendered(update(STUDIES).where(STUDIES.c.id == bindparam("study")).values(last_received_at=bindparam("now")))
+ADDED = (
+    "sop_uid", "sop_class_uid", "transfer_syntax_uid", "series_id", "sha256", "bytes", "path", "instance_number",
+    "view_position", "rows", "columns", "frames", "is_own_result", "origin_association", "origin_aet", "origin_address",
+    "received_at",
+)  # fmt: skip
+ADD = Rendered(insert(INSTANCES), ADDED)
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Known:
 
 
 def known_instance(session: Session, sop_instance_uid: str) -> Known:
-    sha256, is_output = session.connection().execute(KNOWN, {"uid": sop_instance_uid}).one()
+    sha256, is_output = KNOWN.run(session.connection(), {"uid": sop_instance_uid}).fetchone()
     return Known(sha256, bool(is_output))
 
 
@@ -75,7 +80,7 @@ def add_instance(
         "origin_address": origin.address,
         "received_at": now,
     }
-    session.connection().execute(ADD, row)
+    ADD.run(session.connection(), row)
 
 
 def _open_series(session: Session, header: InstanceHeader, now: datetime) -> int | None:
@@ -85,14 +90,14 @@ def _open_series(session: Session, header: InstanceHeader, now: datetime) -> int
     """
     uids = {"study_uid": header.study_instance_uid, "series_uid": header.series_instance_uid}
     connection = session.connection()  # its statements cost half of the session's
-    found = connection.execute(OPEN_SERIES, uids).first()
+    found = OPEN_SERIES.run(connection, uids).fetchone()
     if found is None or header.is_own_result:
         return None
     study_id, state, modalities, patient_id, issuer, series_id = found
     same_patient = (patient_id, issuer) == (header.patient_id, header.issuer_of_patient_id)
     if state != StudyState.RECEIVING or not same_patient or header.modality not in ("", *modalities.split("\\")):
         return None
-    connection.execute(TOUCH, {"study": study_id, "now": now})
+    TOUCH.run(connection, {"study": study_id, "now": now})
     return int(series_id)
 
 

@@ -1,0 +1,75 @@
+"""Statements on the driver's cursor do what SQLAlchemy's own way does: the same rows, types, defaults and errors.
+
+Not covered: speed, and what receipt makes of the errors (tests/dimse, tests/db/test_group.py).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy.exc import IntegrityError, OperationalError
+
+from node.db import schema
+from node.db.driver import Rendered
+from node.db.session import Database, sqlite_url
+from node.db.tables import Study
+
+TABLE = Study.__table__
+assert isinstance(TABLE, Table)
+NAMED = ("study_uid", "patient_id", "state", "first_received_at", "last_received_at", "opened_at", "accession_number")
+ADD = Rendered(insert(TABLE), NAMED)
+TOUCH = Rendered(update(TABLE).where(TABLE.c.study_uid == bindparam("uid")).values(opened_at=bindparam("now")))
+FIND = Rendered(select(TABLE.c.id, TABLE.c.state).where(TABLE.c.study_uid == bindparam("uid")))
+TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
+    database = Database(sqlite_url(tmp_path_factory.mktemp("driver")), durable=False)
+    schema.migrate(database.engine)
+    with database.write() as session:
+        session.connection().exec_driver_sql("INSERT INTO patients (id, patient_id, issuer) VALUES (1, 'P', '')")
+    return database
+
+
+def row(uid: str, at: datetime, text: str = "") -> dict[str, object]:
+    times = {"first_received_at": at, "last_received_at": at, "opened_at": at}
+    return {"study_uid": uid, "patient_id": 1, "state": "receiving", "accession_number": text, **times}
+
+
+@given(TIMES, TIMES, st.text(max_size=20))
+def test_rows_are_those_that_sqlalchemy_writes(database: Database, at: datetime, then: datetime, text: str) -> None:
+    """Defaults of columns that are not named included."""
+    uid = uuid4()
+    text = text.replace("\0", "").encode("utf-8", "ignore").decode()
+    with database.write() as session:
+        ADD.run(session.connection(), row(f"a{uid}", at, text))
+        TOUCH.run(session.connection(), {"uid": f"a{uid}", "now": then})
+        session.execute(insert(TABLE), row(f"b{uid}", at, text))
+        session.execute(update(TABLE).where(TABLE.c.study_uid == f"b{uid}").values(opened_at=then))
+        both = session.execute(select(TABLE).where(TABLE.c.study_uid.in_((f"a{uid}", f"b{uid}"))).order_by("study_uid"))
+        one, other = (
+            [value for name, value in row._mapping.items() if name not in ("id", "study_uid")] for row in both
+        )
+        assert one == other
+        found = FIND.run(session.connection(), {"uid": f"a{uid}"}).fetchone()
+        assert found[1] == "receiving" and FIND.run(session.connection(), {"uid": "none"}).fetchone() is None
+
+
+def test_errors_are_sqlalchemys_and_roll_back(database: Database, tmp_path: Path) -> None:
+    now = datetime.now(UTC)
+    with pytest.raises(IntegrityError) as caught, database.write() as session:
+        ADD.run(session.connection(), row("1.2.3", now, "SECRETMARKER"))
+        ADD.run(session.connection(), row("1.2.3", now, "SECRETMARKER"))
+    assert "SECRETMARKER" not in str(caught.value)
+    with database.read() as session:
+        assert FIND.run(session.connection(), {"uid": "1.2.3"}).fetchone() is None
+    empty = Database(sqlite_url(tmp_path))
+    with pytest.raises(OperationalError), empty.read() as session:
+        FIND.run(session.connection(), {"uid": "1.2.3"})
