@@ -70,6 +70,7 @@ def _compose(
 ) -> tuple[Receiver, CommitmentService]:
     receive = effective.receive
     archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
+    archive.prepare()
     pressure = Pressure(database, archive, effective.limits)
     intake = Intake(database, archive, receive.max_instance_bytes, now, pressure.refusal, board)
     certificates = Certificates(effective.tls)

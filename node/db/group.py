@@ -40,9 +40,10 @@ class GroupCommit:
             self._waiting.append(own)
         with self._turn:
             while not own.done:
-                with self._guard:
-                    group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
-                self._commit(group)
+                with self._database.turns.taken():  # first: more come while other processes write
+                    with self._guard:
+                        group, self._waiting = self._waiting[:LARGEST_GROUP], self._waiting[LARGEST_GROUP:]
+                    self._commit(group)
         if own.error is not None:
             raise own.error
 

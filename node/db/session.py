@@ -2,20 +2,20 @@
 
 SQLite is opened with WAL and synchronous=FULL: what was committed survives a power cut. Writers start their
 transaction with BEGIN IMMEDIATE, so two of them wait for each other (busy timeout) instead of failing halfway. Writers
-of this program queue at a lock file before: SQLite lets those who find it busy sleep, the kernel wakes the next one.
+of this program queue before (``turns``).
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
+
+from node.db.turns import Turns
 
 BUSY_SECONDS = 10.0  # for another program; senders wait 30 s for an answer, and our writers queue behind one another
 
@@ -27,18 +27,15 @@ class Database:
         """durable: false gives up that what was committed survives a power cut, to compare speed only."""
         self.engine = _engine(url, "FULL" if durable else "OFF")
         file = self.engine.url.database if self.engine.dialect.name == "sqlite" else None
-        self._turns = f"{file}-turn" if file else None
+        self.turns = Turns(f"{file}-turn" if file else None)
         self._readers = sessionmaker(self.engine, expire_on_commit=False)
         self._writers = sessionmaker(self.engine.execution_options(lungnode_write=True), expire_on_commit=False)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A writing transaction: commits at the end of the block, rolls back on any exception."""
-        with self._turn(), self._writers.begin() as session:
+        with self.turns.taken(), self._writers.begin() as session:
             yield session
-
-    def _turn(self) -> AbstractContextManager[None]:
-        return _held(self._turns) if self._turns else nullcontext()
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -48,24 +45,11 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+        self.turns.close()
 
 
 def sqlite_url(data: Path) -> str:
     return f"sqlite:///{data / 'lungnode.sqlite'}"
-
-
-@contextmanager
-def _held(path: str) -> Iterator[None]:
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError:  # SQLite knows better what can be written
-        yield
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _engine(url: str, synchronous: str) -> Engine:
