@@ -1,0 +1,138 @@
+"""While the database cannot be written: who waits, fails with the others at once; who held something, gives it back
+later; and nothing of it counts against a study.
+
+The database fails by a replaced ``write``; one that fails in truth is in tests/faults/test_disks.py.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from node.core.job import Job, JobKind
+from node.db import jobs
+from node.db.group import GroupCommit
+from node.queue import worker
+from node.queue.worker import Loop
+from tests.pipeline.test_deliver import PACS, TAKEN, Peer, deliver, ledger, turn
+from tests.pipeline.waiting import Room
+
+LOCKED = OperationalError("BEGIN IMMEDIATE", {}, sqlite3.OperationalError("database is locked"))
+NOW = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Room:
+    return Room(tmp_path)
+
+
+@contextmanager
+def held(
+    room: Room, monkeypatch: pytest.MonkeyPatch, before: Callable[[], object] = lambda: None
+) -> Iterator[list[int]]:
+    """Nothing can be written meanwhile. What it yields grows by each try."""
+    tries: list[int] = []
+
+    @contextmanager
+    def write() -> Iterator[Session]:
+        tries.append(1)
+        before()
+        raise LOCKED
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(room.database, "write", write)
+        yield tries
+
+
+def test_waiters_fail_together(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One wait for all of them, not one for each."""
+    group, failed = GroupCommit(room.database), list[Exception]()
+    waiting = threading.Event()
+
+    def one() -> None:
+        try:
+            group.run(lambda session: None)
+        except OperationalError as error:
+            failed.append(error)
+
+    with held(room, monkeypatch, lambda: waiting.wait(10)) as tries:
+        threads = [threading.Thread(target=one) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        while len(group._waiting) < 5:  # the first is at its commit
+            threading.Event().wait(0.01)
+        waiting.set()
+        for thread in threads:
+            thread.join(10)
+    assert (len(tries), len(failed)) == (2, 6)
+
+
+def test_a_delivery_that_broke_off_is_due_again(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was taken, and the ledger could not be written: the same bytes go out once more, and it ends."""
+    outputs = room.analysed([PACS])
+    peer = Peer(TAKEN)
+    duty = deliver(room, peer)
+    note = type(duty)._note
+
+    def cannot_note(*_: object, **__: object) -> None:
+        raise LOCKED
+
+    monkeypatch.setattr(type(duty), "_note", cannot_note)
+    turn(duty)
+    with held(room, monkeypatch), pytest.raises(OperationalError):
+        duty.pump()
+    monkeypatch.setattr(type(duty), "_note", note)
+    turn(duty)
+    assert {row["state"] for row in ledger(room)} == {"delivered"}
+    assert sorted(uid for _, uid in peer.got) == sorted(outputs * 2)
+
+
+def test_a_worker_waits_until_it_can_give_its_job_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
+    stop, given_back, todo = threading.Event(), list[Exception](), [Job(1, JobKind.ANALYSE, 1, "key", 1, "t", NOW)]
+
+    def handle(_: Job) -> None:
+        raise ValueError("of the study")
+
+    def failed(_: Job, error: Exception) -> None:
+        given_back.append(error)
+        if len(given_back) < 3:
+            raise LOCKED
+        stop.set()
+
+    Loop(lambda: todo.pop() if todo else None, handle, failed).run(stop, lambda: False)
+    assert [str(error) for error in given_back] == ["of the study"] * 3
+
+
+def test_a_worker_whose_supervisor_is_gone_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
+    gone, todo = threading.Event(), [Job(1, JobKind.ANALYSE, 1, "key", 1, "t", NOW)]
+
+    def breaks(*_: object) -> None:
+        gone.set()
+        raise LOCKED
+
+    Loop(lambda: todo.pop() if todo else None, breaks, breaks).run(threading.Event(), gone.is_set)
+
+
+def test_a_job_that_is_postponed_had_no_attempt(room: Room) -> None:
+    now = room.clock()
+    with room.database.write() as session:
+        jobs.add(session, JobKind.ANALYSE, 1, "key", now)
+    for _ in range(5):
+        with room.database.write() as session:
+            job = jobs.claim(session, JobKind.ANALYSE, "w", "t", now)
+            assert job is not None and job.attempts == 1
+            now += timedelta(seconds=3)
+            assert jobs.postpone(session, job, now, "The archive has no room left.")
+            assert not jobs.postpone(session, job, now, "twice")
+            assert jobs.claim(session, JobKind.ANALYSE, "w", "t", now - timedelta(seconds=1)) is None
