@@ -66,7 +66,7 @@ def base_model() -> Built:
 
 
 def indicators() -> Built:
-    x, wanted = two_kinds(3, 64), torch.stack((LABELS.float(), 1 - LABELS.float()), 1)
+    x, wanted = two_kinds(3, 32), torch.stack((LABELS.float(), 1 - LABELS.float()), 1)
     wanted[0, 0] = float("nan")
     return CNNRF(2), lambda net: masked_mse(net(x), wanted)
 
