@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from pydicom import dcmread
 from sqlalchemy import text
 
 from node.core import settings
@@ -28,6 +29,7 @@ from node.pipeline.commitment import Commitments
 from node.pipeline.query_keys import Level
 from node.pipeline.retention import Decision, Retention
 from tests.films import Film, drawn
+from tests.pipeline.test_superseding import Ward, wishes
 from tests.pipeline.waiting import Room
 
 DAY = 86400.0
@@ -399,6 +401,27 @@ def test_a_part_of_what_was_removed_is_kept_and_takes_no_ones_place(room: Room) 
     assert absent == [film("first").sop_instance_uid]
 
 
+def test_a_report_on_what_is_left_names_what_was_removed(tmp_path: Path) -> None:
+    """Two films are analysed, delivered and removed; a third comes. Its report follows theirs and counts them."""
+    ward = Ward(tmp_path)
+    wanted = wishes(PACS, kinds=("summary", "heat-maps", "rejection-notes"))
+    for number in (1, 2, 3):
+        if number == 3:
+            deliver(ward)
+            ward.clock.pass_by(31 * DAY)
+            retention(ward).turn()
+            assert ward.rows("SELECT * FROM instances") == []
+        ward.analyse(ward.arrive(number), wanted)
+    assert ward.rows("SELECT instances_used, instances_left_out FROM analyses ORDER BY id DESC LIMIT 1") == [
+        {"instances_used": 1, "instances_left_out": 2}
+    ]
+    (path,) = ward.rows("SELECT path FROM outputs WHERE kind = 'sr' ORDER BY id DESC LIMIT 1")
+    report = dcmread(ward.archive.path(str(path["path"])))
+    texts = " ".join(str(one.value) for one in report.iterall() if one.keyword == "TextValue")
+    assert "removed from the archive of this node" in texts and len(report.PredecessorDocumentsSequence) == 1
+    assert_whole(ward)
+
+
 ACTIONS = st.lists(
     st.tuples(
         st.sampled_from(["receive", "analyse", "deliver", "hold", "free", "days", "turn", "full"]), st.integers(0, 3)
@@ -408,7 +431,7 @@ ACTIONS = st.lists(
 
 
 @given(actions=ACTIONS)
-@hypothesis_settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_happens_rows_and_files_agree(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, int]]
 ) -> None:
