@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
 from node.core.study import StudyState
-from node.db import destinations, holds, intake, jobs
+from node.db import audit_outbox, destinations, holds, intake, jobs
 from node.db.tables import Analysis, Delivery, JobRow, Output, RefusedClass, Study
 
 UNFINISHED = (StudyState.RECEIVING, StudyState.QUEUED, StudyState.ANALYSING)
@@ -101,6 +101,10 @@ def stuck(session: Session) -> list[Stuck]:
     found += [_without_priors(study, job) for study, job in session.execute(WITHOUT_PRIORS).tuples()]
     if problem := holds.problem(session):
         found.append(Stuck("retention", problem.since, problem.sentence, problem.remedy))
+    for one in audit_outbox.standings(session):
+        if one.problem and one.problem_since:
+            text = f"{one.problem} {_count(one.waiting, 'message')} wait{'s' if one.waiting == 1 else ''} for it."
+            found.append(Stuck("audit", one.problem_since, text, ("audit", "status")))
     for name in session.scalars(NAMES):
         found += _of_destination(session, name)
     return found
