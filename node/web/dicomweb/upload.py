@@ -160,13 +160,17 @@ def stored(announced: Announced, receipt: Receipt) -> Outcome:
 
 
 def meta(content: bytes | bytearray) -> tuple[Announced, int] | None:
-    """(what the file meta group says, where the data set begins); None where more bytes are needed."""
+    """(what the file meta group says, where the data set begins); None where more bytes are needed.
+
+    A file without preamble is met: pydicom writes one, and dicomweb-client sends it.
+    """
     if len(content) < PREAMBLE_BYTES + 12:
         return None
     view = memoryview(content)
-    if bytes(view[PREAMBLE_BYTES - 4 : PREAMBLE_BYTES]) != b"DICM":
-        raise BadDataSet("A part is no DICOM file: it has no preamble.")
-    position, said = PREAMBLE_BYTES, dict[int, str]()
+    marked = bytes(view[PREAMBLE_BYTES - 4 : PREAMBLE_BYTES]) == b"DICM"
+    if not marked and bytes(view[:2]) != b"\2\0":
+        raise BadDataSet("A part is no DICOM file.")
+    position, said = PREAMBLE_BYTES if marked else 0, dict[int, str]()
     while position + 12 <= len(view):
         tag, _, length, start = head(view, position, implicit=False)
         if tag >> 16 != 0x0002:
