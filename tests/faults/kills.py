@@ -43,6 +43,7 @@ class Kills:
     def __init__(self, node: LungnodeProcess, modality: Modality, seed: int) -> None:
         self._node, self._modality, self._chance = node, modality, random.Random(seed)
         self.hit: Counter[str] = Counter()
+        self._starts = 0
         self.names: list[str] = []
 
     def strike(self, times: int) -> None:
@@ -89,8 +90,9 @@ class Kills:
         assert alive == [], f"outlived their supervisor: {[(one.cmdline(), one.status()) for one in alive]}"
 
     def _start(self, again: bool) -> None:
-        """Start it; now and then it is killed while it starts, and has to start once more."""
-        early = again and self._chance.random() < 0.2
+        """Start it; every fifth time it is killed while it starts, and has to start once more."""
+        self._starts += 1
+        early = again and self._starts % 5 == 0
         blow = threading.Timer(self._chance.uniform(0.1, 2.0), self._node.kill9_everything)
         if early:
             blow.start()
