@@ -24,7 +24,7 @@ from tests.peers import LOOPBACK
 from tests.sending import associate, store
 from tests.served import LungnodeProcess
 
-TIME_OUT = 1.0
+TIME_OUT = 5.0
 SETTINGS = f"""
 [receive]
 max_associations = 100
