@@ -6,7 +6,7 @@ FILM   ?=
 DATA   ?= ../shared/data
 .DEFAULT_GOAL := help
 
-.PHONY: help install demo run test check bench bench-models faults soak lock peers
+.PHONY: viewer help install demo run test check bench bench-models faults soak lock peers
 
 help:  ## this list
 	@echo "lungnode: a DICOM-native AI node for chest imaging. Research use only, not for diagnosis."
@@ -48,6 +48,9 @@ bench-models: install  ## milliseconds of each model, and against single images
 
 faults: install peers  ## 1,000 kills of the node's processes under load
 	$(BIN)/python -m pytest tests/faults -m slow
+
+viewer:  ## fetch the OHIF viewer, which the node then serves under /viewer
+	@sh viewer/install.sh
 
 soak: install peers  ## the slow tests that `make test` leaves out
 	$(BIN)/python -m pytest -m slow --timeout 3600

@@ -20,11 +20,13 @@ from node.dimse.contexts import storage
 from node.pipeline.catalogue import Catalogue
 from node.pipeline.intake import Intake
 from node.pipeline.pressure import Pressure
+from node.web import viewer
 from node.web.dicomweb.resources import Objects
 from node.web.dicomweb.service import Service
 from node.web.dicomweb.store import Store
 from node.web.dicomweb.upload import Accepted
 
+INSTALLED_VIEWER = Path(__file__).parents[1] / "viewer" / "dist"  # where `make viewer` puts it
 WEB = "web"  # the name under which uploads stand on the board
 
 
@@ -48,4 +50,5 @@ def routes(
     store = Store(intake, archive, board, accepted, wanted, receive.max_associations)
     objects = Objects(catalogue, archive)
     service = Service(objects, store, wanted, effective.query.max_matches, networks(limits.calling_addresses))
-    return [Mount(wanted.prefix, service.application())]
+    folder_of_viewer = Path(wanted.viewer_folder) if wanted.viewer_folder else INSTALLED_VIEWER
+    return [Mount(wanted.prefix, service.application()), *viewer.routes(folder_of_viewer, wanted.prefix)]

@@ -5,32 +5,13 @@
 # so. Always ends 0: a missing peer is for the test report, not for this script.
 set -u
 
-ohif_version=3.13.2
-ohif_sha512=5997719a9986eeba85816f5924b71b82bdd70ad2e2d4a0cd3e831a798e4f3dee\
-a3e06e1f8c48e393271933a0ba664d85f3b04ac457e9abe8dde715d907d13c10
 standard_version=1.2.0
 standard_sha512=d1e5c98c5ed744a5bd9c1588187263d86159cd5012af75fabb4e162607e483ef\
 699e5480b0b22d5702f7b6ed968cb34cba67d313f5c6e1653b94f31c0219781a
 
-# The built viewer alone, without the parts for microscopy and for segmenting by a neural network.
 install_ohif() {
-    peers=$(cd "$(dirname "$0")/.." && pwd)/.peers
-    grep -qs "\"version\": \"$ohif_version\"" "$peers/ohif/package.json" && return
-    if ! command -v npm > /dev/null; then
-        echo "OHIF not installed (tests/viewers will skip): npm is missing"
-        return
-    fi
-    mkdir -p "$peers" && work=$(mktemp -d "$peers/new.XXXXXX") || return
-    if (
-        cd "$work" && npm pack --silent --fetch-retries=1 "@ohif/app@$ohif_version" > /dev/null 2>&1 &&
-            echo "$ohif_sha512  ohif-app-$ohif_version.tgz" | sha512sum --check --status &&
-            tar -xzf "ohif-app-$ohif_version.tgz" --exclude=package/dist/ort --exclude=package/dist/dicom-microscopy-viewer
-    ); then
-        rm -rf "$peers/ohif" && mv "$work/package" "$peers/ohif"
-    else
-        echo "OHIF not installed (tests/viewers will skip): npm could not fetch @ohif/app $ohif_version as it was published"
-    fi
-    rm -rf "$work"
+    root=$(cd "$(dirname "$0")/.." && pwd)
+    sh "$root/viewer/install.sh" "$root/.peers/ohif" || echo "tests/viewers will skip"
 }
 
 # Words of the DICOM standard for tests/validator, which checks less without them.

@@ -1,0 +1,140 @@
+"""The OHIF viewer under /viewer, where it is installed: its published files as they are, on our DICOMweb service.
+
+Only its first page and its settings are made here: the page is published for the root of a host, so its addresses get
+our path, and its own scripts are named by digest in the Content Security Policy. It asks no other host. Without it
+/viewer says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, Router
+from starlette.staticfiles import StaticFiles
+from starlette.types import Message, Receive, Scope, Send
+
+PATH = "/viewer"
+ABSENT = "The viewer is not installed here: `make viewer` fetches it.\n"
+INLINE = re.compile(r"<script>(.*?)</script>", re.S)
+SECURITY = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Embedder-Policy": "require-corp",  # without both there is no memory shared by its workers
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def routes(folder: Path, dicomweb: str) -> list[BaseRoute]:
+    """folder: ``dist`` of the package. dicomweb: path of the service on the same host."""
+    if not (folder / "index.html").is_file():
+        return [Route(PATH, _absent), Route(f"{PATH}/{{rest:path}}", _absent)]
+    page = _Page((folder / "index.html").read_text(encoding="utf-8"), dicomweb)
+    files = StaticFiles(directory=folder)
+    inner = [
+        Route("/", page.answer),
+        Route("/index.html", page.answer),
+        Route("/app-config.js", page.settings),
+        Route("/viewer", page.answer),  # a study; everything else of the viewer is one of its files
+        Mount("/", files),
+    ]
+    to_page = Route(PATH, lambda request: RedirectResponse(f"{PATH}/?{request.url.query}".rstrip("?")))
+    return [to_page, Mount(PATH, _Secured(inner, page.policy))]
+
+
+def _absent(_: Request) -> Response:
+    return PlainTextResponse(ABSENT, 404)
+
+
+class _Page:
+    def __init__(self, published: str, dicomweb: str) -> None:
+        self._html = re.sub(r'(src|href|content|PUBLIC_URL)="/', rf'\1="{PATH}/', published)
+        self._settings = f"window.config = {json.dumps(settings(dicomweb))};\n"
+        digests = " ".join(f"'sha256-{_digest(script)}'" for script in INLINE.findall(self._html))
+        self.policy = "; ".join(
+            (
+                "default-src 'self'",
+                f"script-src 'self' 'wasm-unsafe-eval' {digests}",
+                "style-src 'self' 'unsafe-inline'",
+                "img-src 'self' data: blob:",
+                "font-src 'self' data:",
+                "connect-src 'self' data: blob:",
+                "worker-src 'self' blob:",
+                "object-src 'none'",
+                "base-uri 'self'",
+                "form-action 'none'",
+                "frame-ancestors 'none'",
+            )
+        )
+
+    def answer(self, _: Request) -> Response:
+        return HTMLResponse(self._html, headers={"Cache-Control": "no-cache"})
+
+    def settings(self, _: Request) -> Response:
+        return Response(self._settings, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
+
+
+def _digest(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+class _Secured:
+    """The routes, each answer with the header fields of security."""
+
+    def __init__(self, inner: list[BaseRoute], policy: str) -> None:
+        self._inner = Router(inner)
+        fields: Mapping[str, str] = {**SECURITY, "Content-Security-Policy": policy}
+        self._fields = [(name.lower().encode(), value.encode()) for name, value in fields.items()]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def secured(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *self._fields]
+            await send(message)
+
+        await self._inner(scope, receive, secured)
+
+
+def settings(dicomweb: str) -> dict[str, object]:
+    """Of OHIF 3: our service is the only source."""
+    return {
+        "routerBasename": PATH,
+        "extensions": [],
+        "modes": [],
+        "customizationService": {},
+        "showStudyList": True,
+        "maxNumberOfWebWorkers": 3,
+        "showWarningMessageForCrossOrigin": False,
+        "showCPUFallbackMessage": False,
+        "investigationalUseDialog": {"option": "never"},
+        "defaultDataSourceName": "lungnode",
+        "dataSources": [
+            {
+                "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
+                "sourceName": "lungnode",
+                "configuration": {
+                    "friendlyName": "lungnode",
+                    "name": "lungnode",
+                    "wadoUriRoot": dicomweb,
+                    "qidoRoot": dicomweb,
+                    "wadoRoot": dicomweb,
+                    "qidoSupportsIncludeField": True,
+                    "imageRendering": "wadors",
+                    "thumbnailRendering": "wadors",
+                    "enableStudyLazyLoad": True,
+                    "supportsFuzzyMatching": False,
+                    "supportsWildcard": True,
+                    "omitQuotationForMultipartRequest": False,
+                    "bulkDataURI": {"enabled": True},
+                },
+            }
+        ],
+    }
