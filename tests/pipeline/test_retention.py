@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from sqlalchemy import text
 
+from node import cli
 from node.core import settings
 from node.core.job import JobKind
 from node.core.study import StudyState
@@ -24,6 +25,7 @@ from node.db import commitments, holds, jobs
 from node.db import copy as backup_rows
 from node.db import retention as rows
 from node.db.commitments import Asked
+from node.db.session import Database, sqlite_url
 from node.pipeline.catalogue import Catalogue, Query
 from node.pipeline.commitment import Commitments
 from node.pipeline.query_keys import Level
@@ -353,6 +355,24 @@ def test_what_comes_again_while_it_is_removed_stays(room: Room, monkeypatch: pyt
     retention(room).turn()
     assert_whole(room)
     assert offered(room) == {uid}
+
+
+def test_a_backup_is_whole_while_retention_removes(room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database is copied, then a study goes, then the files are copied."""
+    analysed(room, "copied", ())
+    room.clock.pass_by(31 * DAY)
+    kept, real = stored(room, "kept"), backup_rows.copy
+
+    def copy(source: Path, target: Path) -> None:
+        real(source, target)
+        retention(room).turn()
+
+    monkeypatch.setattr(backup_rows, "copy", copy)
+    assert cli.main(["backup", "--data", str(tmp_path), "--to", str(tmp_path / "copy")]) == 0
+    assert len(room.rows("SELECT * FROM removals")) == 1
+    with Database(sqlite_url(tmp_path / "copy")).read() as session:
+        named = [tmp_path / "copy" / "archive" / one for one in backup_rows.files(session)]
+    assert len(named) == 1 and all(path.exists() for path in named) and offered(room) == {kept}
 
 
 def test_the_same_study_again_is_known_and_not_analysed_anew(room: Room) -> None:
