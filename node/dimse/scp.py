@@ -13,7 +13,6 @@ from typing import Any, Protocol
 from pydicom import Dataset
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
-from pynetdicom.dimse_primitives import C_STORE
 
 from node.core import log
 from node.core.errors import InternalError, LungnodeError
@@ -24,6 +23,7 @@ from node.dimse.access import Access
 from node.dimse.listening import OVER_TLS, Doors, SharedDoor
 from node.dimse.status import SUCCESS, status_of
 from node.dimse.tls import Certificates, OverTls
+from node.dimse.wire import StoreRequest
 from node.pipeline.intake import Announced, Arriving, Intake
 
 logger = logging.getLogger(__name__)
@@ -149,15 +149,16 @@ class Receiver:
     def _store(self, event: evt.Event) -> int | Dataset:
         """The ordinary way: all of it at once."""
         request: Any = event.request
-        arriving = self.begin(event.assoc, request, str(event.context.transfer_syntax))
+        store = StoreRequest(request.MessageID, str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID))
+        arriving = self.begin(event.assoc, store, str(event.context.transfer_syntax))
         arriving.add(request.DataSet.getbuffer())
         return self.finish(arriving)
 
-    def begin(self, assoc: Association, request: C_STORE, transfer_syntax_uid: str) -> Arriving:
+    def begin(self, assoc: Association, request: StoreRequest, transfer_syntax_uid: str) -> Arriving:
         origin = self._origin(assoc)
         self._access.wait(origin.calling_aet)
-        sop_class, instance = str(request.AffectedSOPClassUID), str(request.AffectedSOPInstanceUID)
-        return self._intake.begin(Announced(transfer_syntax_uid, sop_class, instance), origin)
+        announced = Announced(transfer_syntax_uid, request.sop_class_uid, request.sop_instance_uid)
+        return self._intake.begin(announced, origin)
 
     def finish(self, arriving: Arriving) -> int | Dataset:
         """Success once it is durable, else a status with its sentence."""

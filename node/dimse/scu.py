@@ -7,15 +7,17 @@ association breaks, a new one goes on at the file that has no answer; what break
 from __future__ import annotations
 
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
@@ -153,6 +155,18 @@ def application_entity(peer: Peer) -> AE:
     return ae
 
 
+def _without_delay(event: evt.Event) -> None:
+    """A message is several small writes: with Nagle's algorithm each waits for the peer's delayed acknowledgement."""
+    connection: Any = event.assoc.dul.socket
+    connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _at_once(event: evt.Event) -> None:
+    """DCMTK and Orthanc answer in two writes, of which the second waits until we acknowledge the first."""
+    connection: Any = event.assoc.dul.socket
+    connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+
+
 def away(peer: Peer) -> str:
     return f"{peer.aet} at {peer.host}:{peer.port} did not answer or broke the association"
 
@@ -196,7 +210,10 @@ def _contexts(items: Sequence[_Item]) -> list[PresentationContext]:
 def _send_batch(peer: Peer, items: Sequence[_Item], note: Callable[[Sent], None]) -> tuple[bool, list[_Item]]:
     """Send over one association; returns whether it came about, and the items that got no answer."""
     ae = application_entity(peer)
-    association = ae.associate(peer.host, peer.port, _contexts(items), peer.aet, PDU_BYTES, tls_args=peer.tls_args)
+    handlers: Any = [(evt.EVT_CONN_OPEN, _without_delay), (evt.EVT_DATA_SENT, _at_once)]
+    association = ae.associate(
+        peer.host, peer.port, _contexts(items), peer.aet, PDU_BYTES, evt_handlers=handlers, tls_args=peer.tls_args
+    )
     if not association.is_established:
         if association.rejected_contexts:  # it answered, and took none of them: pynetdicom aborts
             for item in items:

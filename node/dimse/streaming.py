@@ -22,6 +22,7 @@ import time
 from typing import Any, Protocol, cast
 
 from pydicom import Dataset
+from pydicom.uid import UID
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dul import DULServiceProvider
@@ -67,7 +68,7 @@ class Arriving(Protocol):
 class Taker(Protocol):
     """Who keeps what is received. ``finish`` gives the status of the response; every other end is ``drop``."""
 
-    def begin(self, assoc: Association, request: C_STORE, transfer_syntax_uid: str) -> Arriving: ...
+    def begin(self, assoc: Association, request: wire.StoreRequest, transfer_syntax_uid: str) -> Arriving: ...
 
     def finish(self, arriving: Any) -> int | Dataset: ...
 
@@ -231,7 +232,7 @@ class StreamingProvider(DULServiceProvider):
         self._idle_timer.restart()
         return True
 
-    def _command(self, values: list[tuple[int, int, memoryview]]) -> C_STORE | None:
+    def _command(self, values: list[tuple[int, int, memoryview]]) -> wire.StoreRequest | None:
         """The request, without its data set, where ``values`` begin with a whole C-STORE-RQ on an accepted context."""
         if not values:
             return None
@@ -243,7 +244,7 @@ class StreamingProvider(DULServiceProvider):
             request = wire.store_request(content)
         except (KeyError, ValueError, TypeError, struct.error):  # the ordinary way meets the same bytes and answers
             return None
-        return request if request is not None and request.AffectedSOPClassUID == context.abstract_syntax else None
+        return request if request is not None and request.sop_class_uid == context.abstract_syntax else None
 
     def _receive_fragments(self, connection: StreamingSocket, arriving: Arriving, context_id: int) -> bool:
         """One P-DATA PDU in the middle of a data set; True with the last fragment."""
@@ -274,7 +275,7 @@ class StreamingProvider(DULServiceProvider):
         self._idle_timer.restart()
         return ended
 
-    def _answer(self, request: C_STORE, context_id: int, status: int | Dataset) -> None:
+    def _answer(self, request: wire.StoreRequest, context_id: int, status: int | Dataset) -> None:
         """Send the status before anything else is read."""
         if not self.assoc.is_established:
             return
@@ -282,9 +283,9 @@ class StreamingProvider(DULServiceProvider):
             cast(StreamingSocket, self.socket).send(wire.success(request, context_id))
             return
         answer = C_STORE()
-        answer.MessageIDBeingRespondedTo = request.MessageID
-        answer.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
-        answer.AffectedSOPClassUID = request.AffectedSOPClassUID
+        answer.MessageIDBeingRespondedTo = request.message_id
+        answer.AffectedSOPInstanceUID = UID(request.sop_instance_uid)
+        answer.AffectedSOPClassUID = UID(request.sop_class_uid)
         answer = StorageServiceClass(self.assoc).validate_status(status, answer)
         self.assoc.dimse.send_msg(answer, context_id)
         while self._process_recv_primitive():

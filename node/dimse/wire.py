@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import struct
-
-from pydicom.uid import UID
-from pynetdicom.dimse_primitives import C_STORE
+from dataclasses import dataclass
 
 from node.dimse.status import SUCCESS
 
 P_DATA_TF = 0x04  # PS3.8 section 9.3.5
 COMMAND, LAST = 0x01, 0x02  # bits of the message control header, PS3.8 Annex E.2
 NO_DATA_SET = 0x0101  # PS3.7 section E.1
+LOW_PRIORITY = 2  # the highest value of Priority, PS3.7 section 9.1.1.1.5
 C_STORE_RQ, C_STORE_RSP = 0x0001, 0x8001  # PS3.7 section E.1
 
 
@@ -29,7 +28,16 @@ def values(body: memoryview) -> list[tuple[int, int, memoryview]]:
     return found
 
 
-def store_request(command: memoryview) -> C_STORE | None:
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """What is needed of a C-STORE-RQ; pynetdicom's own checks each UID by a regular expression whenever it is set."""
+
+    message_id: int
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+def store_request(command: memoryview) -> StoreRequest | None:
     """A C-STORE-RQ (PS3.7 Table 9.3-1) with a data set to come; None for any other command."""
     elements: dict[int, bytes] = {}
     while len(command):
@@ -40,26 +48,25 @@ def store_request(command: memoryview) -> C_STORE | None:
         command = command[8 + length :]
     if _number(elements[0x0100]) != C_STORE_RQ or _number(elements[0x0800]) == NO_DATA_SET:
         return None
-    request = C_STORE()
-    request.AffectedSOPClassUID = UID(elements[0x0002].decode("ascii").rstrip("\0 "))
-    request.AffectedSOPInstanceUID = UID(elements[0x1000].decode("ascii").rstrip("\0 "))
-    request.MessageID, request.Priority = _number(elements[0x0110]), _number(elements[0x0700])
-    return request
+    sop_class, instance = (elements[element].decode("ascii").rstrip("\0 ") for element in (0x0002, 0x1000))
+    if not 0 < len(sop_class) <= 64 or not 0 < len(instance) <= 64 or _number(elements[0x0700]) > LOW_PRIORITY:
+        raise ValueError("not a request that pynetdicom would take")
+    return StoreRequest(_number(elements[0x0110]), sop_class, instance)
 
 
 def _number(value: bytes) -> int:
     return int(struct.unpack("<H", value)[0])
 
 
-def success(request: C_STORE, context_id: int) -> bytes:
+def success(request: StoreRequest, context_id: int) -> bytes:
     """The P-DATA-TF PDU of a C-STORE-RSP with status 0x0000 (PS3.7 Table 9.3-2), as pynetdicom would encode it."""
-    sop_class, instance = (_even(uid) for uid in (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID))
+    sop_class, instance = (_even(uid) for uid in (request.sop_class_uid, request.sop_instance_uid))
     elements = b"".join(
         struct.pack("<HHL", 0, element, len(value)) + value
         for element, value in (
             (0x0002, sop_class),
             (0x0100, struct.pack("<H", C_STORE_RSP)),
-            (0x0120, struct.pack("<H", request.MessageID)),
+            (0x0120, struct.pack("<H", request.message_id)),
             (0x0800, struct.pack("<H", NO_DATA_SET)),
             (0x0900, struct.pack("<H", SUCCESS)),
             (0x1000, instance),

@@ -48,11 +48,10 @@ def test_a_pynetdicom_without_one_of_them_is_noticed(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("uid", ["1.2.3", "1.2.34"])
 def test_success_is_encoded_as_pynetdicom_encodes_it(uid: str) -> None:
-    request, answer = C_STORE(), C_STORE()
-    request.MessageID = answer.MessageIDBeingRespondedTo = 65535
-    request.AffectedSOPClassUID = answer.AffectedSOPClassUID = film("any").sop_class_uid
-    request.AffectedSOPInstanceUID = answer.AffectedSOPInstanceUID = uid
-    answer.Status = 0x0000
+    request = wire.StoreRequest(65535, film("any").sop_class_uid, uid)
+    answer = C_STORE()
+    answer.MessageIDBeingRespondedTo, answer.Status = request.message_id, 0x0000
+    answer.AffectedSOPClassUID, answer.AffectedSOPInstanceUID = request.sop_class_uid, uid
     message = C_STORE_RSP()
     message.primitive_to_message(answer)
     (data,) = message.encode_msg(7, 0)
