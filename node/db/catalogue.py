@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Select, exists, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from node.db.key_tables import SeriesKeys, StudyKeys
 from node.db.tables import Analysis, Instance, Output, Patient, Reserve, Series, StandIn, Study
@@ -114,11 +114,12 @@ def studies(session: Session, wanted: Narrowed, below: int | None, page: int) ->
 
 def patients(session: Session, wanted: Narrowed, below: int | None, page: int) -> list[StudyRecord]:
     """Each patient as the newest study says; paged by the patient's id, which stands in ``patient``."""
-    newest = select(func.max(Study.id)).where(_holds_something()).group_by(Study.patient_id)
-    conditions = _conditions(wanted)
+    other = aliased(Study)
+    newest = select(func.max(other.id)).where(other.patient_id == Study.patient_id, _holds_something(other))
+    conditions = [*_conditions(wanted), Study.id == newest.correlate(Study).scalar_subquery()]
     if below is not None:
         conditions.append(Study.patient_id < below)
-    statement = _studies().where(*conditions, Study.id.in_(newest)).order_by(Study.patient_id.desc()).limit(page)
+    statement = _studies().where(*conditions).order_by(Study.patient_id.desc()).limit(page)
     return [_study(row) for row in session.execute(statement).tuples()]
 
 
@@ -143,9 +144,9 @@ def _conditions(wanted: Narrowed) -> list[ColumnElement[bool]]:
     return found
 
 
-def _holds_something() -> ColumnElement[bool]:
-    received = exists().where(Series.study_id == Study.id, Instance.series_id == Series.id)
-    made = exists().where(Analysis.study_id == Study.id, Output.analysis_id == Analysis.id, _STANDS)
+def _holds_something(study: type[Study] = Study) -> ColumnElement[bool]:
+    received = exists().where(Series.study_id == study.id, Instance.series_id == Series.id)
+    made = exists().where(Analysis.study_id == study.id, Output.analysis_id == Analysis.id, _STANDS)
     return received | made
 
 

@@ -23,7 +23,7 @@ from tests.bench.comparison import Wanted, Which
 from tests.bench.filled import Made, fill
 from tests.bench.receivers import Candidate, Receiver, node
 from tests.bench.series import CT
-from tests.dimse.asking import STUDY_ROOT, asking, identifier
+from tests.dimse.asking import PATIENT_ROOT, STUDY_ROOT, asking, identifier
 
 INSTANCES = 1_000_000
 PENDING = (0xFF00, 0xFF01)  # PS3.4 Table C.4-1
@@ -37,6 +37,10 @@ class Query:
     what: str
     level: str
     keys: Mapping[str, str]
+
+    @property
+    def root(self) -> str:
+        return PATIENT_ROOT if self.level == "PATIENT" else STUDY_ROOT
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ def _queries(made: list[Made]) -> list[Query]:
     uid, asked = {"StudyInstanceUID": one.uid}, {"StudyInstanceUID": "", "PatientName": ""}
     return [
         Query("Patient ID", "STUDY", {"PatientID": one.patient_id, **asked}),
+        Query("Patient ID, the patient", "PATIENT", {"PatientID": one.patient_id, "PatientName": ""}),
         Query("Accession Number", "STUDY", {"AccessionNumber": one.accession_number, **asked}),
         Query(
             "Study Instance UID, with its number of instances", "STUDY", {**uid, "NumberOfStudyRelatedInstances": ""}
@@ -98,7 +103,7 @@ def _queries(made: list[Made]) -> list[Query]:
 
 
 def _answer(port: int, query: Query) -> Answered:
-    with asking(port, STUDY_ROOT) as association:
+    with asking(port, query.root) as association:
         wire = association.dul.socket
         assert wire is not None and wire.socket is not None
         wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else pynetdicom waits 40 ms at each request
@@ -109,7 +114,7 @@ def _answer(port: int, query: Query) -> Answered:
 def _ask(association: Association, query: Query) -> tuple[int, float]:
     """Matches, milliseconds."""
     asked, began = identifier(query.level, **query.keys), time.perf_counter()
-    statuses = [int(answer.Status) for answer, _ in association.send_c_find(asked, STUDY_ROOT)]
+    statuses = [int(answer.Status) for answer, _ in association.send_c_find(asked, query.root)]
     milliseconds = 1000 * (time.perf_counter() - began)
     assert statuses[-1] == 0, f"C-FIND ended with {statuses[-1]:#06x}"
     return sum(status in PENDING for status in statuses), milliseconds
