@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from datetime import timedelta
 from pathlib import Path
 
 from node import keeping
@@ -23,7 +22,6 @@ from node.db import holds
 from node.db import retention as rows
 from node.folders import Folders
 
-ALLOWED = timedelta(days=1)
 NOT_DUE = "no rule asks for its removal yet"
 
 
@@ -69,9 +67,8 @@ def free(data: Path, study_uid: str) -> int:
 
 def allow(data: Path) -> int:
     """More than retention.max_percent_per_day may go, for a day."""
-    until = now() + ALLOWED
     with open_database(data).write() as session:
-        holds.allow(session, until)
+        until = holds.allow(session, now())
     _say(f"until {until:%Y-%m-%d %H:%M:%SZ} the limit retention.max_percent_per_day does not hold")
     return 0
 

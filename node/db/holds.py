@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from node.db.retention_tables import RetentionHold, RetentionState
 
 ONLY = 1  # the id of the one row of state
+ALLOWED = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -42,14 +43,18 @@ def held(session: Session) -> list[tuple[str, datetime]]:
     return list(session.execute(wanted).tuples())
 
 
-def allow(session: Session, until: datetime) -> None:
-    """The limit of a day is lifted."""
+def allow(session: Session, now: datetime) -> datetime:
+    """The limit of a day is lifted; until when."""
+    until = now + ALLOWED
     _row(session).allowed_until = until
+    return until
 
 
 def is_allowed(session: Session, now: datetime) -> bool:
+    """What was said while the clock was ahead counts for nothing once it is right again."""
     row = session.get(RetentionState, ONLY, populate_existing=True)
-    return row is not None and row.allowed_until is not None and row.allowed_until > now
+    until = row.allowed_until if row else None
+    return until is not None and now < until <= now + ALLOWED
 
 
 def problem(session: Session) -> Problem | None:

@@ -285,7 +285,11 @@ def test_a_clock_that_jumps_ahead_removes_nothing_without_a_word(room: Room) -> 
     assert problem(room) == "", "the clock is right again"
     room.clock.pass_by(400 * DAY)
     with room.database.write() as session:
-        holds.allow(session, room.clock() + timedelta(days=1))
+        holds.allow(session, room.clock() + timedelta(days=2))  # by a clock that was two days ahead
+    keeper.turn()
+    assert room.rows("SELECT * FROM removals") == []
+    with room.database.write() as session:
+        holds.allow(session, room.clock())
     for _ in range(2):
         keeper.turn()
     assert len(room.rows("SELECT * FROM removals")) == 8
