@@ -7,12 +7,15 @@ while results are written (tests/archive, tests/faults).
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from node.core import settings
 from node.core.job import JobKind
@@ -157,3 +160,34 @@ def test_a_disk_that_fills_refuses_for_now_and_takes_again(small_disk: Path, flo
             refused = [i for i, status in zip(instances, statuses, strict=True) if status == 0xA700]
             assert store(node.port, refused[:2]) == [0x0000] * 2
         assert node.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.ENOSPC, errno.ESTALE])
+def test_a_disk_that_fails_is_no_end_of_the_association(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The sync of one file fails: it is refused for now, with a sentence; the next one on the association is taken."""
+    one, two = film("its sync fails"), film("its sync does not")
+    with station(tmp_path) as node, associate(node.port, [(one.sop_class_uid, one.transfer_syntax_uid)]) as association:
+        with monkeypatch.context() as failing:
+            failing.setattr("node.incoming.os.fsync", _fails(number))
+            assert store_encoded(association, one) == 0xA700
+        assert [status for status, reason in node.refusals() if reason.startswith("The archive ")] == [0xA700]
+        assert store_encoded(association, two) == 0x0000 and store_encoded(association, one) == 0x0000
+        _whole(node, [one, two], [0x0000, 0x0000])
+
+
+def _fails(number: int) -> Callable[[int], None]:
+    def sync(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return sync
+
+
+def test_without_sync_the_database_is_not_synced_either(tmp_path: Path) -> None:
+    """SQLite's synchronous: 0 is OFF, 2 is FULL. Processes of the node open it so (node/receiving.py, node/app.py)."""
+    for durable, wanted in ((True, 2), (False, 0)):
+        database = Database(sqlite_url(tmp_path), durable)
+        with database.read() as session:
+            assert session.scalar(text("PRAGMA synchronous")) == wanted
+        database.close()
