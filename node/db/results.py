@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from models.api import ModelIdentity, Prediction
 from node.core.study import StudyState
-from node.db import deliveries
+from node.db import deliveries, told
 from node.db.query_tables import place
 from node.db.tables import (
     Analysis,
@@ -132,6 +132,7 @@ def add_analysis(session: Session, new: NewAnalysis) -> int:
     row = Analysis(**{**vars(new), "outcome": "refused" if new.reason else "analysed"})
     session.add(row)
     session.flush()
+    told.analysis(session, row)
     return row.id
 
 

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
 from node.core.study import StudyState
+from node.db import told
 from node.db.intake import add_event
 from node.db.retention_tables import Removal, RemovedInstance, RetentionHold, StudyUse
 from node.db.tables import Analysis, Delivery, Instance, JobRow, Output, Series, Study
@@ -183,6 +184,7 @@ def remove(session: Session, study_id: int, rule: str, bounds: Bounds, now: date
     )
     removal.files += int(marked.rowcount)  # type: ignore[attr-defined]
     add_event(session, study_id, now, f"Its {removal.files} files were removed from the archive: {rule}.")
+    told.deletion(session, study_id, rule, removal.files, now)
     return removal.id
 
 

@@ -20,15 +20,18 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from node import __version__
 from node.archive import Archive, failure
 from node.board import Board
 from node.core import log
+from node.core.audit import Recent
 from node.core.errors import BadDataSet, Conflict, LungnodeError, OutOfResources
 from node.core.study import InstanceHeader, Origin
 from node.core.uids import PRODUCT_UID
 from node.db import intake as rows
+from node.db import told
 from node.db.group import GroupCommit
 from node.db.session import Database
 from node.incoming import Incoming
@@ -109,6 +112,7 @@ class Intake:
         stand whose end completeness waits for; None: there are none."""
         self._database, self._archive, self._clock, self._too_much = database, archive, clock, too_much
         self._group, self._largest = GroupCommit(database), max_instance_bytes
+        self._told = Recent()  # by association: studies that it began, statuses that it was answered
         self._board = board
 
     def begin(self, announced: Announced, origin: Origin) -> Arriving:
@@ -202,7 +206,15 @@ class Intake:
 
     def _commit(self, header: InstanceHeader, sha256: str, size: int, path: str, origin: Origin) -> None:
         now = self._clock()
-        self._group.run(lambda session: rows.add_instance(session, header, sha256, size, path, origin, now))
+        begins = (origin.association, header.study_instance_uid)
+
+        def add(session: Session) -> None:
+            rows.add_instance(session, header, sha256, size, path, origin, now)
+            if not self._told.has(begins):
+                told.receipt(session, origin, header.study_instance_uid, now)
+
+        self._group.run(add)
+        self._told.add(begins)
 
     def _noted(
         self, kind: Literal["stored", "duplicate"], header: InstanceHeader, origin: Origin, size: int
@@ -233,8 +245,12 @@ class Intake:
         if isinstance(error.__cause__, SQLAlchemyError):
             return  # the sender has waited long enough for a database that takes nothing
         try:
+            kind, now = (origin.association, status), self._clock()
             with self._database.write() as session:
-                rows.add_refusal(session, self._clock(), claimed, "", status, str(error), origin)
+                rows.add_refusal(session, now, claimed, "", status, str(error), origin)
+                if not self._told.has(kind):
+                    told.refusal(session, origin, status, str(error), now)
+            self._told.add(kind)
         except SQLAlchemyError:
             log.event(logger, "refusal.not_written", logging.ERROR, association=origin.association)
 
