@@ -24,6 +24,7 @@ from node.pipeline.catalogue import Catalogue
 from node.pipeline.commitment import Commitments, Committing
 from node.pipeline.deliver import Outcome
 from node.pipeline.identity import Known
+from node.pipeline.trail import Tell, untold
 from node.web import qido, stow_client
 
 
@@ -57,13 +58,13 @@ class Peers:
             return query.find_studies(self._address(destination), study_uids)
         return qido.find_studies(check, study_uids, self.settings.delivery.dimse_timeout_seconds)
 
-    def services(self, catalogue: Catalogue, archive: Archive) -> list[Service]:
-        """What the receiver offers beside storage."""
+    def services(self, catalogue: Catalogue, archive: Archive, tell: Tell = untold) -> list[Service]:
+        """What the receiver offers beside storage. tell: the audit trail."""
         wanted = self.settings.query
         if not wanted.serve:
             return []
-        find = FindService(catalogue, self.settings.node.aet, wanted.max_matches)
-        return [find, RetrieveService(catalogue, archive, self.move_destinations())]
+        find = FindService(catalogue, self.settings.node.aet, wanted.max_matches, tell)
+        return [find, RetrieveService(catalogue, archive, self.move_destinations(), tell)]
 
     def commitment(self, commitments: Commitments) -> CommitmentService:
         """What the receiver offers of storage commitment, the reports of destinations included."""

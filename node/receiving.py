@@ -30,6 +30,7 @@ from node.pipeline.catalogue import Catalogue
 from node.pipeline.commitment import Commitments
 from node.pipeline.intake import Intake
 from node.pipeline.pressure import Pressure
+from node.pipeline.trail import Trail
 from node.queue.worker import bind_to_parent, stop_on_sigterm
 
 logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def _compose(
     certificates = Certificates(effective.tls)
     peers = Peers(effective, certificates)
     commitment = peers.commitment(Commitments(database, archive, now, effective.delivery.backoff_seconds))
-    services = [*peers.services(Catalogue(database, archive), archive), commitment]
+    services = [*peers.services(Catalogue(database, archive), archive, Trail(database, now).tell), commitment]
     access = Access.of(board, effective)
     return Receiver(effective.node, receive, intake, access, services, certificates), commitment
 

@@ -22,8 +22,11 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from node.core import log
+from node.core.audit import AuditEvent
 from node.pipeline.catalogue import Catalogue, NotAnIdentifier, Query
+from node.pipeline.header import is_uid
 from node.pipeline.query_keys import Level, Value, known_at
+from node.pipeline.trail import Tell, untold
 
 logger = logging.getLogger(__name__)
 MODELS = (str(PatientRootQueryRetrieveInformationModelFind), str(StudyRootQueryRetrieveInformationModelFind))
@@ -40,10 +43,11 @@ UTF_8 = "ISO_IR 192"
 
 
 class FindService:
-    """What the receiver offers of C-FIND. max_matches: of one query; 0 is no limit."""
+    """What the receiver offers of C-FIND. max_matches: of one query; 0 is no limit. tell: the audit trail, before the
+    first response."""
 
-    def __init__(self, catalogue: Catalogue, aet: str, max_matches: int) -> None:
-        self._catalogue, self._aet, self._most = catalogue, aet, max_matches
+    def __init__(self, catalogue: Catalogue, aet: str, max_matches: int, tell: Tell = untold) -> None:
+        self._catalogue, self._aet, self._most, self._tell = catalogue, aet, max_matches, tell
         self.handlers: list[Any] = [(evt.EVT_C_FIND, self._find)]
 
     def offer(self, ae: AE) -> None:
@@ -64,6 +68,7 @@ class FindService:
 
     def _answers(self, event: evt.Event) -> Iterator[tuple[int | Dataset, Dataset | None]]:
         query, unknown = read(_identifier(event), patient_root=event.context.abstract_syntax == MODELS[0])
+        self._tell(asked_by(event.assoc, "query", str(event.context.abstract_syntax), query))
         count = 0
         for values in self._catalogue.find(query):
             if event.is_cancelled:
@@ -95,6 +100,15 @@ def _identifier(event: evt.Event) -> Dataset:
         return event.identifier
     except Exception:  # noqa: BLE001 - pydicom raises what it likes
         raise NotAnIdentifier("the identifier cannot be read") from None
+
+
+def asked_by(assoc: Association, kind: str, model: str, query: Query) -> AuditEvent:
+    """What the audit trail has of it: who, the model, and which keys have a value, but the values of UIDs alone."""
+    requestor, keys = assoc.requestor, {keyword: text for keyword, text in query.asked.items() if text}
+    study = keys.get("StudyInstanceUID", "")
+    details = {"sop_class_uid": model, "level": str(query.level), "keys": sorted(keys)}
+    who = {"aet": requestor.ae_title.strip(), "address": str(requestor.address)}
+    return AuditEvent(kind, **who, study_uid=study if is_uid(study) else "", details=details)
 
 
 def read(identifier: Dataset, patient_root: bool) -> tuple[Query, list[str]]:

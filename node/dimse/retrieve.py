@@ -30,11 +30,12 @@ from node.archive import Archive
 from node.core import log
 from node.db.catalogue import Held
 from node.dimse import contexts
-from node.dimse.find import read
+from node.dimse.find import asked_by, read
 from node.dimse.scu import Peer
 from node.dimse.status import SUCCESS, WARNINGS
 from node.dimse.suboperations import NotSent, Originator, open_association, store
 from node.pipeline.catalogue import Catalogue, NotAnIdentifier
+from node.pipeline.trail import Tell, untold
 
 logger = logging.getLogger(__name__)
 PATIENT_ROOT = (
@@ -84,10 +85,13 @@ class Progress:
 
 
 class RetrieveService:
-    """What the receiver offers of C-MOVE and C-GET. destinations: by AE title, as C-MOVE names them."""
+    """What the receiver offers of C-MOVE and C-GET. destinations: by AE title, as C-MOVE names them. tell: the audit
+    trail, before the first object goes."""
 
-    def __init__(self, catalogue: Catalogue, archive: Archive, destinations: Mapping[str, Peer]) -> None:
-        self._catalogue, self._archive, self._destinations = catalogue, archive, destinations
+    def __init__(
+        self, catalogue: Catalogue, archive: Archive, destinations: Mapping[str, Peer], tell: Tell = untold
+    ) -> None:
+        self._catalogue, self._archive, self._destinations, self._tell = catalogue, archive, destinations, tell
         self.handlers: list[Any] = []
 
     def offer(self, ae: AE) -> None:
@@ -134,6 +138,7 @@ class RetrieveService:
                 request.refuse(NO_DESTINATION, "the settings of this node know no such AE title")
                 return
         query, _ = read(request.identifier(), patient_root=request.context.abstract_syntax in PATIENT_ROOT)
+        self._tell(asked_by(request.assoc, "retrieve", str(request.context.abstract_syntax), query))
         held = self._catalogue.held(query)
         if len(held) > MOST:
             request.refuse(NO_COUNT, f"more than {MOST} objects")
