@@ -1,7 +1,7 @@
 """A film goes in by C-STORE and comes back to the PACS as a report and heat maps.
 
 Not covered here: how good the models are (their cards say), transfer syntaxes one by one (tests/pipeline), crashes
-(test_crash), other destinations (test_destinations).
+(tests/faults), other destinations (test_destinations).
 """
 
 from __future__ import annotations

@@ -47,10 +47,11 @@ class Ward:
     def said(self, seconds: float) -> str:
         hit = ", ".join(f"{number} {what}" for what, number in sorted(self.kills.hit.items()))
         resent = self.pacs.offered.total() - len(self.pacs.offered)
+        cleared = sum(event["files"] for event in self.node.events("archive.cleared"))
         return (
             f"{self.kills.hit.total()} kills ({hit}) in {seconds:.0f} s: {len(self.modality.acknowledged)} instances"
             f" acknowledged, {self.modality.unanswered} associations broken, {len(self.pacs.offered)} results,"
-            f" {resent} of them offered again; nothing lost\n"
+            f" {resent} of them offered again, {cleared} files without a row cleared away; nothing lost\n"
         )
 
 
