@@ -1,7 +1,7 @@
 """STOW-RS: what is stored, what is refused and why, and senders that lie, break off or fall silent.
 
 Not covered: a request of gigabytes (tests/e2e/test_dicomweb.py); kills while an upload runs, which end as those of a
-C-STORE do (tests/e2e/test_crash.py): the same intake writes both.
+C-STORE do (tests/faults): the same intake writes both.
 """
 
 from __future__ import annotations

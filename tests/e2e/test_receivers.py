@@ -1,7 +1,7 @@
 """Two receiver processes on one port: they share the load, a limit is one of both, and neither's death loses anything.
 
 Which process took an association is read from the node's log. Not covered: the board by itself (test_board.py of
-tests/core), how evenly they share and how fast they are (tests/bench), kills of anything else (test_crash.py).
+tests/core), how evenly they share and how fast they are (tests/bench), kills of anything else (tests/faults).
 """
 
 from __future__ import annotations
