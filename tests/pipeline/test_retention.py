@@ -1,11 +1,11 @@
-"""Retention: what goes, what stays and why, how much at most, what is left when it is cut off, and what comes again.
+"""Retention: what goes, what stays and why, and how much at most.
 
-The disk's fullness and the clock are told by the test. Not covered: the running node (tests/e2e/test_keeping.py).
+The disk's fullness and the clock are told by the test. Not covered: what is left when it is cut off (test_removal), the
+running node (tests/e2e/test_keeping.py).
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -14,28 +14,30 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from pydicom import dcmread
-from sqlalchemy import text
 
-from node import cli
 from node.core import settings
 from node.core.job import JobKind
 from node.core.study import StudyState
 from node.db import commitments, holds, jobs
-from node.db import copy as backup_rows
 from node.db import retention as rows
 from node.db.commitments import Asked
-from node.db.session import Database, sqlite_url
-from node.pipeline.catalogue import Catalogue, Query
 from node.pipeline.commitment import Commitments
-from node.pipeline.query_keys import Level
 from node.pipeline.retention import Decision, Retention
-from tests.films import Film, drawn
-from tests.pipeline.test_superseding import Ward, wishes
+from tests.pipeline.removing import (
+    DAY,
+    PACS,
+    analysed,
+    assert_whole,
+    change,
+    deliver,
+    film,
+    going,
+    move,
+    offered,
+    retention,
+    stored,
+)
 from tests.pipeline.waiting import Room
-
-DAY = 86400.0
-PACS = "PACS@127.0.0.1:104"
 
 
 @pytest.fixture
@@ -43,59 +45,11 @@ def room(tmp_path: Path) -> Room:
     return Room(tmp_path)
 
 
-def film(name: str) -> Film:
-    return Film(drawn(1, 16), name, name)
-
-
-def analysed(room: Room, name: str, destinations: tuple[str, ...] = (PACS,)) -> str:
-    """A study with results that ``destinations`` are owed; its UID."""
-    room.analysed(destinations, film(name))
-    return move(room, film(name).study_uid, StudyState.ANALYSED)
-
-
-def stored(room: Room, name: str) -> str:
-    return move(room, room.receive(film(name)), StudyState.STORED)
-
-
-def move(room: Room, uid: str, state: StudyState) -> str:
-    change(room, "UPDATE studies SET state = :state WHERE study_uid = :uid", state=state, uid=uid)
-    return uid
-
-
-def change(room: Room, sql: str, **values: object) -> None:
-    with room.database.write() as session:
-        session.execute(text(sql), values)
-
-
-def deliver(room: Room) -> None:
-    change(
-        room, "UPDATE deliveries SET state = 'delivered', delivered_at = :now", now=room.clock().replace(tzinfo=None)
-    )
-
-
-def retention(
-    room: Room, used: Callable[[], float] = lambda: 0.0, committing: tuple[str, ...] = (), **changes: object
-) -> Retention:
-    rules = dataclasses.replace(settings.load().retention, **{"remove_after_days": 30.0, **changes})  # type: ignore[arg-type]
-    return Retention(room.database, room.archive, rules, committing, room.clock, used)
-
-
-def going(decision: Decision) -> list[str]:
-    return [one.study_uid for one, _ in decision.going]
-
-
 def objections(room: Room, uid: str, keeper: Retention) -> str:
     with room.database.read() as session:
         return "; ".join(
             said for one in rows.candidates(session, keeper.bounds()) if one.study_uid == uid for said in one.objections
         )
-
-
-def assert_whole(room: Room) -> None:
-    """Every file that a row names is there, and there is no other."""
-    with room.database.read() as session:
-        named = {room.archive.path(one) for one in backup_rows.files(session)}
-    assert {path for path in room.archive.root.rglob("*") if path.is_file()} == named
 
 
 def test_by_default_nothing_goes(room: Room) -> None:
@@ -124,18 +78,6 @@ def test_what_is_too_old_goes_and_its_rows_stay(room: Room) -> None:
     assert "files were removed from the archive: it came more than 30 days ago" in room.events()
     assert offered(room) == {young}
     assert keeper.decide() == Decision()
-
-
-def offered(room: Room) -> set[str]:
-    """Study UIDs that a C-FIND answers with and of which a C-MOVE has files."""
-    catalogue = Catalogue(room.database, room.archive)
-    found = {
-        str(one["StudyInstanceUID"]) for one in catalogue.find(Query(Level.STUDY, {"StudyInstanceUID": ""}, False))
-    }
-    everything = [str(row["study_uid"]) for row in room.rows("SELECT study_uid FROM studies")]
-    held = {uid: catalogue.held(Query(Level.STUDY, {"StudyInstanceUID": uid}, False)) for uid in everything}
-    assert {uid for uid, files in held.items() if files} == found
-    return found
 
 
 REASONS: dict[str, tuple[Callable[[Room, str], object], str]] = {
@@ -309,141 +251,6 @@ def test_no_more_than_the_share_of_a_day_goes_for_want_of_room(room: Room) -> No
     room.clock.pass_by(1.1 * DAY)
     keeper.turn()
     assert len(room.rows("SELECT * FROM removals")) == 4 - 1, "20 % of eight"
-
-
-class CutOff(BaseException):
-    """Stands for the kill."""
-
-
-STEPS = ("remove", "discard", "settle", "finish")
-
-
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-@pytest.mark.parametrize("step", STEPS)
-def test_cut_off_anywhere_it_is_finished_later(
-    room: Room, monkeypatch: pytest.MonkeyPatch, step: str, after: bool
-) -> None:
-    """And meanwhile no query offers a file that is gone."""
-    analysed(room, "cut off", ())
-    room.clock.pass_by(31 * DAY)
-    where = rows if step in ("remove", "finish") else type(room.archive)
-    real = getattr(where, step)
-
-    def cut(*arguments: object) -> object:
-        if after:
-            real(*arguments)
-        raise CutOff
-
-    with monkeypatch.context() as patch:
-        patch.setattr(where, step, cut)
-        with pytest.raises(CutOff):
-            retention(room).turn()
-    with room.database.read() as session:
-        missing = [one for one in backup_rows.files(session) if not room.archive.path(one).exists()]
-    assert missing == []
-    offered(room)
-    retention(room).turn()
-    assert_whole(room)
-    assert len(room.rows("SELECT * FROM removals WHERE finished_at IS NOT NULL")) == 1
-
-
-def test_what_comes_again_while_it_is_removed_stays(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rows are gone, the files not yet, when the film is sent again."""
-    uid = stored(room, "again")
-    room.clock.pass_by(31 * DAY)
-    with monkeypatch.context() as patch:
-        patch.setattr(rows, "unfinished", lambda _: [])
-        retention(room).turn()
-    assert room.rows("SELECT * FROM instances") == []
-    room.receive(film("again"))
-    retention(room).turn()
-    assert_whole(room)
-    assert offered(room) == {uid}
-
-
-def test_a_backup_is_whole_while_retention_removes(room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The database is copied, then a study goes, then the files are copied."""
-    analysed(room, "copied", ())
-    room.clock.pass_by(31 * DAY)
-    kept, real = stored(room, "kept"), backup_rows.copy
-
-    def copy(source: Path, target: Path) -> None:
-        real(source, target)
-        retention(room).turn()
-
-    monkeypatch.setattr(backup_rows, "copy", copy)
-    assert cli.main(["backup", "--data", str(tmp_path), "--to", str(tmp_path / "copy")]) == 0
-    assert len(room.rows("SELECT * FROM removals")) == 1
-    with Database(sqlite_url(tmp_path / "copy")).read() as session:
-        named = [tmp_path / "copy" / "archive" / one for one in backup_rows.files(session)]
-    assert len(named) == 1 and all(path.exists() for path in named) and offered(room) == {kept}
-
-
-def test_the_same_study_again_is_known_and_not_analysed_anew(room: Room) -> None:
-    two = dataclasses.replace(film("second"), study="first")
-    uid = room.receive(film("first"))
-    room.receive(two)
-    room.clock.pass_by(11)
-    room.close()
-    change(room, "UPDATE jobs SET state = 'done'")
-    move(room, uid, StudyState.ANALYSED)
-    for _ in range(2):
-        room.clock.pass_by(31 * DAY)
-        retention(room).turn()
-        assert offered(room) == set()
-        assert room.receive(film("first")) == room.receive(two) == uid
-        room.clock.pass_by(11)
-        room.close()
-        assert room.rows("SELECT state FROM studies") == [{"state": "analysed"}]
-        assert len(room.rows("SELECT * FROM jobs")) == 1
-        assert offered(room) == {uid}
-        assert_whole(room)
-
-
-def test_a_part_of_what_was_removed_is_kept_and_takes_no_ones_place(room: Room) -> None:
-    """One of two films comes again: its own analysis would stand for the whole. With something new it is analysed."""
-    two, three = (dataclasses.replace(film(name), study="first") for name in ("second", "third"))
-    uid = room.receive(film("first"))
-    room.receive(two)
-    room.clock.pass_by(11)
-    room.close()
-    change(room, "UPDATE jobs SET state = 'done'")
-    move(room, uid, StudyState.ANALYSED)
-    room.clock.pass_by(31 * DAY)
-    retention(room).turn()
-    room.receive(two)
-    room.clock.pass_by(11)
-    room.close()
-    assert room.rows("SELECT state FROM studies") == [{"state": "stored"}]
-    assert "not analysed by itself" in room.events()
-    room.receive(three)
-    room.clock.pass_by(11)
-    room.close()
-    assert room.rows("SELECT state FROM studies") == [{"state": "queued"}]
-    with room.database.read() as session:
-        absent = [one.sop_instance_uid for one in rows.absent(session, 1)]
-    assert absent == [film("first").sop_instance_uid]
-
-
-def test_a_report_on_what_is_left_names_what_was_removed(tmp_path: Path) -> None:
-    """Two films are analysed, delivered and removed; a third comes. Its report follows theirs and counts them."""
-    ward = Ward(tmp_path)
-    wanted = wishes(PACS, kinds=("summary", "heat-maps", "rejection-notes"))
-    for number in (1, 2, 3):
-        if number == 3:
-            deliver(ward)
-            ward.clock.pass_by(31 * DAY)
-            retention(ward).turn()
-            assert ward.rows("SELECT * FROM instances") == []
-        ward.analyse(ward.arrive(number), wanted)
-    assert ward.rows("SELECT instances_used, instances_left_out FROM analyses ORDER BY id DESC LIMIT 1") == [
-        {"instances_used": 1, "instances_left_out": 2}
-    ]
-    (path,) = ward.rows("SELECT path FROM outputs WHERE kind = 'sr' ORDER BY id DESC LIMIT 1")
-    report = dcmread(ward.archive.path(str(path["path"])))
-    texts = " ".join(str(one.value) for one in report.iterall() if one.keyword == "TextValue")
-    assert "removed from the archive of this node" in texts and len(report.PredecessorDocumentsSequence) == 1
-    assert_whole(ward)
 
 
 ACTIONS = st.lists(
