@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from http.client import HTTPException
 
 import psutil
 
@@ -86,7 +87,7 @@ class Kills:
         self._node.process.kill()
         self._node.process.wait()
         self.hit["supervisor"] += 1
-        _, alive = psutil.wait_procs(children, timeout=30)
+        _, alive = psutil.wait_procs(children, timeout=60)
         assert alive == [], f"outlived their supervisor: {[(one.cmdline(), one.status()) for one in alive]}"
 
     def _start(self, again: bool) -> None:
@@ -98,7 +99,7 @@ class Kills:
             blow.start()
         try:
             self._node.start()
-        except AssertionError:
+        except (AssertionError, HTTPException):
             if not early:
                 raise
         if early:
