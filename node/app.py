@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute
 from models.api import Registry
 from node import __version__, condition, keeping, publishing
 from node.archive import Archive
+from node.auditing import Auditing
 from node.board import Board
 from node.core import log
 from node.core.errors import Misconfigured
@@ -50,6 +51,7 @@ COMPLETENESS_SECONDS, DELIVERY_SECONDS, TENDING_SECONDS = 0.25, 0.25, 0.5
 COMMITMENT_SECONDS, CLOCK_SECONDS = 0.5, 1.0
 RETENTION_SECONDS, PRIORS_SECONDS = 5.0, 1.0
 CATALOGUE_SECONDS = 5.0  # what came since is read before a query is answered anyway
+AUDIT_SECONDS = 0.5
 DRAIN_SECONDS = 60.0
 CRASHED = "its worker died"
 
@@ -138,13 +140,16 @@ class Supervisor:
         )
         more: list[BaseRoute] = [*Api(self._database, now).routes()]
         more += publishing.routes(effective, folders.board, self._database, self._archive, self._catalogue, now)
-        self._web = WebServer(self._vitals(), effective.node.http_host, effective.node.http_port, more)
+        self._auditing = Auditing(self._database, effective, folders, now)
+        before = [self._auditing.before_routes]
+        self._web = WebServer(self._vitals(), effective.node.http_host, effective.node.http_port, more, before)
 
     def start(self) -> None:
         """Recover what a crash left, then open the doors; the ports are written when all of them are open."""
         self._board.clear()
         self._folders.write_worker_settings(self._settings)
         schema.migrate(self._database.engine)
+        self._auditing.started()
         self._archive.discard_temporaries()
         clear_strays(self._database, self._archive)
         with self._database.write() as session:
@@ -152,6 +157,7 @@ class Supervisor:
         self._receivers.start()
         self._workers.start()
         self._web.start()
+        self._duties.add("audit", self._auditing.turn, AUDIT_SECONDS)
         self._duties.add("completeness", self._close_studies, COMPLETENESS_SECONDS)
         self._duties.add("delivery", self._deliver.pump, DELIVERY_SECONDS)
         self._duties.add("commitment", self._commitment.pump, COMMITMENT_SECONDS)
@@ -189,6 +195,7 @@ class Supervisor:
         self._workers.stop(DRAIN_SECONDS)
         self._deliver.drain(DRAIN_SECONDS)
         self._web.stop()
+        self._auditing.stopped()
         self._database.close()
         self._folders.ports.unlink(missing_ok=True)
         log.event(logger, "node.stopped")

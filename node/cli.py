@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from node import __version__, model_commands, query_commands
+from node import __version__, audit_commands, model_commands, query_commands
 from node.arguments import RESEARCH, moment
 from node.core import settings
 from node.core.errors import LungnodeError, Misconfigured
@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_status(commands)
     _add_retry(commands)
     query_commands.add(commands)
+    audit_commands.add(commands)
     _add_select(commands)
     _add_destinations(commands)
     _add_retention(commands)

@@ -16,8 +16,9 @@ from node import condition
 from node.app import now
 from node.asking import open_database
 from node.core import settings
+from node.core.audit import account
 from node.core.errors import LungnodeError
-from node.db import stuck
+from node.db import stuck, told
 from node.folders import Folders
 from node.pipeline.disks import disks
 from node.pipeline.probe import WAIT_SECONDS, Trouble
@@ -41,6 +42,8 @@ def retry(data: Path, study_uid: str) -> int:
     """Another try of an analysis that was given up. 1 when there is no such study."""
     with open_database(data).write() as session:
         again = stuck.study_again(session, study_uid, now())
+        if again:
+            told.command(session, account(), "retry", now(), study_uid)
     if again is None:
         sys.stderr.write(f"lungnode: no study {study_uid} is stored here\n")
         return 1

@@ -16,9 +16,10 @@ from node.app import now
 from node.archive import Archive
 from node.asking import open_database
 from node.core import settings
+from node.core.audit import account
 from node.core.errors import Misconfigured
 from node.core.settings import Settings
-from node.db import holds
+from node.db import holds, told
 from node.db import retention as rows
 from node.folders import Folders
 
@@ -54,6 +55,7 @@ def hold(data: Path, study_uid: str) -> int:
     """It stays until it is freed; a study that is not here yet too."""
     with open_database(data).write() as session:
         news = holds.hold(session, study_uid, now())
+        told.command(session, account(), "retention hold", now(), study_uid)
     _say(f"{study_uid}: {'on hold' if news else 'was on hold before'}")
     return 0
 
@@ -61,6 +63,7 @@ def hold(data: Path, study_uid: str) -> int:
 def free(data: Path, study_uid: str) -> int:
     with open_database(data).write() as session:
         done = holds.free(session, study_uid)
+        told.command(session, account(), "retention free", now(), study_uid)
     _say(f"{study_uid}: {'no longer on hold' if done else 'was not on hold'}")
     return 0
 
@@ -69,6 +72,7 @@ def allow(data: Path) -> int:
     """More than retention.max_percent_per_day may go, for a day."""
     with open_database(data).write() as session:
         until = holds.allow(session, now())
+        told.command(session, account(), "retention allow", now())
     _say(f"until {until:%Y-%m-%d %H:%M:%SZ} the limit retention.max_percent_per_day does not hold")
     return 0
 

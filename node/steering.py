@@ -12,10 +12,11 @@ from pydicom.uid import UID
 
 from node.app import now
 from node.asking import open_database
+from node.core.audit import account
 from node.core.errors import Misconfigured
 from node.db import destinations as standings
 from node.db import fallback as other_forms
-from node.db import results
+from node.db import results, told
 from node.db.session import Database
 from node.folders import Folders
 
@@ -39,6 +40,7 @@ def destinations(data: Path, action: str, name: str | None, study_uid: str | Non
 
 def _act(database: Database, action: str, name: str, study_uid: str | None) -> str:
     with database.write() as session:
+        told.command(session, account(), f"destinations {action} {name}", now(), study_uid or "")
         if action == "pause":
             news = standings.pause(session, name, now())
             return "paused; an association that is under way ends as it ends" if news else "was paused before"

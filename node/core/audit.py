@@ -6,6 +6,8 @@ that is sent to a collector looks the Patient ID up, the trail does not keep it.
 
 from __future__ import annotations
 
+import getpass
+import os
 import re
 import threading
 from collections import OrderedDict
@@ -50,6 +52,14 @@ class AuditEvent:
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.outcome not in OUTCOMES:
             raise AssertionError(f"the audit trail knows no {self.kind} with outcome {self.outcome}")
+
+
+def account() -> str:
+    """Of whoever runs a command on this machine."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's number without a name
+        return f"uid {os.getuid()}"
 
 
 class Recent:

@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -80,8 +81,8 @@ def _gauge(name: str, text: str, labels: list[str], rows: Iterable[tuple[tuple[s
     return family
 
 
-def application(vitals: Vitals, more: Sequence[BaseRoute] = ()) -> Starlette:
-    """more: routes of the other parts of the web, beside health and metrics."""
+def application(vitals: Vitals, more: Sequence[BaseRoute] = (), before: Sequence[Middleware] = ()) -> Starlette:
+    """more: routes of the other parts of the web, beside health and metrics. before: what stands before all routes."""
     registry = CollectorRegistry()
     registry.register(NodeMetrics(vitals))
 
@@ -97,16 +98,17 @@ def application(vitals: Vitals, more: Sequence[BaseRoute] = ()) -> Starlette:
         return PlainTextResponse(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     own = [Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)]
-    return Starlette(routes=[*own, *more])
+    return Starlette(routes=[*own, *more], middleware=list(before))
 
 
 class WebServer:
     """uvicorn in a thread. ``start`` returns when the port listens; ``port`` is then the real one."""
 
-    def __init__(self, vitals: Vitals, host: str, port: int, more: Sequence[BaseRoute] = ()) -> None:
-        config = uvicorn.Config(
-            application(vitals, more), host=host, port=port, log_config=None, access_log=False, lifespan="off"
-        )
+    def __init__(
+        self, vitals: Vitals, host: str, port: int, more: Sequence[BaseRoute] = (), before: Sequence[Middleware] = ()
+    ) -> None:
+        app = application(vitals, more, before)
+        config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._ended = threading.Event()

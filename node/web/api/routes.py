@@ -22,9 +22,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from node.core.filters import BadFilter, parse
+from node.core.audit import AuditEvent
+from node.core.filters import FILTERS, BadFilter, parse
 from node.core.tabular import plain as plain_value
-from node.db import verdicts
+from node.db import audit, verdicts
 from node.db.queries import aggregate, pages
 from node.db.queries.resources import RESOURCES, Resource
 from node.db.session import Database
@@ -93,11 +94,13 @@ class Api:
         number = _number(request)
         said = _read_verdict(given, self.clock())
         with self.database.write() as session:
-            if verdicts.study_of(session, number) is None:
+            study_uid = verdicts.study_of(session, number)
+            if study_uid is None:
                 raise _no_analysis(number)
             if verdicts.names_the_patient(session, number, f"{said.comment} {said.reader}"):
                 raise bad("comment", "it names the patient or the request; it is kept without them or not at all")
             verdicts.give(session, number, said)
+            audit.append(session, _told(request, said, study_uid, number), said.at)
         return answers.plain({name: plain_value(value) for name, value in vars(said).items()}, status=201)
 
 
@@ -130,6 +133,12 @@ def _read_verdict(given: Given, now: datetime) -> verdicts.Verdict:
     return verdicts.Verdict(reader, verdict, comment, now)
 
 
+def _told(request: Request, said: verdicts.Verdict, study_uid: str, number: int) -> AuditEvent:
+    address = request.client.host if request.client else ""
+    details = {"analysis": number, "verdict": said.verdict}
+    return AuditEvent("verdict", actor=said.reader, address=address, study_uid=study_uid, details=details)
+
+
 def _limit(text: str) -> int:
     if not text:
         return pages.USUAL
@@ -150,6 +159,7 @@ def _route(path: str, answer: Answer, methods: tuple[str, ...] = ("GET", "POST")
     async def endpoint(request: Request) -> Response:
         try:
             given = await _given(request)
+            request.scope["lungnode.asked"] = {"asked": _not_identifying(given)}
             return await run_in_threadpool(answer, request, given)
         except Problem as problem:
             return problem.answer()
@@ -163,6 +173,14 @@ def _route(path: str, answer: Answer, methods: tuple[str, ...] = ("GET", "POST")
             return Problem(500, "This is a fault of the node; its log has the event api.failed.").answer()
 
     return Route(f"{PREFIX}/{path}", endpoint, methods=list(methods))
+
+
+def _not_identifying(given: Given) -> Given:
+    """What the audit trail has of a question; of what identifies a patient only that it was asked for."""
+    named = {name for name, one in FILTERS.items() if one.identifying} | {"comment", "cursor"}
+    return {
+        name[:64]: "given" if name in named or name not in FILTERS else value[:128] for name, value in given.items()
+    }
 
 
 async def _given(request: Request) -> Given:
