@@ -21,8 +21,11 @@ from node.core.study import StudyState
 from node.db import commitments, holds, jobs
 from node.db import retention as rows
 from node.db.commitments import Asked
+from node.pipeline.catalogue import Catalogue, Query
 from node.pipeline.commitment import Commitments
+from node.pipeline.query_keys import Level
 from node.pipeline.retention import Decision, Retention
+from node.pipeline.uses import Uses
 from tests.pipeline.removing import (
     DAY,
     PACS,
@@ -197,6 +200,20 @@ def test_for_want_of_room_the_least_recently_needed_go_until_the_low_mark(room: 
     stored(room, "one more")
     keeper.turn()
     assert len(room.rows("SELECT * FROM removals")) == 3, "90 %: the high mark is not passed again"
+
+
+def test_what_is_fetched_is_needed_and_noted_once_in_ten_minutes(room: Room) -> None:
+    uid, passed = stored(room, "fetched"), [0.0]
+    Catalogue(room.database, room.archive).held(Query(Level.STUDY, {"StudyInstanceUID": uid}, False))
+    assert len(room.rows("SELECT study_id FROM study_uses")) == 1
+    uses, times = Uses(room.database, room.clock, lambda: passed[0]), []
+    room.clock.pass_by(10_000 * DAY)
+    for seconds in (0.0, 599.0, 601.0):
+        passed[0] = seconds
+        uses.note([1, 1])
+        times.append(room.rows("SELECT at FROM study_uses"))
+        room.clock.pass_by(DAY)
+    assert times[0] == times[1] != times[2]
 
 
 def test_what_is_young_stays_however_full_the_disk(room: Room) -> None:
