@@ -160,9 +160,11 @@ def _spaced(keyword: str) -> str:
 
 
 def text_of(ds: Dataset, keyword: str) -> str:
-    """The value as text without padding; empty where it is absent or cannot be understood."""
+    """The value as text without padding; empty where it is absent or cannot be understood. A NUL within a UID stays:
+    without it there might be another UID."""
     value = _value(ds, keyword)
-    return "" if value is None else str(value).strip("\0 ").replace("\0", "")
+    text = "" if value is None else str(value).strip("\0 ")
+    return text if keyword.endswith("UID") else text.replace("\0", "")
 
 
 def items_of(ds: Dataset, keyword: str) -> list[Dataset]:

@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 
 from node.core.errors import BadDataSet
-from node.pipeline.wholeness import LONG_VRS, PIXEL_DATA, SHORT_VRS, UNDEFINED, Encoding, after_items
+from node.pipeline.wholeness import LONG_VRS, MOST_ELEMENTS, PIXEL_DATA, SHORT_VRS, UNDEFINED, Encoding, after_items
 
 TEXT, NUMBER, STRING_NUMBER = "text", "number", "string number"
 WANTED = {  # tag -> keyword, how it is read
@@ -72,12 +72,12 @@ class _Walk:
         self.numbers: dict[str, int] = {}
 
     def run(self) -> None:
-        data, end, position, last = self._data, self._end, 0, -1
+        data, end, position, last, count = self._data, self._end, 0, -1, 0
         while position < end:
             tag, length, value = self._head(position)
-            if tag <= last:
+            if tag <= last or count == MOST_ELEMENTS:
                 raise _Unusual
-            last = tag
+            last, count = tag, count + 1
             if length == UNDEFINED:
                 position = after_items(data, value, self._encoding, encapsulated=tag in PIXEL_DATA)
                 continue

@@ -1,7 +1,8 @@
 """Is an encoded data set whole? A walk over lengths only: no value is decoded, nothing is copied.
 
 PS3.5 section 7.1 (elements), 7.5 (sequences and items), A.4 (encapsulated pixel data). A data set that ends in the
-middle of an element, names a VR that does not exist, or nests deeper than anyone means, is ``BadDataSet``.
+middle of an element, names a VR that does not exist, nests deeper or has more elements than anyone means, is
+``BadDataSet``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 DEEPEST = 64
+MOST_ELEMENTS = 20_000  # at the top level; a reader makes an object of each, some hundred bytes of memory
 LONG_VRS = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
 SHORT_VRS = {
     b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL", b"SS",
@@ -49,7 +51,7 @@ class _Walk:
         """Walk elements; returns (position after them, offset of pixel data at the top level)."""
         if depth > DEEPEST:
             raise BadDataSet(f"The data set nests sequences deeper than {DEEPEST} levels.")
-        pixels, last = None, -1
+        pixels, last, count = None, -1, 0
         while position < self._end:
             start = position
             tag, vr, length, position = self._head(position, encoding)
@@ -57,7 +59,9 @@ class _Walk:
                 return position, pixels
             if depth == 0 and tag <= last:
                 raise BadDataSet(f"The data set's elements are out of order at byte {start}.")
-            last = tag
+            last, count = tag, count + 1
+            if depth == 0 and count > MOST_ELEMENTS:
+                raise BadDataSet(f"The data set has more than {MOST_ELEMENTS} elements.")
             if depth == 0 and pixels is None and tag in PIXEL_DATA:
                 pixels = start
             if length != UNDEFINED:

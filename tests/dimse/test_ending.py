@@ -23,10 +23,10 @@ from node.dimse import ending
 from tests import peers
 from tests.dimse.station import Station, film, station
 from tests.fuzz import messages
+from tests.fuzz.conversation import A_ABORT, A_ASSOCIATE_AC, A_RELEASE_RP, P_DATA_TF, associated, read, status
 from tests.fuzz.parts import Part, implicit, pdu, value
 from tests.sending import store
 
-A_ASSOCIATE_AC, P_DATA_TF, A_RELEASE_RP, A_ABORT = 0x02, 0x04, 0x06, 0x07  # PS3.8 section 9.3.1
 US = struct.Struct("<H")
 
 
@@ -34,29 +34,6 @@ US = struct.Struct("<H")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     with station(tmp_path_factory.mktemp("node")) as running:
         yield running
-
-
-@contextlib.contextmanager
-def associated(node: Station, largest: int = 16384) -> Iterator[socket.socket]:
-    with socket.create_connection(("127.0.0.1", node.port), 30) as connection:
-        connection.sendall(messages.associate_rq(largest=largest).encode())
-        assert read(connection)[0] == A_ASSOCIATE_AC
-        yield connection
-
-
-def read(connection: socket.socket) -> tuple[int, bytes]:
-    """Type and body of the next PDU; type 0 at the end of the connection."""
-    head = _exactly(connection, 6)
-    if len(head) < 6:
-        return 0, b""
-    return head[0], _exactly(connection, struct.unpack(">L", head[2:])[0])
-
-
-def _exactly(connection: socket.socket, count: int) -> bytes:
-    content = b""
-    while len(content) < count and (more := connection.recv(count - len(content))):
-        content += more
-    return content
 
 
 def command(*elements: Part, control: int = 3) -> bytes:
@@ -81,7 +58,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_command_that_cannot_be_read_is_aborted(node: Station, broken: str) -> None:
-    with associated(node) as connection:
+    with associated(node.port) as connection:
         connection.sendall(BROKEN[broken])
         assert read(connection)[0] == A_ABORT
         assert read(connection)[0] == 0
@@ -92,7 +69,7 @@ def test_a_command_that_cannot_be_read_is_aborted(node: Station, broken: str) ->
 
 def test_the_study_of_a_sender_that_breaks_the_rules_is_not_held_open(node: Station) -> None:
     """Otherwise it would wait for the hard limit: nobody would ever say that its association has ended."""
-    with associated(node) as connection:
+    with associated(node.port) as connection:
         connection.sendall(messages.store("held open").encode())
         assert read(connection)[0] == P_DATA_TF
         assert node.board.open_studies()
@@ -104,7 +81,7 @@ def test_the_study_of_a_sender_that_breaks_the_rules_is_not_held_open(node: Stat
 def test_a_message_without_end_is_aborted_before_it_fills_the_memory(node: Station) -> None:
     before, fragment = psutil.Process().memory_info().rss, bytes(100_000)
     for control, begin in ((1, b""), (0, _command_of(messages.find("endless")))):
-        with associated(node) as connection:
+        with associated(node.port) as connection:
             connection.settimeout(60)
             with contextlib.suppress(OSError):
                 connection.sendall(begin)
@@ -117,7 +94,7 @@ def test_a_message_without_end_is_aborted_before_it_fills_the_memory(node: Stati
 
 def test_requests_without_waiting_for_answers_are_slowed_down(node: Station) -> None:
     """Twenty thousand C-ECHO at once: what is not served yet stays with its sender, not in our memory."""
-    with associated(node) as connection:
+    with associated(node.port) as connection:
         sender = threading.Thread(target=_send, args=(connection, messages.echo("").encode() * 20_000))
         sender.start()
         for _ in range(100):
@@ -136,7 +113,7 @@ def _send(connection: socket.socket, content: bytes) -> None:
 
 @pytest.mark.parametrize("largest", [1, 6, 7, 8, 100])
 def test_a_peer_that_takes_hardly_anything_is_answered(node: Station, largest: int) -> None:
-    with associated(node, largest) as connection:
+    with associated(node.port, largest) as connection:
         connection.sendall(messages.move("tiny").encode())
         kind, body = read(connection)
         assert kind == P_DATA_TF and len(body) <= ending.SMALLEST_LENGTH
@@ -148,18 +125,13 @@ def test_an_identifier_that_cannot_be_read_is_answered(node: Station, service: C
     first = Part.encode(service("cut short").inside[0])  # type: ignore[arg-type]
     context = {messages.find: 7, messages.get: 11, messages.move: 9}[service]
     data = pdu(0x04, value(context, 2, bytes.fromhex("08001122535100000a000000feff00e0ffff")))
-    with associated(node) as connection:
+    with associated(node.port) as connection:
         connection.sendall(first + data.encode())
         kind, body = read(connection)
         assert kind == P_DATA_TF
-        assert _status(body) == (0xA801 if service is messages.move else 0xA900)
+        assert status(body) == (0xA801 if service is messages.move else 0xA900)
         connection.sendall(messages.release_rq().encode())
         assert read(connection)[0] == A_RELEASE_RP
-
-
-def _status(body: bytes) -> int:
-    """(0000,0900) of a command set."""
-    return int.from_bytes(body.split(bytes.fromhex("0000000902000000"))[1][:2], "little")
 
 
 def test_a_request_with_ten_thousand_contexts_is_not_taken(node: Station) -> None:

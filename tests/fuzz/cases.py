@@ -82,7 +82,11 @@ def _odd_request(dice: random.Random, request: Part) -> bytes:
 def _store(dice: random.Random, kind: str, seed: str) -> bytes:
     """A well-formed C-STORE-RQ of a data set that is not."""
     content = _deflated(dice, seed) if kind == "deflated" else mutate(dice, messages.film(seed)).encode()
-    context = 5 if kind == "deflated" else 3
+    return store_of(content, 5 if kind == "deflated" else 3, seed)
+
+
+def store_of(content: bytes, context: int, seed: str) -> bytes:
+    """A C-STORE-RQ of these bytes as a data set."""
     command = messages.store(seed).inside
     assert not isinstance(command, bytes)
     values = (messages.value(context, 0 if begin + 8000 < len(content) else 2, content[begin : begin + 8000])

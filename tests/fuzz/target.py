@@ -104,6 +104,16 @@ class Target:
         """Bytes, of all processes of the node."""
         return sum(process.memory_info().rss for process in self.node.processes())
 
+    def peak(self) -> int:
+        """Bytes: the most that each process ever had, added up."""
+        status = [Path(f"/proc/{process.pid}/status").read_text() for process in self.node.processes()]
+        return sum(int(text.split("VmHWM:")[1].split()[0]) << 10 for text in status)
+
+    def files(self) -> set[Path]:
+        """All that lies in the folder of the node and below, but for the database and who is associated now."""
+        found = {path for path in self.node.folder.rglob("*") if path.is_file() and "sqlite" not in path.name}
+        return {path for path in found if not path.is_relative_to(self.node.data / "run")}
+
     def _serves(self) -> list[str]:
         try:
             self._echo()

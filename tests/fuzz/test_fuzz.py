@@ -4,27 +4,21 @@ After every batch the node answers C-ECHO and C-STORE, no process has ended, its
 name, threads and temporary files have gone, nothing lies outside the archive, every row has its file, and memory is
 within ``target.LARGEST_GROWTH`` of where it began. Every C-STORE whose data set alone is broken is answered, and the
 association goes on. ``make fuzz`` runs 200,000; what it finds is replayed here from ``found``. Not covered: what a
-worker makes of broken pixels (test_pixels), whole TLS conversations, other SOP classes than those of ``messages``.
+worker makes of broken pixels (tests/e2e/test_hostile_pixels.py), whole TLS conversations, SOP classes that
+``messages`` has none of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz.cases import Case, case
 from tests.fuzz.run import FOUND, batches, wrong_after
-from tests.fuzz.target import Target, target
+from tests.fuzz.target import Target
 
 FAULTS = 5000
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[Target]:
-    with target() as found:
-        yield found
 
 
 def test_five_thousand_faults(running: Target) -> None:
