@@ -128,8 +128,8 @@ class Archive:
     def files(self) -> set[str]:
         """Every received object and result, relative to the root. Of a million, a second and 200 MB."""
         folders = [path for shelf in SHELVES for path in (self.root / shelf).glob("*/")]
-        named = ((f"{path.parent.name}/{path.name}/", os.listdir(path)) for path in folders)
-        return {folder + name for folder, names in named for name in names if name.endswith(".dcm")}
+        named = ((f"{path.parent.name}/{path.name}/", os.scandir(path)) for path in folders)
+        return {folder + file.name for folder, files in named for file in files if file.name.endswith(".dcm")}
 
     def holds(self, sop_uid: str) -> bool:
         """Whether a received object has its file."""
