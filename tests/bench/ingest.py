@@ -36,7 +36,7 @@ class Plan:
 
 
 WARMING = 8  # objects of each kind that each receiver gets first
-QUICK = Plan(kinds=(CT.fewer(16), FILMS.fewer(2)), associations=(2, 4), rounds=1)  # whether it runs; no figures
+QUICK = Plan(kinds=(CT.fewer(16), FILMS.fewer(4)), associations=(2, 4), rounds=1)  # whether it runs; no figures
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,7 @@ def make(folder: Path, kind: Kind) -> list[Image]:
 
 def shared_out(images: list[Image], associations: int) -> list[list[Image]]:
     """One share for each association, each a study of its own, every instance new."""
+    assert len(images) >= associations, "an association would have nothing to send"
     shares = [images[number::associations] for number in range(associations)]
     for share in shares:
         study, series = new_uid(), new_uid()

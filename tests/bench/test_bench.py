@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom import dcmread
 
 from tests.bench import comparison, series
 from tests.bench.comparison import Wanted, Which
-from tests.bench.ingest import Rate
+from tests.bench.ingest import QUICK, Plan, Rate
 from tests.bench.page import with_section
 from tests.bench.receivers import CANDIDATES
 
@@ -51,6 +52,11 @@ def test_a_ratio_is_taken_within_each_round_and_what_falls_short_is_bold() -> No
 
 def test_what_was_not_measured_is_said_to_be_so() -> None:
     assert "not measured" in comparison.ratios([_rate(0, "node", 1, 1.0)], [Wanted(Which("node", 4), Which("x", 4), 1)])
+
+
+@pytest.mark.parametrize("plan", [Plan(), QUICK], ids=["full", "quick"])
+def test_every_association_has_something_to_send(plan: Plan) -> None:
+    assert min(kind.count for kind in plan.kinds) >= max(plan.associations)
 
 
 def test_every_wanted_ratio_is_of_receivers_and_associations_that_are_measured() -> None:
