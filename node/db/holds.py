@@ -12,6 +12,7 @@ from node.db.retention_tables import RetentionHold, RetentionState
 
 ONLY = 1  # the id of the one row of state
 ALLOWED = timedelta(days=1)
+SLACK = timedelta(minutes=5)  # by which a clock may be put right without ado
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def is_allowed(session: Session, now: datetime) -> bool:
     """What was said while the clock was ahead counts for nothing once it is right again."""
     row = session.get(RetentionState, ONLY, populate_existing=True)
     until = row.allowed_until if row else None
-    return until is not None and now < until <= now + ALLOWED
+    return until is not None and now < until <= now + ALLOWED + SLACK
 
 
 def problem(session: Session) -> Problem | None:

@@ -31,7 +31,8 @@ from node.db import intake as study_rows
 from node.db.session import Database, sqlite_url
 from node.pipeline.deliver import Deliver, Outcome
 from tests.films import CR, Film, drawn
-from tests.peers import wait_until
+from tests.peers import Orthanc, wait_until
+from tests.pipeline.removing import retention, stored
 from tests.pipeline.test_deliver import FULL, PACS, TAKEN, Peer, turn
 from tests.pipeline.waiting import Room
 from tests.served import LungnodeProcess
@@ -92,6 +93,38 @@ def test_an_analysis_that_was_given_up(room: Room, tmp_path: Path, capsys: pytes
     assert cli.main(["retry", uid, "--data", str(tmp_path)]) == 0
     assert "nothing is tried again" in capsys.readouterr().out
     assert cli.main(["retry", "1.2.3", "--data", str(tmp_path)]) == 1
+
+
+def test_priors_that_were_not_fetched(
+    room: Room, orthanc: Orthanc, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orthanc.know("mending", "LUNGNODE", 11112)
+    uid = room.receive(Film(drawn(1, 64), "without priors", "study", sop_class=CR))
+    Folders(tmp_path).make()
+    Folders(tmp_path).write_worker_settings(settings.load(flags={("priors", "source"): orthanc.address}))
+    with room.database.write() as session:
+        jobs.add(session, JobKind.PRIORS, 1, uid, room.clock())
+        job = jobs.claim(session, JobKind.PRIORS, "w", "t", room.clock())
+        assert job is not None and jobs.park(session, job, room.clock(), "it did not answer")
+    mend(tmp_path, capsys, uid, "priors", "not fetched; given up after 1 attempt", "did not answer")
+    assert "priors" not in " ".join(about(tmp_path, capsys, uid))
+    assert f"0 priors of {orthanc.address}" in room.events()
+
+
+def test_retention_that_would_remove_much_at_once(
+    room: Room, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keeper = retention(room)
+    for number in range(3):
+        stored(room, f"much {number}")
+    room.clock.now += timedelta(days=-31)  # they came then
+    with room.database.write() as session:
+        session.execute(text("UPDATE studies SET last_received_at = :at"), {"at": room.clock().replace(tzinfo=None)})
+    room.clock.now = datetime.now(UTC)
+    keeper.turn()
+    mend(tmp_path, capsys, "3 studies are older", "Is the clock right?", "retention allow")
+    keeper.turn()
+    assert about(tmp_path, capsys, "older") == [] and len(room.rows("SELECT * FROM removals")) == 3
 
 
 def test_a_destination_that_answers_with_a_failure(
