@@ -32,7 +32,7 @@ from tests.served import LungnodeProcess
 
 MIB = 1 << 20
 TRY_LATER = 0xA700  # PS3.4 Table B.2-1, Refused: Out of resources
-QUIET = SETTINGS.replace("quiet_seconds_film = 0.3", "quiet_seconds_film = 1.5")
+QUIET = SETTINGS.replace("quiet_seconds_film = 0.3", "quiet_seconds_film = 2.5")  # a fault begins meanwhile
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Ward:
         refused, acknowledged, broken = self.refused(), len(self.modality.acknowledged), self.broken_off()
         self.send(f"while: {fault}")
         wait_until(lambda: self.refused() >= refused + 2, 60, "the sender is refused, and again")
-        wait_until(lambda: self.broken_off() > broken, 60, "the study on its way could not go on")
+        wait_until(lambda: self.broken_off() > broken, 90, "the study on its way could not go on")
         assert len(self.modality.acknowledged) == acknowledged, "acknowledged what is not durable"
         assert sentence in self.says()
         assert self.node.http("/health/ready")[0] == 503
@@ -105,6 +105,7 @@ def ward(data: Path | None = None, **environment: str) -> Iterator[Ward]:
         LungnodeProcess(settings=QUIET, send_to=[pacs.address], data=data, environment=environment) as node,
         Modality(lambda: node.dicom_port, senders=2) as modality,
     ):
+        wait_until(lambda: node.events("worker.ready"), 200, "a worker has loaded its models")
         yield Ward(node, pacs, modality, [])
 
 
