@@ -1,8 +1,8 @@
 """The OHIF viewer under /viewer, where it is installed: its published files as they are, on our DICOMweb service.
 
-Only its first page and its settings are made here: the page is published for the root of a host, so its addresses get
-our path, and its own scripts are named by digest in the Content Security Policy. It asks no other host. Without it
-/viewer says so.
+It is published for the root of a host: its first page and the scripts that load others get our path instead, and its
+settings are ours. Scripts within the page are named by digest in the Content Security Policy. It asks no other
+host. Without it /viewer says so.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 PATH = "/viewer"
 ABSENT = "The viewer is not installed here: `make viewer` fetches it.\n"
+ROOT = (b'__webpack_require__.p = "/";', f'__webpack_require__.p = "{PATH}/";'.encode())
 INLINE = re.compile(r"<script>(.*?)</script>", re.S)
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
@@ -37,12 +38,13 @@ def routes(folder: Path, dicomweb: str) -> list[BaseRoute]:
     """folder: ``dist`` of the package. dicomweb: path of the service on the same host."""
     if not (folder / "index.html").is_file():
         return [Route(PATH, _absent), Route(f"{PATH}/{{rest:path}}", _absent)]
-    page = _Page((folder / "index.html").read_text(encoding="utf-8"), dicomweb)
+    page = _Page(folder, dicomweb)
     files = StaticFiles(directory=folder)
     inner = [
         Route("/", page.answer),
         Route("/index.html", page.answer),
         Route("/app-config.js", page.settings),
+        Route("/{name}.js", page.script),
         Route("/viewer", page.answer),  # a study; everything else of the viewer is one of its files
         Mount("/", files),
     ]
@@ -55,7 +57,11 @@ def _absent(_: Request) -> Response:
 
 
 class _Page:
-    def __init__(self, published: str, dicomweb: str) -> None:
+    """What is made of the published files."""
+
+    def __init__(self, folder: Path, dicomweb: str) -> None:
+        published = (folder / "index.html").read_text(encoding="utf-8")
+        self._folder = folder
         self._html = re.sub(r'(src|href|content|PUBLIC_URL)="/', rf'\1="{PATH}/', published)
         self._settings = f"window.config = {json.dumps(settings(dicomweb))};\n"
         digests = " ".join(f"'sha256-{_digest(script)}'" for script in INLINE.findall(self._html))
@@ -77,6 +83,14 @@ class _Page:
 
     def answer(self, _: Request) -> Response:
         return HTMLResponse(self._html, headers={"Cache-Control": "no-cache"})
+
+    def script(self, request: Request) -> Response:
+        """Its name has a digest of what it was, so that it may be kept."""
+        path = self._folder / f"{request.path_params['name']}.js"
+        if not path.is_file():
+            return PlainTextResponse("The viewer has no such script.\n", 404)
+        content = path.read_bytes().replace(*ROOT)
+        return Response(content, media_type="text/javascript", headers={"Cache-Control": "max-age=86400"})
 
     def settings(self, _: Request) -> Response:
         return Response(self._settings, media_type="text/javascript", headers={"Cache-Control": "no-cache"})
