@@ -80,8 +80,8 @@ def sequences(messages: list[bytes]) -> list[int]:
 def row(**changes: Any) -> dict[str, Any]:
     return {
         "id": 1, "at": "2026-01-05T09:30:00.000000Z", "kind": "delivery", "outcome": "success", "actor": "",
-        "aet": "PACS", "address": "192.0.2.7", "study_uid": "1.2.3", "details": "{}", "sequence": 7, "previous": "0" * 64,
-        "hash": "1" * 64, **changes,
+        "aet": "PACS", "address": "192.0.2.7", "study_uid": "1.2.3", "details": "{}", "sequence": 7,
+        "previous": "0" * 64, "hash": "1" * 64, **changes,
     }  # fmt: skip
 
 
