@@ -6,7 +6,7 @@ FILM   ?=
 DATA   ?= ../shared/data
 .DEFAULT_GOAL := help
 
-.PHONY: viewer help install demo run test check bench bench-models faults soak lock peers
+.PHONY: viewer help install demo run test check bench bench-models faults fuzz soak lock peers
 
 help:  ## this list
 	@echo "lungnode: a DICOM-native AI node for chest imaging. Research use only, not for diagnosis."
@@ -51,6 +51,9 @@ faults: install peers  ## 1,000 kills of the node's processes under load
 
 viewer:  ## fetch the OHIF viewer, which the node then serves under /viewer
 	@sh viewer/install.sh
+
+fuzz: install peers  ## 200,000 faults in associations, commands and data sets (FUZZ="--first SEED" goes on from a seed)
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 soak: install peers  ## the slow tests that `make test` leaves out
 	$(BIN)/python -m pytest -m slow --timeout 3600
