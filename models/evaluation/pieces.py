@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from models.api import RESEARCH_USE_ONLY, Card, ImageInput, LungField, Mask
+from models.api import RESEARCH_USE_ONLY, Card, ImageInput, LungField, Mask, ModelIdentity
 from models.evaluation import pictures
 from models.explain import lime
 from models.explain.lime import Explained
@@ -34,31 +34,29 @@ class ExplainsByPieces(Protocol):
 def write(system: ExplainsByPieces, image: ImageInput, lungs: LungField | None, out: Path, samples: int) -> str:
     """``OUT/UID.SYSTEM.lime.png`` and ``.json``; returns one line about them. RefusedInput as of the system."""
     found = system.superpixels(image, lungs, samples)
-    labels = in_film(found, image.shape)
+    labels, field = in_film(found, image.shape), lungs.mask if lungs is not None else None
+    told = _about(system.card.identity, image.uid, found, samples) | {"pieces": described(found, labels, field)}
     stem = out / f"{image.uid}.{system.card.system}.lime"
-    field = lungs.mask if lungs is not None else None
-    model = system.card.identity
-    told = {
+    out.mkdir(parents=True, exist_ok=True)
+    Path(f"{stem}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    title = f"{system.card.name}: {found.class_name} p = {found.probability:.2f}, fidelity {found.pieces.fidelity:.2f}"
+    masks = [(labels == number, float(found.pieces.weights[number])) for number in found.pieces.top]
+    shown = [pictures.Piece(mask, weight) for mask, weight in masks if mask.any()]
+    pictures.pieces(Path(f"{stem}.png"), title, image.pixels, field, shown)
+    return f"{image.uid}  {title}  {stem}.png"
+
+
+def _about(model: ModelIdentity, uid: str, found: Explained, samples: int) -> dict[str, object]:
+    return {
         "note": RESEARCH_USE_ONLY,
-        "image": image.uid,
+        "image": uid,
         "model": {"system": model.system, "version": model.version, "weights_sha256": model.weights_sha256},
         "class": found.class_name,
         "probability": round(found.probability, 6),
         "fidelity": round(found.pieces.fidelity, 4),
         "samples": samples,
         "seed": lime.SEED,
-        "pieces": described(found, labels, field),
     }
-    out.mkdir(parents=True, exist_ok=True)
-    Path(f"{stem}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    title = f"{model.name}: {found.class_name} p = {found.probability:.2f}, fidelity {found.pieces.fidelity:.2f}"
-    shown = [
-        pictures.Piece(labels == number, float(found.pieces.weights[number]))
-        for number in found.pieces.top
-        if (labels == number).any()
-    ]
-    pictures.pieces(Path(f"{stem}.png"), title, image.pixels, field, shown)
-    return f"{image.uid}  {title}  {stem}.png"
 
 
 def in_film(found: Explained, shape: tuple[int, int]) -> NDArray[np.int64]:
