@@ -17,6 +17,7 @@ from http.client import HTTPException
 import psutil
 
 from tests.faults.modality import Modality, study
+from tests.peers import wait_until
 from tests.served import LungnodeProcess
 
 CHEST_EVERY = 8  # one study in so many is analysed; the others are refused with a report, which costs little
@@ -87,8 +88,7 @@ class Kills:
         self._node.process.kill()
         self._node.process.wait()
         self.hit["supervisor"] += 1
-        _, alive = psutil.wait_procs(children, timeout=60)
-        assert alive == [], f"outlived their supervisor: {[(one.cmdline(), one.status()) for one in alive]}"
+        wait_until(lambda: not living(children), 60, "its children end with a supervisor")
 
     def _start(self, again: bool) -> None:
         """Start it; every fifth time it is killed while it starts, and has to start once more."""
@@ -106,6 +106,16 @@ class Kills:
             blow.join()
             self.hit["starting"] += 1
             self._node.start()
+
+
+def living(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Those that still do something; one that has ended and that nobody has asked for yet does not."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def _role(command: Sequence[str]) -> str:
