@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -45,13 +47,25 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
+@functools.cache
+def migrated() -> bytes:
+    """An empty database: all migrations are run once, not for each test."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(sqlite_url(Path(folder)))
+        schema.migrate(database.engine)
+        database.close()
+        return (Path(folder) / "lungnode.sqlite").read_bytes()
+
+
 class Room:
     """Database, archive and clock, and what a modality would do to them."""
 
     def __init__(self, folder: Path) -> None:
         self.clock = Clock()
+        file = folder / "lungnode.sqlite"
+        if not file.exists():
+            file.write_bytes(migrated())
         self.database = Database(sqlite_url(folder))
-        schema.migrate(self.database.engine)
         self.archive = Archive(folder / "archive")
         self.board = Board(folder / "board", "receiver-1")
         self.board.serve()
