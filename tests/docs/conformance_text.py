@@ -217,9 +217,10 @@ show a certificate by default, destinations always; certificates are read anew w
 **Who may connect**: calling AE titles (`receive.calling_aets`), called AE title, addresses, and limits of each AE
 title.
 
-**Audit**: no messages of PS3.15 A.5. Log lines are JSON events on standard error with association, UIDs, AE titles
-and addresses, never names, identifiers or data sets; the database keeps who sent each instance, each refusal, each
-delivery. Metrics count rejections by reason.
+**Audit**: an audit trail with a hash chain, and its rows as messages of the Audit Trail Message Format Profile (PS3.15
+A.5) by syslog over TLS or UDP (A.6, A.7) where `[audit]` names a collector; audit.md has the events, and where messages
+differ. Log lines are JSON events on standard error with association, UIDs, AE titles and addresses, never names,
+identifiers or data sets. Metrics count rejections by reason.
 
 **De-identification**: none. Results carry the patient of the source.
 """

@@ -12,7 +12,7 @@ from node.dimse.find import MODELS as FIND_MODELS
 from node.dimse.retrieve import MODELS as RETRIEVE_MODELS
 from node.dimse.status import STATUS
 from node.results import codes
-from tests.docs import api_page, conformance_page, models_page, selection_page
+from tests.docs import api_page, audit_page, conformance_page, models_page, selection_page
 from tests.docs.settings_page import PAGE, page
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +34,10 @@ def test_selection_page_is_written_from_the_rules() -> None:
 
 def test_api_page_is_written_from_its_openapi() -> None:
     assert api_page.PAGE.read_text(encoding="utf-8") == api_page.page(), "run python -m tests.docs.api_page"
+
+
+def test_audit_page_is_written_from_the_kinds_of_events() -> None:
+    assert audit_page.PAGE.read_text(encoding="utf-8") == audit_page.page(), "run python -m tests.docs.audit_page"
 
 
 def test_every_view_is_on_the_page_about_sql() -> None:
@@ -101,7 +105,8 @@ def test_operations_names_commands_settings_and_events_that_exist() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     commands = {word for word in re.findall(r"(?<!/)lungnode ([a-z]+)\b", text) if word != "status"}
     assert commands >= {"backup", "migrate", "retry", "destinations", "models", "pull"}
-    parsers = "".join((ROOT / "node" / name).read_text(encoding="utf-8") for name in ("cli.py", "model_commands.py"))
+    modules = ("cli.py", "model_commands.py", "query_commands.py", "audit_commands.py")
+    parsers = "".join((ROOT / "node" / name).read_text(encoding="utf-8") for name in modules)
     known = set(re.findall(r'add_parser\(\s*"(\w+)"', parsers))
     assert commands <= known
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "node").rglob("*.py"))
