@@ -118,7 +118,7 @@ def _stored_frame(path: Path, file: Opened, of: Layout, index: int) -> bytes:
             except Exception as error:
                 raise BadDataSet("The frames of the pixel data cannot be told apart.") from error
     first, last = index * of.bits, (index + 1) * of.bits
-    content = bytes(file.data[of.start + first // 8 : of.start + (last + 7) // 8])
+    content = file.read(of.start + first // 8, of.start + (last + 7) // 8)
     return content if not first % 8 and not last % 8 else _whole_bytes(content, first % 8, of.bits)
 
 
@@ -229,7 +229,7 @@ def _native(of: Layout, content: Iterator[bytes], length: int) -> Iterator[bytes
 def _pieces(path: Path, of: Layout) -> Iterator[bytes]:
     with opened(path) as file:
         for begin in range(of.start, of.end, PIECE):
-            yield bytes(file.data[begin : min(begin + PIECE, of.end)])
+            yield file.read(begin, min(begin + PIECE, of.end))
 
 
 def _encapsulated(of: Layout, frames: Iterator[bytes]) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
+import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,17 +41,24 @@ class Element:
 
 @dataclass(frozen=True)
 class Opened:
-    """data: the file, or the data set alone where it had to be made plain; start: of the data set in it."""
+    """data: the file, or the data set alone where it had to be made plain; start: of the data set in it. descriptor: of
+    the file that is mapped, None where it is not."""
 
     data: memoryview
     start: int
     implicit: bool
     transfer_syntax_uid: str
-    is_mapped: bool
+    descriptor: int | None
 
     def elements(self) -> Iterator[Element]:
         """Those of the top level."""
         return elements(self.data, self.start, len(self.data), self.implicit)
+
+    def read(self, begin: int, end: int) -> bytes:
+        """A long part: read, not looked at, since pages that are mapped stay with the process while it is open."""
+        if self.descriptor is None:
+            return bytes(self.data[begin:end])
+        return os.pread(self.descriptor, end - begin, begin)
 
 
 @contextlib.contextmanager
@@ -61,9 +69,9 @@ def opened(path: Path) -> Iterator[Opened]:
         try:
             syntax, start = _meta(view)
             if syntax in (BIG_ENDIAN, DEFLATED):
-                yield Opened(memoryview(_made_plain(view[start:], syntax)), 0, False, syntax, is_mapped=False)
+                yield Opened(memoryview(_made_plain(view[start:], syntax)), 0, False, syntax, None)
             else:
-                yield Opened(view, start, syntax == IMPLICIT, syntax, is_mapped=True)
+                yield Opened(view, start, syntax == IMPLICIT, syntax, file.fileno())
         except struct.error:
             raise BadDataSet("The stored file ends in the middle of an element.") from None
         finally:

@@ -1,8 +1,8 @@
 """The OHIF viewer under /viewer, where it is installed: its published files as they are, on our DICOMweb service.
 
-It is published for the root of a host: its first page and the scripts that load others get our path instead, and its
-settings are ours. Scripts within the page are named by digest in the Content Security Policy. It asks no other
-host. Without it /viewer says so.
+It is published for the root of a host: its first page, and the files that name others, get our path instead; its
+settings are ours. Scripts within the page are named by digest in the Content Security Policy. It asks no other host.
+Without it /viewer says so.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from starlette.requests import Request
@@ -22,7 +22,10 @@ from starlette.types import Message, Receive, Scope, Send
 
 PATH = "/viewer"
 ABSENT = "The viewer is not installed here: `make viewer` fetches it.\n"
-ROOT = (b'__webpack_require__.p = "/";', f'__webpack_require__.p = "{PATH}/";'.encode())
+MOVED = {  # files that name others from the root of the host: media type, how they do, and how for us
+    ".js": ("text/javascript", b'__webpack_require__.p = "/";', f'__webpack_require__.p = "{PATH}/";'.encode()),
+    ".css": ("text/css", b"url(/", f"url({PATH}/".encode()),
+}
 INLINE = re.compile(r"<script>(.*?)</script>", re.S)
 SECURITY = {
     "X-Content-Type-Options": "nosniff",
@@ -44,7 +47,7 @@ def routes(folder: Path, dicomweb: str) -> list[BaseRoute]:
         Route("/", page.answer),
         Route("/index.html", page.answer),
         Route("/app-config.js", page.settings),
-        Route("/{name}.js", page.script),
+        *(Route(f"/{{name}}{ending}", page.moved(ending)) for ending in MOVED),
         Route("/viewer", page.answer),  # a study; everything else of the viewer is one of its files
         Mount("/", files),
     ]
@@ -84,13 +87,18 @@ class _Page:
     def answer(self, _: Request) -> Response:
         return HTMLResponse(self._html, headers={"Cache-Control": "no-cache"})
 
-    def script(self, request: Request) -> Response:
-        """Its name has a digest of what it was, so that it may be kept."""
-        path = self._folder / f"{request.path_params['name']}.js"
-        if not path.is_file():
-            return PlainTextResponse("The viewer has no such script.\n", 404)
-        content = path.read_bytes().replace(*ROOT)
-        return Response(content, media_type="text/javascript", headers={"Cache-Control": "max-age=86400"})
+    def moved(self, ending: str) -> Callable[[Request], Response]:
+        """A file that names others. Its name has a digest of what it was, so that it may be kept."""
+        media_type, root, ours = MOVED[ending]
+
+        def answer(request: Request) -> Response:
+            path = self._folder / f"{request.path_params['name']}{ending}"
+            if not path.is_file():
+                return PlainTextResponse("The viewer has no such file.\n", 404)
+            content = path.read_bytes().replace(root, ours)
+            return Response(content, media_type=media_type, headers={"Cache-Control": "max-age=86400"})
+
+        return answer
 
     def settings(self, _: Request) -> Response:
         return Response(self._settings, media_type="text/javascript", headers={"Cache-Control": "no-cache"})

@@ -95,4 +95,4 @@ def bulk(path: Path, place: str) -> Iterator[bytes]:
             raise Refusal(NOT_FOUND, "The instance has no bulk data there.")
         begin, end = places[place]
         for at in range(begin, end, PIECE):
-            yield bytes(file.data[at : min(at + PIECE, end)])
+            yield file.read(at, min(at + PIECE, end))

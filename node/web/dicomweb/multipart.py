@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 MOST_HEADER_BYTES = 16384  # of the headers of one part
 MOST_PREAMBLE_BYTES = 65536  # before the first part
-BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")  # RFC 2046 section 5.1.1
+SIGNS = r"0-9A-Za-z'()+_,\-./:=?"
+BOUNDARY = re.compile(rf"[{SIGNS} ]{{0,127}}[{SIGNS}]")  # RFC 2046 section 5.1.1 has 70 at most; Orthanc sends 73
 
 
 class Malformed(ValueError):
