@@ -131,16 +131,20 @@ class PriorsDuty:
     def __init__(self, priors: Priors, backoff_seconds: Sequence[float]) -> None:
         self._priors, self._backoff = priors, backoff_seconds
         self._thread = threading.Thread()
-        self._stopping = False
+        self._stopping = self._broken = False
 
     def pump(self) -> None:
-        """Begin where something is due and nothing is under way."""
+        """Begin where something is due and nothing is under way. What a thread held that broke off is due again."""
         if self._thread.is_alive() or self._stopping:
             return
+        if self._broken:
+            with self._priors.database.write() as session:
+                jobs.release(session, WORKER, "it broke off")
+            self._broken = False
         with self._priors.database.read() as session:
             due = jobs.due(session, JobKind.PRIORS, self._priors.clock())
         if due:
-            self._thread = threading.Thread(target=self.work, name="priors", daemon=True)
+            self._thread = threading.Thread(target=self._guarded, name="priors", daemon=True)
             self._thread.start()
 
     def stop(self, seconds: float) -> None:
@@ -148,6 +152,14 @@ class PriorsDuty:
         self._stopping = True
         if self._thread.is_alive():
             self._thread.join(seconds)
+
+    def _guarded(self) -> None:
+        """Where the database itself fails, nothing can be written down."""
+        try:
+            self.work()
+        except Exception:
+            logger.exception("job.failed", extra={"fields": {"kind": JobKind.PRIORS}})
+            self._broken = True
 
     def work(self) -> None:
         """All that is due."""

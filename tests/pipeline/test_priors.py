@@ -200,6 +200,30 @@ def test_a_peer_that_is_away_is_asked_again_and_at_last_given_up(room: Room) -> 
     assert [row["state"] for row in room.rows("SELECT state FROM jobs WHERE key = 'again'")] == ["parked"]
 
 
+def test_what_a_database_that_fails_leaves_claimed_is_done_later(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = Peer(room, [earlier("a", "20190101")])
+    room.receive(NOW)
+    close(room, rules())
+    duty = PriorsDuty(Priors(room.database, room.archive, rules(), peer, room.clock), (1.0,))
+
+    def locked(*_: object) -> bool:
+        raise RuntimeError("database is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "finish", locked)
+        go_on(duty)
+    assert [row["state"] for row in room.rows("SELECT state FROM jobs WHERE kind = 'priors'")] == ["running"]
+    go_on(duty)
+    assert [row["state"] for row in room.rows("SELECT state FROM jobs WHERE kind = 'priors'")] == ["done"]
+    assert peer.fetched == uids("a", "a")
+
+
+def go_on(duty: PriorsDuty) -> None:
+    """One more turn, to its end."""
+    duty.pump()
+    duty._thread.join(30)
+
+
 def test_without_a_source_there_is_no_job(room: Room) -> None:
     room.receive(NOW)
     close(room, settings.load().priors)
