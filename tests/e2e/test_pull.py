@@ -1,7 +1,7 @@
 """Query and retrieve through the running node: Orthanc asks it and fetches from it, ``lungnode pull`` fetches from
 Orthanc by C-GET and C-MOVE, and results are among what others find.
 
-Not covered: priors of a patient fetched by rule; peers that offer no C-FIND; TLS.
+Not covered: peers that offer no C-FIND; priors by rule (test_keeping); TLS (tests/dimse/test_tls.py).
 """
 
 from __future__ import annotations
