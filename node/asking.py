@@ -1,16 +1,12 @@
-"""The commands that read: status, query, models, and migrate. Text to standard output, problems to standard error."""
+"""The commands that read: status and models; and migrate. Text to standard output, problems to standard error."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
 
-from node import show
 from node.app import open_registry
 from node.core.errors import Misconfigured
-from node.db import query as results
 from node.db import schema, story
 from node.db.session import Database, sqlite_url
 
