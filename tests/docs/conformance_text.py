@@ -38,7 +38,8 @@ The words are those of PS3; section numbers without a part are of this page. Ref
 
 ## 3 Implementation model
 
-One application entity, title `{aet}` by default (`node.aet`). {processes} processes receive, each on every port; others analyse and deliver:
+One application entity, title `{aet}` by default (`node.aet`). {processes} processes receive, each on every port;
+others analyse and deliver:
 
     senders  --C-STORE-->  lungnode  --analysis-->  results  --C-STORE-->  destinations
     clients  --C-FIND, C-MOVE, C-GET-->  lungnode  --C-STORE-->  clients, move destinations
@@ -178,7 +179,7 @@ DICOM)
 | application context | 1.2.840.10008.3.1.1.1 | 1.2.840.10008.3.1.1.1 |
 | Implementation Class UID | {implementation_uid} | the same |
 | Implementation Version Name | {implementation_version} | the same |
-| associations at once | {max_associations}, over all processes; by AE title as [access] says | one to each destination, C-MOVE and pull |
+| associations at once | {max_associations} in all; by AE title: [access] | one to each destination, C-MOVE and pull |
 | maximum PDU length received | {max_pdu} | {scu_pdu} |
 | outstanding operations | 1: no asynchronous operations window | 1 |
 | user identity | not evaluated | not sent |
