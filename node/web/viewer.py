@@ -71,7 +71,7 @@ class _Page:
         self.policy = "; ".join(
             (
                 "default-src 'self'",
-                f"script-src 'self' 'wasm-unsafe-eval' {digests}",
+                f"script-src 'self' 'unsafe-eval' {digests}",  # OHIF compiles its readers of segmentations
                 "style-src 'self' 'unsafe-inline'",
                 "img-src 'self' data: blob:",
                 "font-src 'self' data:",

@@ -110,10 +110,10 @@ def test_several_frames(ours: Ours, screen: Screen) -> None:
 
 
 def test_the_list_of_studies(ours: Ours, screen: Screen) -> None:
-    film, _ = film_study("node list")
+    film, _ = film_study("node list", StudyDescription="Listed by the node")
     keep(ours, [film])
     screen.page.goto(f"{ours.origin}/viewer")
-    screen.page.get_by_text(str(film.PatientID)).first.wait_for()
+    screen.page.get_by_text(str(film.StudyDescription)).first.wait_for()
     assert screen.errors == []
 
 
@@ -126,9 +126,7 @@ def test_it_asks_nobody_else(ours: Ours, screen: Screen) -> None:
     assert hosts == {f"{LOOPBACK}:{ours.web.port}"} and screen.errors == []
 
 
-@pytest.mark.parametrize(
-    "path", ["/viewer/", "/viewer/viewer?StudyInstanceUIDs=1.2", "/viewer/app-config.js", "/viewer/x"]
-)
+@pytest.mark.parametrize("path", ["", "viewer?StudyInstanceUIDs=1.2", "app-config.js", "manifest.json"])
 def test_every_answer_is_guarded(ours: Ours, path: str) -> None:
     with urllib.request.urlopen(f"{ours.origin}/viewer/{path}", timeout=10) as answer:
         headers = answer.headers
@@ -137,9 +135,7 @@ def test_every_answer_is_guarded(ours: Ours, path: str) -> None:
     assert "unsafe-inline" not in policy.partition("style-src")[0] and "frame-ancestors 'none'" in policy
 
 
-@pytest.mark.parametrize(
-    "path", ["/viewer/../../pyproject.toml", "/viewer/%2e%2e/%2e%2e/package.json", "/viewer//etc/passwd"]
-)
+@pytest.mark.parametrize("path", ["../../pyproject.toml", "%2e%2e/%2e%2e/package.json", "/etc/passwd"])
 def test_nothing_outside_its_folder_is_served(ours: Ours, path: str) -> None:
     connection = http.client.HTTPConnection(LOOPBACK, ours.web.port, timeout=10)
     connection.request("GET", f"/viewer/{path}")
