@@ -1,0 +1,123 @@
+"""How fast one CT of 300 slices goes over DICOMweb: the node and Orthanc's plugin, the same client and the same study.
+
+``python -m tests.bench.dicomweb``. A plain HTTP/1.1 client over one connection, which reads every byte of an answer.
+The servers take turns, so that a noisy machine is noisy for both; each round stores a study of its own. The node
+answers a store after files and rows are durable; Orthanc syncs no files. Metadata is asked for twice: the first time is
+that of a viewer that opens a study, the second what both may have kept. Both run without analysis.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+from pydicom import Dataset
+
+from tests.dicomweb.site import as_file, message
+from tests.peers import LOOPBACK, Orthanc
+from tests.pipeline.slices import Scan, scan
+from tests.served import LungnodeProcess
+
+SLICES, SIDE = 300, 512
+QUICK_SLICES = 40
+SETTINGS = "[receive]\nmin_free_bytes = 0\n"
+STORE, METADATA, AGAIN = "STOW-RS, one request", "metadata of the study", "metadata of the study, again"
+FRAMES, INSTANCES = "frames, one request each", "whole study, one request"
+OCTETS = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
+DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+
+
+@dataclass(frozen=True)
+class Took:
+    """One step of one server in one round."""
+
+    step: str
+    server: str
+    megabytes: float  # 10^6 bytes of body
+    seconds: float
+
+
+def measure(rounds: int = 5, quick: bool = False) -> list[Took]:
+    """A first, unmeasured round warms both up."""
+    os.environ["TCP_NODELAY"] = "1"
+    with ExitStack() as stack:
+        node = stack.enter_context(LungnodeProcess("--workers", "0", settings=SETTINGS))
+        orthanc = stack.enter_context(Orthanc())
+        ports = {"lungnode": node.http_port, "Orthanc": orthanc.http_port}
+        found: list[Took] = []
+        for number in range(rounds + 1):
+            slices = study(f"{time.time_ns()}", QUICK_SLICES if quick else SLICES)
+            for server in list(ports) if number % 2 else list(reversed(ports)):
+                took = list(_round(server, ports[server], slices))
+                found += took if number else []
+        return found
+
+
+def study(seed: str, count: int) -> list[Dataset]:
+    """Slices with noise, as scanners have it."""
+    noise = np.random.default_rng(1).integers(-1000, 1000, (SIDE, SIDE), dtype=np.int16)
+    return scan(Scan(seed, voxels=np.stack([np.roll(noise, number, axis=0) for number in range(count)])))
+
+
+def _round(server: str, port: int, slices: Sequence[Dataset]) -> Iterable[Took]:
+    study = f"/dicom-web/studies/{slices[0].StudyInstanceUID}"
+    places = [f"{study}/series/{ds.SeriesInstanceUID}/instances/{ds.SOPInstanceUID}" for ds in slices]
+    body, kind = message([("application/dicom", "", as_file(ds)) for ds in slices], "application/dicom")
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=300)
+
+    def ask(method: str, path: str, accept: str, content: bytes | None = None) -> int:
+        said = {"Accept": accept, **({"Content-Type": kind} if content else {})}
+        connection.request(method, path, content, said)
+        answer = connection.getresponse()
+        if answer.status != 200:
+            raise AssertionError(f"{server} answers {answer.status} to {method} {path}")
+        return sum(map(len, iter(lambda: answer.read(1 << 20), b"")))
+
+    def timed(step: str, work: Callable[[], int]) -> Took:
+        began = time.perf_counter()
+        count = work()
+        return Took(step, server, count / 1e6, time.perf_counter() - began)
+
+    def store() -> int:
+        ask("POST", "/dicom-web/studies", "application/dicom+json", body)
+        return len(body)
+
+    yield timed(STORE, store)
+    for step in (METADATA, AGAIN):
+        yield timed(step, lambda: ask("GET", f"{study}/metadata", "application/dicom+json"))
+    yield timed(FRAMES, lambda: sum(ask("GET", f"{place}/frames/1", OCTETS) for place in places))
+    yield timed(INSTANCES, lambda: ask("GET", study, DICOM))
+    connection.close()
+
+
+def table(found: Sequence[Took]) -> str:
+    """Markdown: medians, and the median of the node's time by that of Orthanc in the same round."""
+    lines = ["| step | lungnode | Orthanc | lungnode's time by Orthanc's |", "|---|---|---|---|"]
+    for step in dict.fromkeys(one.step for one in found):
+        ours, theirs = (
+            [one for one in found if (one.step, one.server) == (step, name)] for name in ("lungnode", "Orthanc")
+        )
+        ratio = statistics.median(a.seconds / b.seconds for a, b in zip(ours, theirs, strict=True))
+        lines.append(f"| {step} | {_said(ours)} | {_said(theirs)} | {ratio:.2f} |")
+    return "\n".join(lines)
+
+
+def _said(found: Sequence[Took]) -> str:
+    seconds = statistics.median(one.seconds for one in found)
+    return f"{seconds:.2f} s, {statistics.median(one.megabytes / one.seconds for one in found):.0f} MB/s"
+
+
+def main(quick: bool = False) -> int:
+    sys.stdout.write(table(measure(2 if quick else 5, quick)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main("--quick" in sys.argv[1:]))
