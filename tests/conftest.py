@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.peers import Absent, Orthanc
+from tests.postgres import Postgres
 
 DATA = Path(os.environ.get("LUNGDATA") or Path(__file__).parents[2] / "shared" / "data")
 
@@ -35,6 +36,12 @@ def data_folder() -> Path:
     if not (DATA / "dicom").is_dir() or not (DATA / "cxr" / "labels.csv").is_file():
         pytest.skip(f"the real data is not there: {DATA} (or the folder that LUNGDATA names)")
     return DATA
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with Postgres() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,6 @@ from node.core.audit import KINDS, OUTCOMES, AuditEvent, Recent
 from node.db import audit, schema
 from node.db.audit import Head
 from node.db.session import Database, sqlite_url
-from tests.postgres import Postgres
 
 AT = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
 COLUMNS = ("id", "at", "kind", "outcome", "actor", "aet", "address", "study_uid", "details", "sequence", "previous",
@@ -51,12 +50,11 @@ def chained(database: Database) -> Database:
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
     if request.param == "sqlite":
-        yield chained(Database(sqlite_url(tmp_path_factory.mktemp("chain")), durable=False))
-        return
-    with Postgres() as server:
-        made = chained(server.database())
-        yield made
-        made.close()
+        made = Database(sqlite_url(tmp_path_factory.mktemp("chain")), durable=False)
+    else:
+        made = request.getfixturevalue("postgres").database()
+    yield chained(made)
+    made.close()
 
 
 def problem(database: Database, *statements: str, kept: Head | None = None, **values: Any) -> str:
