@@ -137,12 +137,8 @@ class Incoming:
             return read(memoryview(self._chunk)[self._front : self._fill])
         self.written(sync=False)
         size = self._begin + self._fill
-        with (
-            mmap.mmap(self._descriptor, size, access=mmap.ACCESS_READ) as content,
-            memoryview(content) as view,
-            view[self._front :] as data,
-        ):
-            return read(data)
+        content = mmap.mmap(self._descriptor, size, access=mmap.ACCESS_READ)
+        return read(memoryview(content)[self._front :])  # unmapped with its last view, which an error may hold
 
     def written(self, sync: bool) -> None:
         """Wait until the file is complete, and durable where ``sync`` is wanted."""

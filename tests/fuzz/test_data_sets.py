@@ -84,6 +84,13 @@ def test_bombs_are_refused_and_memory_stays(running: Target) -> None:
     assert running.sound() == []
 
 
+def test_a_large_one_that_is_cut_is_refused_like_a_small_one(running: Target) -> None:
+    """Larger than what is held in memory: it is read from its file."""
+    large = messages.film("large cut").encode()[:-28] + explicit(0x7FE00010, b"OB", bytes(3 << 20)).encode()
+    assert sent(running, [("large cut", large[:-10]), ("large cut", large)]) == [NOT_UNDERSTOOD, SUCCESS]
+    assert running.sound() == []
+
+
 def _with(more: bytes, seed: str) -> bytes:
     """A film with ``more`` behind its private creator."""
     whole = messages.film(seed).encode()
