@@ -14,6 +14,9 @@ from typing import Any
 from pydicom import Dataset
 from pynetdicom import AE
 
+from node.db import audit
+from node.db.audit import Head, Verdict
+from node.db.session import Database, sqlite_url
 from tests.audit.collectors import TlsCollector
 from tests.audit.test_collector import sequences
 from tests.dimse.certificates import Authority
@@ -26,10 +29,12 @@ from tests.served import LungnodeProcess, lungnode
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 
-def exported(node: LungnodeProcess) -> list[dict[str, Any]]:
-    ran = lungnode("audit", "export", "--data", node.data)
-    assert ran.code == 0, ran.text
-    return [json.loads(line) for line in ran.out.splitlines()]
+def trail(node: LungnodeProcess, kept: Head | None = None) -> tuple[Verdict, list[dict[str, Any]]]:
+    database = Database(sqlite_url(node.data))
+    with database.read() as session:
+        found = audit.verify(session, kept), audit.rows(session)
+    database.close()
+    return found
 
 
 def asks(node: LungnodeProcess) -> None:
@@ -49,8 +54,8 @@ def test_what_happens_is_told_chained_and_sent(tmp_path: Path) -> None:
     films = [Film(drawn(61 + number, 128), f"audit {number}", "audited", sop_class=DX) for number in range(3)]
     study = films[0].study_uid
     with TlsCollector(authority.sign("collector")) as collector:
-        audit = f'[audit]\ncollector = "{collector.url}"\nauthorities = "{authority.file}"\npatient_ids = false\n'
-        with LungnodeProcess("--workers", "0", settings=audit) as node:
+        wanted = f'[audit]\ncollector = "{collector.url}"\nauthorities = "{authority.file}"\npatient_ids = false\n'
+        with LungnodeProcess("--workers", "0", settings=wanted) as node:
             assert store(node.dicom_port, [encoded(wrap(film)) for film in films]) == [0, 0, 0]
             assert store(node.dicom_port, [encoded(wrap(films[0]))]) == [0]  # again: nothing new
             asks(node)
@@ -60,15 +65,15 @@ def test_what_happens_is_told_chained_and_sent(tmp_path: Path) -> None:
                 assert node.http(f"/dicom-web/studies/{study}/metadata")[0] == 200
             assert node.http(f"/dicom-web/studies?PatientName={MARKER.patient_name}")[0] == 200
             wait_until(lambda: node.rows("SELECT 1 FROM audit_sent WHERE sequence >= 6"), 20, "messages are taken")
-            head = lungnode("audit", "head", "--data", node.data).out.strip()
+            kept = trail(node)[0].head
             node.kill9_everything()
-            verified = lungnode("audit", "verify", "--data", node.data, "--from", head)
-            assert verified.code == 0, verified.text
-            node.config.write_text(audit + "[query]\nmax_matches = 7\n")
+            assert trail(node, kept)[0].problem == ""
+            node.config.write_text(wanted + "[query]\nmax_matches = 7\n")
             node.start()
             assert lungnode("retention", "hold", study, "--data", node.data).code == 0
             assert node.sigterm() == 0
-            rows, log = exported(node), node.logged()
+            (verdict, rows), log = trail(node, kept), node.logged()
+            assert (verdict.problem, verdict.unchained) == ("", 0)
             assert [(row["kind"], row["study_uid"] == study) for row in rows] == [
                 ("start", False), ("receipt", True), ("query", False), ("api", False), ("view", True),
                 ("query", False), ("start", False), ("settings", False), ("command", True), ("stop", False),
