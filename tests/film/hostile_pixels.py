@@ -64,7 +64,7 @@ def hierarchical(width: int, height: int) -> bytes:
 def liars() -> dict[str, Dataset]:
     """By what is wrong with them."""
     grey = np.asarray(drawn(1, SIDE) >> 4, np.uint8)
-    good = wrap(Film(grey, "liar good", transfer_syntax=JPEGBaseline8Bit)).PixelData[8:]  # behind its offset table
+    good = wrap(Film(grey, "liar good", transfer_syntax=JPEGBaseline8Bit)).PixelData[12:]  # behind its offset table
     found = {
         "a JPEG of 65000 x 65000": _film(JPEGBaseline8Bit, encapsulate([jpeg(65000, 65000)])),
         "a JPEG whose second frame is large": _film(JPEGBaseline8Bit, encapsulate([hierarchical(60000, 60000)])),
@@ -77,7 +77,7 @@ def liars() -> dict[str, Dataset]:
         "an RLE whose segments lie elsewhere": _film(RLELossless, encapsulate([_rle([64, 2**32 - 1])])),
         "an offset table that leads nowhere": _film(JPEGBaseline8Bit, _table(0xFFFFFFF0) + good),
         "an offset table of a hundred thousand frames": _film(JPEGBaseline8Bit, _table(*range(100_000)) + good),
-        "an offset table that is no whole number of offsets": _film(JPEGBaseline8Bit, _item(b"\0\0\0") + good),
+        "an offset table that is no whole number of offsets": _film(JPEGBaseline8Bit, _item(b"\0" * 6) + good),
         "no fragment at all": _film(JPEGBaseline8Bit, _item(b"")),
         "fragments of no bytes": _film(JPEGBaseline8Bit, _item(b"") + _item(b"") * 1000),
         "a fragment that is longer than the rest": _film(JPEGBaseline8Bit, _item(b"") + good[:4] + b"\xfe\xff\xff\x7f"),
