@@ -9,6 +9,7 @@ alone is delivery (``commitment``).
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import random
@@ -19,6 +20,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from node.archive import Archive
 from node.core import log
@@ -92,8 +95,9 @@ class Deliver:
     _broken: set[str] = field(default_factory=set)  # destinations whose claims are still to be given back
 
     def pump(self) -> None:
-        self._release_broken()
         busy = [name for name, thread in self._busy.items() if thread.is_alive()]
+        for name in self._broken.difference(busy):
+            self._release(name)
         with self.database.read() as session:
             shut = standings.closed(session, self.clock())
             due = ledger.due(session, self.clock(), BATCH, without=shut.union(busy))
@@ -114,13 +118,14 @@ class Deliver:
         except Exception:
             logger.exception("delivery.failed", extra={"fields": {"destination": name}})
             self._broken.add(name)
+            with contextlib.suppress(SQLAlchemyError):  # then at a later turn
+                self._release(name)
 
-    def _release_broken(self) -> None:
-        """What a delivery held that broke off is due again. Not by itself: the database may be what broke it off."""
-        for name in sorted(self._broken):
-            with self.database.write() as session:
-                jobs.release(session, worker_name(name), "the delivery broke off")
-            self._broken.discard(name)
+    def _release(self, name: str) -> None:
+        """What a delivery held that broke off is due again."""
+        with self.database.write() as session:
+            jobs.release(session, worker_name(name), "the delivery broke off")
+        self._broken.discard(name)
 
     def deliver(self, name: str, due: Sequence[ledger.Due]) -> None:
         """Claim, check, put what is not taken into another form, send in the order of building, write down."""

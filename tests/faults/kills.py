@@ -93,7 +93,7 @@ class Kills:
     def _start(self, again: bool) -> None:
         """Start it; every fifth time it is killed while it starts, and has to start once more."""
         self._starts += 1
-        early = again and self._starts % 5 == 0
+        early = again and self._starts % 5 == 1
         blow = threading.Timer(self._chance.uniform(0.1, 2.0), self._node.kill9_everything)
         if early:
             blow.start()

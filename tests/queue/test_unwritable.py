@@ -81,16 +81,22 @@ def test_a_delivery_that_broke_off_is_due_again(room: Room, monkeypatch: pytest.
     outputs = room.analysed([PACS])
     peer = Peer(TAKEN)
     duty = deliver(room, peer)
-    note = type(duty)._note
+    write = room.database.write
 
-    def cannot_note(*_: object, **__: object) -> None:
+    def breaks(*_: object, **__: object) -> None:
+        """From here on nothing can be written."""
+        monkeypatch.setattr(room.database, "write", fails)
         raise LOCKED
 
-    monkeypatch.setattr(type(duty), "_note", cannot_note)
-    turn(duty)
-    with held(room, monkeypatch), pytest.raises(OperationalError):
-        duty.pump()
-    monkeypatch.setattr(type(duty), "_note", note)
+    def fails() -> None:
+        raise LOCKED
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(duty), "_note", breaks)
+        turn(duty)
+        with pytest.raises(OperationalError):
+            duty.pump()
+    monkeypatch.setattr(room.database, "write", write)
     turn(duty)
     assert {row["state"] for row in ledger(room)} == {"delivered"}
     assert sorted(uid for _, uid in peer.got) == sorted(outputs * 2)
