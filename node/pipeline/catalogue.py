@@ -16,6 +16,7 @@ from pydicom.filereader import read_file_meta_info
 from node.archive import Archive
 from node.core.errors import Refused
 from node.db import catalogue as rows
+from node.db import one_object
 from node.db.catalogue import Held, Mark, Narrowed, SeriesRecord, StudyRecord, StudyTexts, Undescribed
 from node.db.session import Database
 from node.pipeline.header import items_of, text_of
@@ -212,6 +213,15 @@ class Catalogue:
                 break
             below = page[-1].id
         return [self._with_syntax(one) for one in found]
+
+    def one(self, study_uid: str, series_uid: str, sop_uid: str) -> Held | None:
+        """As ``held``, of a single object whose UIDs are all named; None where there is none."""
+        with self._database.read() as session:
+            found = one_object.find(session, study_uid, series_uid, sop_uid)
+        if found is None:
+            return None
+        self._uses.note([found[0]])
+        return self._with_syntax(found[1])
 
     def _with_syntax(self, one: Held) -> Held:
         if one.transfer_syntax_uid:

@@ -3,7 +3,8 @@
 ``python -m tests.bench.dicomweb``. A plain HTTP/1.1 client over one connection, which reads every byte of an answer.
 The servers take turns, so that a noisy machine is noisy for both; each round stores a study of its own. The node
 answers a store after files and rows are durable; Orthanc syncs no files. Metadata is asked for twice: the first time is
-that of a viewer that opens a study, the second what both may have kept. Both run without analysis.
+that of a viewer that opens a study, the second what both may have kept. Both run without analysis. Processor time
+is that of the server alone, which a busy machine changes less.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
+import psutil
 from pydicom import Dataset
 
 from tests.dicomweb.site import as_file, message
@@ -42,6 +44,7 @@ class Took:
     server: str
     megabytes: float  # 10^6 bytes of body
     seconds: float
+    processor_seconds: float  # of the server
 
 
 def measure(rounds: int = 5, quick: bool = False) -> list[Took]:
@@ -51,11 +54,12 @@ def measure(rounds: int = 5, quick: bool = False) -> list[Took]:
         node = stack.enter_context(LungnodeProcess("--workers", "0", settings=SETTINGS))
         orthanc = stack.enter_context(Orthanc())
         ports = {"lungnode": node.http_port, "Orthanc": orthanc.http_port}
+        servers = {"lungnode": node.processes()[0], "Orthanc": psutil.Process(orthanc.process.pid)}
         found: list[Took] = []
         for number in range(rounds + 1):
             slices = study(f"{time.time_ns()}", QUICK_SLICES if quick else SLICES)
             for server in list(ports) if number % 2 else list(reversed(ports)):
-                took = list(_round(server, ports[server], slices))
+                took = list(_round(servers[server], server, ports[server], slices))
                 found += took if number else []
         return found
 
@@ -66,7 +70,7 @@ def study(seed: str, count: int) -> list[Dataset]:
     return scan(Scan(seed, voxels=np.stack([np.roll(noise, number, axis=0) for number in range(count)])))
 
 
-def _round(server: str, port: int, slices: Sequence[Dataset]) -> Iterable[Took]:
+def _round(process: psutil.Process, server: str, port: int, slices: Sequence[Dataset]) -> Iterable[Took]:
     study = f"/dicom-web/studies/{slices[0].StudyInstanceUID}"
     places = [f"{study}/series/{ds.SeriesInstanceUID}/instances/{ds.SOPInstanceUID}" for ds in slices]
     body, kind = message([("application/dicom", "", as_file(ds)) for ds in slices], "application/dicom")
@@ -81,9 +85,11 @@ def _round(server: str, port: int, slices: Sequence[Dataset]) -> Iterable[Took]:
         return sum(map(len, iter(lambda: answer.read(1 << 20), b"")))
 
     def timed(step: str, work: Callable[[], int]) -> Took:
-        began = time.perf_counter()
+        began, used = time.perf_counter(), process.cpu_times()
         count = work()
-        return Took(step, server, count / 1e6, time.perf_counter() - began)
+        after = process.cpu_times()
+        spent = after.user + after.system - used.user - used.system
+        return Took(step, server, count / 1e6, time.perf_counter() - began, spent)
 
     def store() -> int:
         ask("POST", "/dicom-web/studies", "application/dicom+json", body)
@@ -98,14 +104,16 @@ def _round(server: str, port: int, slices: Sequence[Dataset]) -> Iterable[Took]:
 
 
 def table(found: Sequence[Took]) -> str:
-    """Markdown: medians, and the median of the node's time by that of Orthanc in the same round."""
-    lines = ["| step | lungnode | Orthanc | lungnode's time by Orthanc's |", "|---|---|---|---|"]
+    """Markdown: medians, and the medians of the node's times by those of Orthanc in the same round."""
+    lines = ["| step | lungnode | Orthanc | time by Orthanc's | processor by Orthanc's |", "|---|---|---|---|---|"]
     for step in dict.fromkeys(one.step for one in found):
         ours, theirs = (
             [one for one in found if (one.step, one.server) == (step, name)] for name in ("lungnode", "Orthanc")
         )
         ratio = statistics.median(a.seconds / b.seconds for a, b in zip(ours, theirs, strict=True))
-        lines.append(f"| {step} | {_said(ours)} | {_said(theirs)} | {ratio:.2f} |")
+        pairs = zip(ours, theirs, strict=True)
+        processor = statistics.median(a.processor_seconds / max(b.processor_seconds, 0.01) for a, b in pairs)
+        lines.append(f"| {step} | {_said(ours)} | {_said(theirs)} | {ratio:.2f} | {processor:.2f} |")
     return "\n".join(lines)
 
 

@@ -112,7 +112,7 @@ def test_several_frames(ours: Ours, screen: Screen) -> None:
 def test_the_list_of_studies(ours: Ours, screen: Screen) -> None:
     film, _ = film_study("node list", StudyDescription="Listed by the node")
     keep(ours, [film])
-    screen.page.goto(f"{ours.origin}/viewer")
+    screen.page.goto(f"{ours.origin}/viewer/")
     screen.page.get_by_text(str(film.StudyDescription)).first.wait_for()
     assert screen.errors == []
 

@@ -23,6 +23,7 @@ from node.web.dicomweb.multipart import Writer
 from node.web.dicomweb.resources import Objects, Resource
 
 MOST_KEPT_BYTES = 64 << 20
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 BULK = '"BulkDataURI":"'  # a text cannot hold it: its quotes are escaped
 PLACE = re.compile(r"[0-9A-F]{8}(/[0-9]{1,6}/[0-9A-F]{8}){0,64}")
 
@@ -62,8 +63,7 @@ class Headers:
         with opened(self._objects.path(one)) as file:
             model = json_model.of_file(file, lambda path, _vr, _begin, _end: f"/{path}")
         model["00083002"] = {"vr": "UI", "Value": [one.transfer_syntax_uid]}  # Available Transfer Syntax UID
-        made = json.dumps(dict(sorted(model.items())), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        content = made.encode("utf-8", "replace")
+        content = ENCODER.encode(dict(sorted(model.items()))).encode("utf-8", "replace")
         with self._lock:
             self._keep(one.path, content)
         return content

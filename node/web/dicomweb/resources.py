@@ -62,8 +62,11 @@ class Objects:
 
     def held(self, resource: Resource) -> list[Held]:
         """At least one; Refusal where there is none."""
-        query = Query(resource.level, resource.keys, patient_root=False)
-        found = self.catalogue.held(query)
+        if resource.instance:
+            one = self.catalogue.one(resource.study, resource.series, resource.instance)
+            found = [one] if one else []
+        else:
+            found = self.catalogue.held(Query(resource.level, resource.keys, patient_root=False))
         if not found:
             what = {Level.STUDY: "study", Level.SERIES: "series"}.get(resource.level, "instance")
             raise Refusal(NOT_FOUND, f"There is no such {what} here.")

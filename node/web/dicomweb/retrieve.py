@@ -62,9 +62,8 @@ def instances(accept: Sequence[Acceptable], found: Sequence[Held], path: Callabl
 def _instances(writer: Writer, chosen: Sequence[tuple[Held, str]], path: Callable[[Held], Path]) -> Iterator[bytes]:
     for number, (one, syntax) in enumerate(chosen):
         front = writer.begin(f"{DICOM}; transfer-syntax={syntax}", first=not number)
-        for piece in pixel_bytes.whole_as(path(one), one.transfer_syntax_uid, syntax):
-            yield front + piece if front else piece
-            front = b""
+        yield front
+        yield from pixel_bytes.whole_as(path(one), one.transfer_syntax_uid, syntax)
     yield writer.end()
 
 
@@ -109,7 +108,8 @@ def frames(accept: Sequence[Acceptable], path: Path, listed: str) -> Body:
 def _parts(writer: Writer, content_type: str, contents: Iterator[bytes]) -> Iterator[bytes]:
     first = True
     for content in contents:
-        yield writer.begin(content_type, first, length=len(content)) + content
+        yield writer.begin(content_type, first, length=len(content))
+        yield content
         first = False
     yield writer.end()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -48,6 +48,7 @@ STUDY = "/studies/{study}"
 SERIES = f"{STUDY}/series/{{series}}"
 INSTANCE = f"{SERIES}/instances/{{instance}}"
 EXPOSED = ("Warning", "ETag", "Content-Location", "Retry-After")
+PIECE = 1 << 20  # bytes of a body; a shorter one is sent as a whole
 Answer = Callable[[Request], Response]
 
 
@@ -75,23 +76,22 @@ class Service:
 
     def _gets(self, headers: Headers) -> Mapping[str, Answer]:
         """Every path that is read, PS3.18 Tables 10.4.1-1 to 10.4.1-5 and 10.6.1-2."""
-        found: dict[str, Answer] = {
-            "/studies": self._search(Level.STUDY),
-            "/series": self._search(Level.SERIES),
-            "/instances": self._search(Level.IMAGE),
-            f"{STUDY}/series": self._search(Level.SERIES),
-            f"{STUDY}/instances": self._search(Level.IMAGE),
-            f"{SERIES}/instances": self._search(Level.IMAGE),
+        found: dict[str, Answer] = {  # what is asked for most stands first
+            f"{INSTANCE}/frames/{{frames}}": self._frames,
+            f"{INSTANCE}/frames/{{frames}}/rendered": self._rendered,
+            f"{INSTANCE}/frames/{{frames}}/thumbnail": self._thumbnail,
+            f"{INSTANCE}/bulkdata/{{place:path}}": self._bulk,
         }
-        for path in (STUDY, SERIES, INSTANCE):
+        for path in (INSTANCE, SERIES, STUDY):
             found[path] = self._instances
             found[f"{path}/metadata"] = self._metadata(headers)
             found[f"{path}/rendered"] = self._rendered
             found[f"{path}/thumbnail"] = self._thumbnail
-        found[f"{INSTANCE}/frames/{{frames}}"] = self._frames
-        found[f"{INSTANCE}/frames/{{frames}}/rendered"] = self._rendered
-        found[f"{INSTANCE}/frames/{{frames}}/thumbnail"] = self._thumbnail
-        found[f"{INSTANCE}/bulkdata/{{place:path}}"] = self._bulk
+        for path in (f"{SERIES}/instances", f"{STUDY}/instances", "/instances"):
+            found[path] = self._search(Level.IMAGE)
+        for path in (f"{STUDY}/series", "/series"):
+            found[path] = self._search(Level.SERIES)
+        found["/studies"] = self._search(Level.STUDY)
         return found
 
     def _guarded(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
@@ -232,10 +232,24 @@ def _streamed(request: Request, body: Body, headers: Mapping[str, str]) -> Respo
     """The first piece is made before the status is said: what fails at once is refused in words."""
     if is_known(request, headers["ETag"]):
         return Response(status_code=304, headers=dict(headers))
-    begun: list[bytes] = list(itertools.islice(body.parts, 2))
+    pieces = _gathered(body.parts)
+    begun = list(itertools.islice(pieces, 2))
     if len(begun) < 2:
         return Response(b"".join(begun), 200, dict(headers), body.content_type)
-    return StreamingResponse(_logged(itertools.chain(begun, body.parts)), 200, dict(headers), body.content_type)
+    return StreamingResponse(_logged(itertools.chain(begun, pieces)), 200, dict(headers), body.content_type)
+
+
+def _gathered(parts: Iterable[bytes]) -> Iterator[bytes]:
+    """In pieces of about ``PIECE``: each of them goes from thread to thread, which takes longer than to join them."""
+    held, size = list[bytes](), 0
+    for part in parts:
+        held.append(part)
+        size += len(part)
+        if size >= PIECE:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
 
 
 def _logged(parts: Iterator[bytes]) -> Iterator[bytes]:
