@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
 from node.core.job import Job, JobKind
 from node.db import jobs
 from node.db.group import GroupCommit
 from node.queue import worker
 from node.queue.worker import Loop
+from tests.peers import wait_until
 from tests.pipeline.test_deliver import PACS, TAKEN, Peer, deliver, ledger, turn
 from tests.pipeline.waiting import Room
 
@@ -34,29 +32,13 @@ def room(tmp_path: Path) -> Room:
     return Room(tmp_path)
 
 
-@contextmanager
-def held(
-    room: Room, monkeypatch: pytest.MonkeyPatch, before: Callable[[], object] = lambda: None
-) -> Iterator[list[int]]:
-    """Nothing can be written meanwhile. What it yields grows by each try."""
-    tries: list[int] = []
-
-    @contextmanager
-    def write() -> Iterator[Session]:
-        tries.append(1)
-        before()
-        raise LOCKED
-        yield
-
-    with monkeypatch.context() as patch:
-        patch.setattr(room.database, "write", write)
-        yield tries
-
-
 def test_waiters_fail_together(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     """One wait for all of them, not one for each."""
-    group, failed = GroupCommit(room.database), list[Exception]()
-    waiting = threading.Event()
+    group, failed, tries = GroupCommit(room.database), list[Exception](), list[int]()
+
+    def write() -> None:
+        tries.append(1)
+        raise LOCKED
 
     def one() -> None:
         try:
@@ -64,16 +46,15 @@ def test_waiters_fail_together(room: Room, monkeypatch: pytest.MonkeyPatch) -> N
         except OperationalError as error:
             failed.append(error)
 
-    with held(room, monkeypatch, lambda: waiting.wait(10)) as tries:
-        threads = [threading.Thread(target=one) for _ in range(6)]
+    monkeypatch.setattr(room.database, "write", write)
+    threads = [threading.Thread(target=one, daemon=True) for _ in range(6)]
+    with group._turn:  # so that they form one group
         for thread in threads:
             thread.start()
-        while len(group._waiting) < 5:  # the first is at its commit
-            threading.Event().wait(0.01)
-        waiting.set()
-        for thread in threads:
-            thread.join(10)
-    assert (len(tries), len(failed)) == (2, 6)
+        wait_until(lambda: len(group._waiting) == 6, 20, "all wait")
+    for thread in threads:
+        thread.join(10)
+    assert (len(tries), len(failed)) == (1, 6)
 
 
 def test_a_delivery_that_broke_off_is_due_again(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
