@@ -18,6 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import cast
 
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from models.api import Registry
@@ -27,6 +28,7 @@ from node.auditing import Auditing
 from node.board import Board
 from node.core import log
 from node.core.errors import Misconfigured
+from node.core.limits import networks
 from node.core.settings import Analysis, Settings
 from node.db import clock, jobs, schema, story
 from node.db.session import Database, sqlite_url
@@ -44,6 +46,7 @@ from node.pipeline.rules import load as load_rules
 from node.pipeline.strays import clear as clear_strays
 from node.queue.embedded import Children, Duties
 from node.web.api.routes import Api
+from node.web.nearby import Nearby
 from node.web.server import Vitals, WebServer
 
 logger = logging.getLogger(__name__)
@@ -141,7 +144,8 @@ class Supervisor:
         more: list[BaseRoute] = [*Api(self._database, now).routes()]
         more += publishing.routes(effective, folders.board, self._database, self._archive, self._catalogue, now)
         self._auditing = Auditing(self._database, effective, folders, now)
-        before = [self._auditing.before_routes]
+        nearby = Middleware(Nearby, trusted=networks(effective.limits.web_addresses))
+        before = [self._auditing.before_routes, nearby]  # a question that is refused is told too
         self._web = WebServer(self._vitals(), effective.node.http_host, effective.node.http_port, more, before)
 
     def start(self) -> None:

@@ -12,9 +12,10 @@ from node.core.errors import Misconfigured
 
 @dataclass(frozen=True)
 class Limits:
-    """Of everybody. ``calling_addresses`` empty: any."""
+    """Of everybody. ``calling_addresses`` empty: any; ``web_addresses`` empty: this machine alone."""
 
     calling_addresses: tuple[str, ...]
+    web_addresses: tuple[str, ...]
     sop_classes: str
     max_waiting_studies: int
     warn_free_factor: float
@@ -31,6 +32,7 @@ class PeerLimits:
 
 def check_limits(limits: Limits) -> None:
     _check_networks("limits.calling_addresses", limits.calling_addresses)
+    _check_networks("limits.web_addresses", limits.web_addresses)
     if limits.sop_classes not in ("usual", "all"):
         raise Misconfigured('limits.sop_classes is "usual" or "all"')
     if limits.max_waiting_studies < 0 or limits.warn_free_factor < 0:
