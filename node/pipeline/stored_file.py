@@ -22,6 +22,7 @@ from node.pipeline.endian import little
 from node.pipeline.header import BIG_ENDIAN, DEFLATED, IMPLICIT, LARGEST_INFLATED, inflate
 from node.pipeline.wholeness import LONG_VRS, PIXEL_DATA, UNDEFINED, Encoding, after_items
 
+USUAL_HEADER = 1 << 14  # bytes that hold the header of most images
 PREAMBLE_BYTES, META_GROUP, TRANSFER_SYNTAX = 132, 0x0002, 0x00020010
 AMBIGUOUS = {"US or SS": "US", "OB or OW": "OW", "US or OW": "OW", "US or SS or OW": "OW"}  # PS3.5 annex A.1
 _SHORT, _LONG = struct.Struct("<HH2sH"), struct.Struct("<I")
@@ -61,11 +62,18 @@ class Opened:
         return os.pread(self.descriptor, end - begin, begin)
 
 
+def expect(path: Path, length: int) -> None:
+    """Let the kernel read the beginning of a file that is wanted soon; received files were written past its cache."""
+    with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, length, os.POSIX_FADV_WILLNEED)
+
+
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Opened]:
     """BadDataSet where the file is none of ours."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         view = memoryview(content)
+        os.pread(file.fileno(), USUAL_HEADER, 0)  # a page that is missing would stop every thread, this stops one
         try:
             syntax, start = _meta(view)
             if syntax in (BIG_ENDIAN, DEFLATED):

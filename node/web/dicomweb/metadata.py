@@ -15,7 +15,7 @@ from pathlib import Path
 
 from node.db.catalogue import Held
 from node.pipeline.pixel_bytes import PIECE
-from node.pipeline.stored_file import opened
+from node.pipeline.stored_file import USUAL_HEADER, expect, opened
 from node.web.dicomweb import json_model, xml_model
 from node.web.dicomweb.answers import NOT_FOUND, Refusal
 from node.web.dicomweb.media import XML
@@ -39,6 +39,9 @@ class Headers:
     def as_json(self, resource: Resource, found: Sequence[Held], root: str) -> Iterator[bytes]:
         """A JSON list, object by object."""
         yield b"["
+        for one in found:
+            if one.path not in self._kept:
+                expect(self._objects.path(one), USUAL_HEADER)
         for number, one in enumerate(found):
             yield (b"," if number else b"") + self._json(resource, one, root)
         yield b"]"

@@ -15,6 +15,7 @@ from node.db.catalogue import Held
 from node.pipeline import pixel_bytes
 from node.pipeline.header import BIG_ENDIAN, IMPLICIT
 from node.pipeline.pixel_bytes import LOSSY, can_give
+from node.pipeline.stored_file import expect
 from node.web.dicomweb import metadata
 from node.web.dicomweb.answers import BAD_REQUEST, NOT_ACCEPTABLE, NOT_FOUND, Refusal
 from node.web.dicomweb.media import ANY_SYNTAX, COMPRESSED, DICOM, EXPLICIT, OCTETS, Acceptable, default_syntax
@@ -23,6 +24,7 @@ from node.web.dicomweb.multipart import Writer
 NOT_OF_THE_WEB = (IMPLICIT, BIG_ENDIAN)  # PS3.18 section 8.7.3
 FRAME_LIST = re.compile(r"[0-9]{1,9}(,[0-9]{1,9})*")
 MOST_FRAMES = 10000  # of one request
+AHEAD, EXPECTED_BYTES = 2, 1 << 20  # files that are read from the disk while one is sent, and how much of each
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ def instances(accept: Sequence[Acceptable], found: Sequence[Held], path: Callabl
 
 def _instances(writer: Writer, chosen: Sequence[tuple[Held, str]], path: Callable[[Held], Path]) -> Iterator[bytes]:
     for number, (one, syntax) in enumerate(chosen):
+        for after, _ in chosen[number + 1 : number + 1 + AHEAD]:
+            expect(path(after), EXPECTED_BYTES)
         front = writer.begin(f"{DICOM}; transfer-syntax={syntax}", first=not number)
         yield front
         yield from pixel_bytes.whole_as(path(one), one.transfer_syntax_uid, syntax)
@@ -95,6 +99,7 @@ def numbers(text: str, frames: int) -> list[int]:
 
 def frames(accept: Sequence[Acceptable], path: Path, listed: str) -> Body:
     """Each frame as a part of its own."""
+    expect(path, EXPECTED_BYTES)
     of = pixel_bytes.layout(path)
     indices = numbers(listed, of.frames)
     form, multipart = _form(of.transfer_syntax_uid, accept)
