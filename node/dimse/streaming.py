@@ -7,7 +7,7 @@ ordinary way. The names used are semi-private, hence the pinned version; ``usabl
 all there, and the receiver takes the ordinary server where they are not.
 
 It also mends two waits of the ordinary way: a peer that closes before it asks for an association frees its place at
-once, and a peer that goes silent within a PDU is dropped after the network timeout.
+once, and a peer that goes silent within a PDU, or sends a byte now and then, is dropped after the network timeout.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ STEP = 1 << 20  # bytes read at once of what the ordinary way asks for
 LARGEST_REQUEST = 1 << 18  # of an association: 128 contexts with every transfer syntax and 64 KiB of user information
 LARGEST_PDU = 1 << 20  # of all but the data of a C-STORE: it is in memory, with an object for each of its values
 RECEIVE_BUFFER = 1 << 20  # of the kernel
+SLOWEST = 1024  # bytes a second that a message may come at, once the network timeout has passed
 LINGER_SECONDS = 0.02  # wait for the next request of a busy sender before going back to the provider's loop
 POLL_SECONDS = 0.1
 
@@ -89,9 +90,18 @@ class StreamingSocket(AssociationSocket):
     def __init__(self, assoc: Association, client_socket: socket.socket) -> None:
         super().__init__(assoc, client_socket=client_socket)
         self._returned = bytearray()
+        self.begin_message()
         client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         client_socket.settimeout(assoc.network_timeout)
+
+    def begin_message(self) -> None:
+        """What comes from now on is given its time: a peer that sends a byte now and then holds no place for ever."""
+        self._begun, self._came = time.monotonic(), 0
+
+    def _is_too_slow(self) -> bool:
+        patience: float | None = self.assoc.network_timeout
+        return patience is not None and time.monotonic() > self._begun + patience + self._came / SLOWEST
 
     @property
     def ready(self) -> bool:
@@ -125,6 +135,9 @@ class StreamingSocket(AssociationSocket):
             if not count:
                 break
             done += count
+            self._came += count
+            if self._is_too_slow():
+                raise TimeoutError("the message comes too slowly")
         return done
 
     def comes_within(self, seconds: float) -> bool:
@@ -167,6 +180,8 @@ class StreamingProvider(DULServiceProvider):
 
     def _read_pdu_data(self) -> None:
         connection = self.socket
+        if isinstance(connection, StreamingSocket):
+            connection.begin_message()
         if self.taker is None or not isinstance(connection, StreamingSocket) or not self._between_messages():
             super()._read_pdu_data()
             return
@@ -199,6 +214,7 @@ class StreamingProvider(DULServiceProvider):
 
     def _serve_store(self, connection: StreamingSocket, taker: Taker) -> bool:
         """Receive and answer one C-STORE; False with everything put back when the next PDU does not begin one."""
+        connection.begin_message()
         head = connection.recv(6)
         if len(head) < 6 or head[0] != wire.P_DATA_TF:
             connection.put_back(head)

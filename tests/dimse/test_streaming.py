@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from io import BytesIO
@@ -158,6 +159,23 @@ def test_a_peer_that_falls_silent_within_a_pdu_is_dropped(tmp_path: Path) -> Non
         _push(association, first + second[: len(second) // 2])
         peers.wait_until(lambda: not association.is_established, 20, "the node ended the association")
         assert node.stored(instance.sop_instance_uid) is None
+
+
+@pytest.mark.parametrize("fragment", [4096, 2], ids=["within a PDU", "by whole PDUs"])
+def test_a_peer_that_sends_a_little_now_and_then_is_dropped(tmp_path: Path, fragment: int) -> None:
+    """It is never silent for as long as the network timeout, and each of its messages would take hours."""
+    instance = film("slow")
+    with station(tmp_path, network_timeout_seconds=2) as node, _associated(node, instance) as association:
+        first, *others = _pdus(association, instance, fragment, 1)
+        _push(association, first)
+        pieces = iter(others if fragment == 2 else [bytes([byte]) for byte in others[0]])
+        sent = 0
+        with contextlib.suppress(OSError):
+            while association.is_established and sent < 200:
+                _push(association, next(pieces))
+                sent += 1
+                time.sleep(0.2)
+        assert sent < 150 and node.stored(instance.sop_instance_uid) is None
 
 
 def _taken(node: Station, instance: Encoded) -> bool:
