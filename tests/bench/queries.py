@@ -97,8 +97,8 @@ def table(times: dict[str, list[list[float]]]) -> Iterator[str]:
 
 
 def _aggregates(database: Database) -> float:
-    """Milliseconds of the counts and means of a month, by day, system and class."""
-    month = parse({"since": "2021-01-01", "until": "2021-02-01"}, aggregate.FILTERS)
+    """Milliseconds of the counts and means of a month (a quarter of the rows), by day, system and class."""
+    month = parse({"since": "2020-02-01", "until": "2020-03-01"}, aggregate.FILTERS)
     began = time.perf_counter()
     with database.read() as session:
         aggregate.aggregate(session, month, aggregate.USUAL)

@@ -4,8 +4,8 @@ A patient, an accession number, what is not yet delivered and what readers said 
 So these are looked up first, and where they are few the page is read by their numbers; where they are many, nearly
 every row matches and the page is found by walking along its order.
 
-An index can serve one range. That is the range of the column that orders the page; other ranges are written so that no
-index is tempting (``past_indexes``), or SQLite, which keeps no statistics, would read all of that range and sort it.
+An index can serve one range. That is the range of the column that orders the page. SQLite keeps no statistics, so for
+it other ranges are written so that no index is tempting (``past_indexes``): it would read all of that range and sort it.
 """
 
 from __future__ import annotations
@@ -31,8 +31,12 @@ WHOSE = ("study", "patient_id", "issuer", "accession")
 def conditions(session: Session, resource: Resource, wanted: Mapping[str, Any], order: str = "") -> list[Condition]:
     """wanted: values of ``core.filters.parse``; order: the column that orders the page, empty where none does."""
     found = [resource.plain[name](value) for name, value in wanted.items() if name in resource.plain]
+    hides = session.get_bind().dialect.name == "sqlite" and order not in ("", "id")
     found += [
-        compare(_tempting(column, order), resource.as_time(wanted[name]) if name in TIMES else wanted[name])
+        compare(
+            past_indexes(column) if hides and order != column.key else column,
+            resource.as_time(wanted[name]) if name in TIMES else wanted[name],
+        )
         for name, (column, compare) in _ranges(resource).items()
         if name in wanted
     ]
@@ -56,11 +60,6 @@ def _ranges(resource: Resource) -> dict[str, tuple[InstrumentedAttribute[Any], C
         found["min_probability"] = (resource.probability, operator.ge)
         found["max_probability"] = (resource.probability, operator.le)
     return found
-
-
-def _tempting(column: InstrumentedAttribute[Any], order: str) -> Any:
-    """The column, or what no index serves where another one orders the page."""
-    return column if order in ("", "id", column.key) else past_indexes(column)
 
 
 def past_indexes(column: InstrumentedAttribute[Any]) -> Any:
