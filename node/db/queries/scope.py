@@ -5,7 +5,7 @@ So these are looked up first, and where they are few the page is read by their n
 every row matches and the page is found by walking along its order.
 
 An index can serve one range. That is the range of the column that orders the page. SQLite keeps no statistics, so for
-it other ranges are written so that no index is tempting (``past_indexes``): it would read all of that range and sort it.
+it other ranges are written so that no index is tempting (``past_indexes``): it would read all of one and sort it.
 """
 
 from __future__ import annotations
