@@ -63,7 +63,8 @@ class Opened:
 
 
 def expect(path: Path, length: int) -> None:
-    """Let the kernel read the beginning of a file that is wanted soon; received files were written past its cache."""
+    """Let the kernel read so much of a file that is wanted soon, 0 for all of it; received files were written past its
+    cache."""
     with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
         os.posix_fadvise(file.fileno(), 0, length, os.POSIX_FADV_WILLNEED)
 

@@ -11,6 +11,8 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from node.db.catalogue import Held
@@ -23,6 +25,7 @@ from node.web.dicomweb.multipart import Writer
 from node.web.dicomweb.resources import Objects, Resource
 
 MOST_KEPT_BYTES = 64 << 20
+MOST_EXPECTED_BYTES = 512 << 20  # of one study, in the kernel's cache
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 BULK = '"BulkDataURI":"'  # a text cannot hold it: its quotes are escaped
 PLACE = re.compile(r"[0-9A-F]{8}(/[0-9]{1,6}/[0-9A-F]{8}){0,64}")
@@ -35,6 +38,7 @@ class Headers:
         self._objects = objects
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._bytes, self._lock = 0, threading.Lock()
+        self._ahead = ThreadPoolExecutor(1, "ahead")
 
     def as_json(self, resource: Resource, found: Sequence[Held], root: str) -> Iterator[bytes]:
         """A JSON list, object by object."""
@@ -44,6 +48,7 @@ class Headers:
                 expect(self._objects.path(one), USUAL_HEADER)
         for number, one in enumerate(found):
             yield (b"," if number else b"") + self._json(resource, one, root)
+        self._ahead.submit(_expect_all, [self._objects.path(one) for one in found])
         yield b"]"
 
     def as_xml(self, resource: Resource, found: Sequence[Held], root: str, writer: Writer) -> Iterator[bytes]:
@@ -78,6 +83,17 @@ class Headers:
         while self._bytes > MOST_KEPT_BYTES:
             _, oldest = self._kept.popitem(last=False)
             self._bytes -= len(oldest)
+
+
+def _expect_all(paths: Sequence[Path]) -> None:
+    """Who asks for metadata is a viewer that will ask for frames."""
+    left = MOST_EXPECTED_BYTES
+    for path in paths:
+        with suppress(OSError):
+            left -= path.stat().st_size
+            if left < 0:
+                return
+            expect(path, 0)
 
 
 def bulk(path: Path, place: str) -> Iterator[bytes]:
