@@ -7,6 +7,7 @@ that is sent to a collector looks the Patient ID up, the trail does not keep it.
 from __future__ import annotations
 
 import getpass
+import math
 import os
 import re
 import threading
@@ -70,7 +71,7 @@ class Recent:
 
     def has(self, key: Hashable, since: float = 0.0) -> bool:
         with self._guard:
-            return self._seen.get(key, -1.0) >= since
+            return self._seen.get(key, -math.inf) >= since
 
     def add(self, key: Hashable, at: float = 0.0) -> None:
         with self._guard:

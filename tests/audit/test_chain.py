@@ -207,3 +207,4 @@ def test_what_was_said_lately_is_forgotten_in_order() -> None:
     for key in "abc":
         recent.add(key, 10.0)
     assert [recent.has(key) for key in "abc"] == [False, True, True] and not recent.has("c", 11.0)
+    assert not recent.has("unheard of", -50.0)  # of a machine that was started less than a minute ago
