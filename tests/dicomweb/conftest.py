@@ -1,4 +1,4 @@
-"""One site for all tests that only read: two patients, films, a CT in two encodings, colours, several frames."""
+"""One site for the tests of a module that read: two patients, films, a CT in two encodings, colours, several frames."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _voxels() -> np.ndarray:
     return np.stack([base + n for n in range(6)]).astype(np.int16)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with site(tmp_path_factory.mktemp("web")) as running:
         running.keep(*(encoded(film_in(name)) for name in SYNTAXES))

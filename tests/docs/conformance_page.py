@@ -24,9 +24,16 @@ from node.core.uids import PRODUCT_UID
 from node.dimse import access, contexts, scu, tls
 from node.dimse.find import MODELS as FIND_MODELS
 from node.dimse.retrieve import MODELS as RETRIEVE_MODELS
+from node.pipeline import pixel_bytes
 from node.pipeline.query_keys import KEYS
 from node.results import character_sets, codes, common
 from node.web import stow_client
+from node.web.dicomweb.capabilities import representations
+from node.web.dicomweb.json_model import INLINE_BYTES
+from node.web.dicomweb.media import COMPRESSED as COMPRESSED_FRAMES
+from node.web.dicomweb.reasons import OUT_OF_RESOURCES
+from node.web.dicomweb.search import REQUIRED
+from node.web.dicomweb.service import PATHS
 from tests.docs import conformance_text as text
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +63,7 @@ COMPRESSED = {  # by kind; the second by objects.jpeg
     "page": "JPEG-LS Lossless; JPEG Baseline",
 }
 CODE_LINE = re.compile(r"^([A-Z_]+)(?:: int)? = (0x[0-9A-F]{4})(?: +# (.*))?$", re.M)
+REASON_LINE = re.compile(r"^    \((\w+), (0x[0-9A-F]{4}|OUT_OF_RESOURCES)\),(?: +# (.*))?$", re.M)
 STATUS_LINE = re.compile(r"^    \((\w+), (0x[0-9A-F]{4})\),(?: +# (.*))?$", re.M)
 
 
@@ -95,6 +103,7 @@ def page() -> str:
             find_statuses=_statuses("node/dimse/find.py"),
             retrieve_statuses=_statuses("node/dimse/retrieve.py"),
             commitment=_commitment(usual),
+            dicomweb=_dicomweb(usual),
             stow_files=stow_client.MOST_FILES,
             stow_bytes=stow_client.MOST_BYTES,
             every=len(contexts.EVERY),
@@ -152,6 +161,7 @@ def _services() -> str:
     rows += [(*_named(uid), both if uid in study_root else scp) for uid in (*FIND_MODELS, *RETRIEVE_MODELS)]
     rows.append((*_named(StorageCommitmentPushModel), both))
     rows += [(name, "", "user agent") for name in ("STOW-RS Store Instances", "QIDO-RS Search for Studies")]
+    rows += [(name, "", "origin server") for name in ("QIDO-RS Search", "WADO-RS Retrieve", "STOW-RS Store")]
     return _table(("service", "UID", "role"), rows)
 
 
@@ -187,6 +197,29 @@ def _commitment(usual: settings.Settings) -> str:
     return text.COMMITMENT.format(
         statuses=_statuses("node/dimse/commitment.py"), ask_again=f"{usual.commitment.ask_again_seconds:g}"
     )
+
+
+def _dicomweb(usual: settings.Settings) -> str:
+    """The origin server, by its own tables."""
+    wanted = usual.dicomweb
+    reasons = (ROOT / "node" / "web" / "dicomweb" / "reasons.py").read_text(encoding="utf-8")
+    required = (keyword for keywords in REQUIRED.values() for keyword in keywords)
+    return text.DICOMWEB.format(
+        prefix=wanted.prefix,
+        paths=_rows((f"`{path.replace(':path', '')}`", ", ".join(representations(path))) for path in sorted(PATHS)),
+        required=", ".join(required),
+        max_matches=usual.query.max_matches,
+        encoders=", ".join(str(UID(uid).name) for uid in pixel_bytes.ENCODERS),
+        decodable=", ".join(str(UID(uid).name) for uid in sorted(pixel_bytes.DECODABLE)),
+        media=_table(("transfer syntax", "media type"), ((str(UID(a).name), b) for a, b in COMPRESSED_FRAMES.items())),
+        inline=INLINE_BYTES,
+        most_upload=wanted.most_upload_bytes,
+        silent=f"{wanted.silent_seconds:g}",
+        reasons=_rows(
+            (code if code.startswith("0x") else f"0x{OUT_OF_RESOURCES:04X}", name, said)
+            for name, code, said in REASON_LINE.findall(reasons)
+        ),
+    ).rstrip()
 
 
 def _parameters() -> str:

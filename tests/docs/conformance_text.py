@@ -14,8 +14,9 @@ device.**
 
 lungnode receives chest films and chest CT by C-STORE, analyses them, and sends reports, pictures of heat and
 segmentations to the destinations of its settings. What it stores may be queried and retrieved. It prints nothing,
-has no worklist, performs no procedure step, reads and writes no interchange media and offers no DICOM web service;
-as a client it may store at a STOW-RS service and ask a QIDO-RS service whose a study is (section 4.6).
+has no worklist, performs no procedure step, and reads and writes no interchange media. The same archive is served by
+DICOMweb (QIDO-RS, WADO-RS, STOW-RS); as a client it may store at a STOW-RS service and ask a QIDO-RS service whose a
+study is (section 4.6).
 
 ### Network services
 
@@ -133,7 +134,9 @@ back.
 
 ### 4.6 Web
 
-No DICOMweb server. As user agent: STOW-RS Store Instances to destinations that are written as a URL, in requests of at
+{dicomweb}
+
+As user agent: STOW-RS Store Instances to destinations that are written as a URL, in requests of at
 most {stow_files} instances or {stow_bytes} bytes, `multipart/related` of `application/dicom` in the transfer syntax of
 each file; delivered is what the answer names as stored, and what it refuses is tried again as in 4.3. QIDO-RS Search
 for Studies (`objects.identity_check` holds a URL), JSON, with the four keys of 4.5. Server certificates are verified.
@@ -142,6 +145,46 @@ for Studies (`objects.identity_check` holds a URL), JSON, with the four keys of 
 
 No modality worklist, MPPS, print, media storage, instance availability notification or relevant patient
 information.
+"""
+
+DICOMWEB = """\
+As origin server of the Studies Service (PS3.18 section 10), where `dicomweb.serve` is true, below `{prefix}` on the
+HTTP port. OPTIONS of the root answers the capabilities as WADL. CORS by `dicomweb.cors_origins`. No UPS-RS, no
+WADO-URI, no storage of zip files or XML.
+
+| path | GET answers |
+|---|---|
+{paths}
+
+**Search**: the matching is that of C-FIND, across levels (relational). Keys are keywords or tags, of sequences with
+a dot; lists of UIDs and code strings with commas; `limit`, `offset`, `includefield` (`all`, keywords, tags).
+Required keys are all matched: {required}. Fuzzy, empty-value and multiple-value matching are answered by a Warning
+299, and so is an attribute that is not matched. No match is 204. More than {max_matches} matches are answered by
+206 with the first of them and a Warning; a `limit` within that is 200.
+
+**Retrieve**: by `Accept` or the query parameter `accept`. Objects in the stored transfer syntax where that is asked
+for or `transfer-syntax=*` is; Explicit VR Little Endian by default, except for what is stored with losses and no
+transfer syntax is named; also {encoders}. Implicit VR and Big Endian never leave (PS3.18 section 8.7.3). Decodable
+are:
+{decodable}. Colours that are decoded come out as RGB. What cannot be made is 406. Frames of these media types where they are stored so:
+
+{media}
+
+Pixel data and binary values above {inline} bytes are bulk data. Instances, frames and bulk data have an ETag and
+never change; studies, series and metadata are to be asked for again. `rendered` knows `window`, `viewport`,
+`annotation` (patient, technique) and `quality`; `iccprofile` is ignored. Of several frames `rendered` is the middle
+one, or all of them as GIF. Presentation states are not applied.
+
+**Store**: POST to /studies or /studies/(study), `multipart/related` of `application/dicom`, or of
+`application/dicom+json` with bulk data in parts named by Content-Location (one frame where it is compressed). SOP
+classes, transfer syntaxes, addresses and limits are those of C-STORE. 200: all stored, 202: some, 409: none, 503:
+none for want of room (try again), 413: above {most_upload} bytes, 408: silent for {silent} s, 400: no multipart
+message, 415: another type. An instance of another study than that of the path is 0xA900; the same instance with the
+same bytes again is a success.
+
+| Failure Reason | error | when |
+|---|---|---|
+{reasons}
 """
 
 COMMITMENT = """\

@@ -47,6 +47,20 @@ logger = logging.getLogger(__name__)
 STUDY = "/studies/{study}"
 SERIES = f"{STUDY}/series/{{series}}"
 INSTANCE = f"{SERIES}/instances/{{instance}}"
+PATHS = (  # all that can be read; what is asked for most stands first
+    f"{INSTANCE}/frames/{{frames}}",
+    f"{INSTANCE}/frames/{{frames}}/rendered",
+    f"{INSTANCE}/frames/{{frames}}/thumbnail",
+    f"{INSTANCE}/bulkdata/{{place:path}}",
+    *(f"{path}{last}" for path in (INSTANCE, SERIES, STUDY) for last in ("", "/metadata", "/rendered", "/thumbnail")),
+    f"{SERIES}/instances",
+    f"{STUDY}/instances",
+    "/instances",
+    f"{STUDY}/series",
+    "/series",
+    "/studies",
+)
+SEARCHED = {"studies": Level.STUDY, "series": Level.SERIES, "instances": Level.IMAGE}
 EXPOSED = ("Warning", "ETag", "Content-Location", "Retry-After")
 PIECE = 1 << 20  # bytes of a body; a shorter one is sent as a whole
 Answer = Callable[[Request], Response]
@@ -63,7 +77,7 @@ class Service:
     def application(self) -> Starlette:
         headers = Headers(self.objects)
         routes = [Route("/", self._guarded(self._capabilities), methods=["OPTIONS", "GET"])]
-        routes += [Route(path, self._guarded(answer), methods=["GET"]) for path, answer in self._gets(headers).items()]
+        routes += [Route(path, self._guarded(self._get(path, headers)), methods=["GET"]) for path in PATHS]
         routes += [Route(path, self._stored, methods=["POST"]) for path in ("/studies", STUDY)]
         cors = Middleware(
             CORSMiddleware,
@@ -74,25 +88,18 @@ class Service:
         )
         return Starlette(routes=routes, middleware=[cors] if self.wanted.cors_origins else [])
 
-    def _gets(self, headers: Headers) -> Mapping[str, Answer]:
-        """Every path that is read, PS3.18 Tables 10.4.1-1 to 10.4.1-5 and 10.6.1-2."""
-        found: dict[str, Answer] = {  # what is asked for most stands first
-            f"{INSTANCE}/frames/{{frames}}": self._frames,
-            f"{INSTANCE}/frames/{{frames}}/rendered": self._rendered,
-            f"{INSTANCE}/frames/{{frames}}/thumbnail": self._thumbnail,
-            f"{INSTANCE}/bulkdata/{{place:path}}": self._bulk,
-        }
-        for path in (INSTANCE, SERIES, STUDY):
-            found[path] = self._instances
-            found[f"{path}/metadata"] = self._metadata(headers)
-            found[f"{path}/rendered"] = self._rendered
-            found[f"{path}/thumbnail"] = self._thumbnail
-        for path in (f"{SERIES}/instances", f"{STUDY}/instances", "/instances"):
-            found[path] = self._search(Level.IMAGE)
-        for path in (f"{STUDY}/series", "/series"):
-            found[path] = self._search(Level.SERIES)
-        found["/studies"] = self._search(Level.STUDY)
-        return found
+    def _get(self, path: str, headers: Headers) -> Answer:
+        """What answers at a path, by its last word."""
+        kind, last = path.rpartition("/")[0], path.rpartition("/")[2]
+        if last == "metadata":
+            return self._metadata(headers)
+        if last in ("rendered", "thumbnail"):
+            return self._rendered if last == "rendered" else self._thumbnail
+        if last in SEARCHED:
+            return self._search(SEARCHED[last])
+        if kind.endswith("/frames"):
+            return self._frames
+        return self._bulk if kind.endswith("/bulkdata") else self._instances
 
     def _guarded(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
         """Everything that a function may raise, as an answer."""
@@ -138,9 +145,7 @@ class Service:
 
     def _capabilities(self, request: Request) -> Response:
         root = root_of(request, self.wanted.public_url)
-        return Response(
-            described(root, list(self._gets(Headers(self.objects)))), media_type="application/vnd.sun.wadl+xml"
-        )
+        return Response(described(root, PATHS), media_type="application/vnd.sun.wadl+xml")
 
     def _search(self, level: Level) -> Answer:
         def answer(request: Request) -> Response:
