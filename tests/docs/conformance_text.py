@@ -166,7 +166,9 @@ Required keys are all matched: {required}. Fuzzy, empty-value and multiple-value
 for or `transfer-syntax=*` is; Explicit VR Little Endian by default, except for what is stored with losses and no
 transfer syntax is named; also {encoders}. Implicit VR and Big Endian never leave (PS3.18 section 8.7.3). Decodable
 are:
-{decodable}. Colours that are decoded come out as RGB. What cannot be made is 406. Frames of these media types where they are stored so:
+{decodable}.
+Colours that are decoded come out as RGB. What cannot be made is 406. Frames of these media types where they are stored
+so:
 
 {media}
 
