@@ -42,6 +42,13 @@ def web(tmp_path: Path) -> Iterator[Site]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """For messages of which nothing is ever kept."""
+    with site(tmp_path_factory.mktemp("refusing")) as running:
+        yield running
+
+
 def film(seed: str, study: str = "stow", size: int = 64) -> Dataset:
     return wrap(Film(drawn(1, size), seed, study=study))
 
@@ -136,6 +143,13 @@ def test_a_node_that_is_full_says_come_later(tmp_path: Path) -> None:
         assert reasons(answered) == {uid("instance", "full"): 0xA700}
 
 
+def test_senders_come_from_where_dicom_peers_may(tmp_path: Path) -> None:
+    with site(tmp_path, {("limits", "calling_addresses"): ["10.9.8.0/24"]}) as far:
+        answered = far.post([as_file(film("far"))])
+        assert answered.status == 403 and answered.text == "This address may not store here.\n"
+        assert far.get("/studies").status == 204 and not stored(far)
+
+
 def test_json_with_bulk_data(web: Site) -> None:
     ds, other = film("json", size=96), film("json two")
     ds.add_new(0x00091001, "OB", b"inline")
@@ -187,10 +201,10 @@ def _model(ds: Dataset, name: str) -> dict[str, Any]:
         ([], 400),
     ],
 )
-def test_json_that_is_none(web: Site, parts: list[tuple[str, str, bytes]], status: int) -> None:
+def test_json_that_is_none(refusing: Site, parts: list[tuple[str, str, bytes]], status: int) -> None:
     body, kind = message(parts, JSON)
-    answered = web.ask("POST", "/studies", {"Content-Type": kind}, body)
-    assert answered.status == status and nothing_is_left(web) and not stored(web)
+    answered = refusing.ask("POST", "/studies", {"Content-Type": kind}, body)
+    assert answered.status == status and nothing_is_left(refusing) and not stored(refusing)
 
 
 @pytest.mark.parametrize(
@@ -206,8 +220,8 @@ def test_json_that_is_none(web: Site, parts: list[tuple[str, str, bytes]], statu
         ('multipart/related; type="application/dicom"; boundary=' + "x" * 200, 400),
     ],
 )
-def test_messages_that_are_not_taken(web: Site, kind: str, status: int) -> None:
-    answered = web.ask("POST", "/studies", {"Content-Type": kind} if kind else {}, b"--x--\r\n")
+def test_messages_that_are_not_taken(refusing: Site, kind: str, status: int) -> None:
+    answered = refusing.ask("POST", "/studies", {"Content-Type": kind} if kind else {}, b"--x--\r\n")
     assert answered.status == status and answered.text.endswith(".\n")
 
 
@@ -224,10 +238,10 @@ def test_messages_that_are_not_taken(web: Site, kind: str, status: int) -> None:
         b"\r\n" * 50_000,
     ],
 )
-def test_multipart_that_is_broken(web: Site, body: bytes) -> None:
+def test_multipart_that_is_broken(refusing: Site, body: bytes) -> None:
     kind = 'multipart/related; type="application/dicom"; boundary=x'
-    answered = web.ask("POST", "/studies", {"Content-Type": kind}, body)
-    assert answered.status == 400 and answered.text.endswith(".\n") and nothing_is_left(web)
+    answered = refusing.ask("POST", "/studies", {"Content-Type": kind}, body)
+    assert answered.status == 400 and answered.text.endswith(".\n") and nothing_is_left(refusing)
 
 
 def test_what_is_too_large_is_refused_before_and_while_it_comes(web: Site) -> None:

@@ -72,7 +72,7 @@ class Service:
     store: Store
     wanted: Dicomweb
     most_matches: int  # of one search, 0 for no limit
-    networks: Sequence[Network]  # from which anybody may ask; none: from everywhere
+    senders: Sequence[Network]  # from which anybody may store, as by C-STORE; none: from everywhere
 
     def application(self) -> Starlette:
         headers = Headers(self.objects)
@@ -106,7 +106,6 @@ class Service:
 
         def answered(request: Request) -> Response:
             try:
-                self._admit(request)
                 return answer(request)
             except Refusal as refusal:
                 return refusal.response()
@@ -140,8 +139,8 @@ class Service:
 
     def _admit(self, request: Request) -> None:
         """As ``limits.calling_addresses`` says of DICOM peers."""
-        if self.networks and not (request.client and within(request.client.host, self.networks)):
-            raise Refusal(FORBIDDEN, "This address may not ask here.")
+        if self.senders and not (request.client and within(request.client.host, self.senders)):
+            raise Refusal(FORBIDDEN, "This address may not store here.")
 
     def _capabilities(self, request: Request) -> Response:
         root = root_of(request, self.wanted.public_url)
