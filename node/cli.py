@@ -12,8 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from node import __version__, audit_commands, model_commands, query_commands
-from node.arguments import RESEARCH, moment
+from node import __version__
+from node.commands import audit, models, query
+from node.commands.arguments import RESEARCH, moment
 from node.core import settings
 from node.core.errors import LungnodeError, Misconfigured
 
@@ -44,13 +45,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_pull(commands)
     _add_status(commands)
     _add_retry(commands)
-    query_commands.add(commands)
-    audit_commands.add(commands)
+    query.add(commands)
+    audit.add(commands)
     _add_select(commands)
     _add_destinations(commands)
     _add_retention(commands)
     _add_models(commands)
-    model_commands.add(commands)
+    models.add(commands)
     _add_migrate(commands)
     _add_backup(commands)
     _add_demo(commands)
@@ -118,7 +119,7 @@ def _send(parsed: argparse.Namespace) -> int:
     host, colon, port = parsed.peer.rpartition(":")
     if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
         raise Misconfigured(f"the peer is written HOST:PORT, not {parsed.peer!r}")
-    from node import sending
+    from node.commands import sending
 
     return sending.send(host, int(port), parsed.paths, calling_aet=parsed.aet, called_aet=parsed.called_aet)
 
@@ -138,7 +139,7 @@ def _add_pull(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
 
 
 def _pull(parsed: argparse.Namespace) -> int:
-    from node import pulling
+    from node.commands import pulling
 
     if parsed.priors:
         return pulling.pull_priors(parsed.data, parsed.config, parsed.source, parsed.study)
@@ -158,7 +159,7 @@ def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _status(parsed: argparse.Namespace) -> int:
-    from node import asking
+    from node.commands import asking
 
     return asking.status(parsed.data, parsed.study)
 
@@ -171,7 +172,7 @@ def _add_retry(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _retry(parsed: argparse.Namespace) -> int:
-    from node import mending
+    from node.commands import mending
 
     return mending.retry(parsed.data, parsed.study)
 
@@ -191,7 +192,7 @@ def _add_select(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _select(parsed: argparse.Namespace) -> int:
-    from node import choosing
+    from node.commands import choosing
 
     if parsed.files and not parsed.study and not parsed.data:
         return choosing.files(parsed.files, parsed.config, parsed.rules, parsed.format)
@@ -211,7 +212,7 @@ def _add_destinations(commands: argparse._SubParsersAction[argparse.ArgumentPars
 
 
 def _destinations(parsed: argparse.Namespace) -> int:
-    from node import steering
+    from node.commands import steering
 
     return steering.destinations(parsed.data, parsed.action, parsed.name, parsed.study)
 
@@ -227,7 +228,7 @@ def _add_retention(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _retention(parsed: argparse.Namespace) -> int:
-    from node import retaining
+    from node.commands import retaining
 
     action = "plan" if parsed.dry_run else parsed.action
     return retaining.act(parsed.data, action, parsed.study, parsed.config)
@@ -241,7 +242,7 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _models(parsed: argparse.Namespace) -> int:
-    from node import asking
+    from node.commands import asking
 
     return asking.models(parsed.action, parsed.system)
 
@@ -253,7 +254,7 @@ def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _migrate(parsed: argparse.Namespace) -> int:
-    from node import asking
+    from node.commands import asking
 
     return asking.migrate(parsed.data)
 
@@ -266,7 +267,7 @@ def _add_backup(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _backup(parsed: argparse.Namespace) -> int:
-    from node import backup
+    from node.commands import backup
 
     return backup.backup(parsed.data, parsed.to)
 

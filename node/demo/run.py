@@ -26,7 +26,7 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 from rich.console import Console
 
-from node import show
+from node.commands import show
 from node.core.errors import Misconfigured, PeerAway
 from node.core.study import StudyState
 from node.db import story

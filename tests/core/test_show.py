@@ -7,7 +7,7 @@ import io
 import json
 from dataclasses import dataclass
 
-from node import show
+from node.commands import show
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
+from node.commands.query import KINDS
 from node.core.filters import FILTERS, BadFilter, parse
 from node.db import schema, verdicts
 from node.db.queries import aggregate, pages, views
 from node.db.queries.resources import RESOURCES, RESULTS
 from node.db.session import Database, sqlite_url
 from node.db.tables import Finding
-from node.query_commands import KINDS
 from tests.bench import ledger
 from tests.postgres import Postgres
 

@@ -1,0 +1,1 @@
+"""What each command of ``lungnode`` does; ``node.cli`` parses and calls them."""

@@ -1,0 +1,75 @@
+"""The commands that read: status and models; and migrate. Text to standard output, problems to standard error."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from node.app import open_registry
+from node.core.errors import Misconfigured
+from node.db import schema, story
+from node.db.session import Database, sqlite_url
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+
+
+def open_database(data: Path) -> Database:
+    """The database of a data folder; Misconfigured where there is none, or one of another version."""
+    if not (data / "lungnode.sqlite").exists():
+        raise Misconfigured(f"{data} holds no lungnode database")
+    database = Database(sqlite_url(data))
+    schema.require_current(database.engine)
+    return database
+
+
+def status(data: Path, study_uid: str | None) -> int:
+    """How the node does, then one line per study; or one study's story. 1 when the study is unknown."""
+    from node.commands import mending  # it opens the database by this module
+
+    with open_database(data).read() as session:
+        if study_uid is None:
+            _say("\n".join(mending.lines(session, data)))
+            for line in story.overview(session):
+                when = line.last_received_at.strftime("%Y-%m-%d %H:%M:%SZ")
+                _say("  ".join((line.study_uid, when, line.modalities, str(line.instances), line.state, line.sentence)))
+            return 0
+        sentences = story.story(session, study_uid)
+        advice = mending.advice(session, data, study_uid)
+    if sentences is None:
+        sys.stderr.write(f"lungnode: no study {study_uid} is stored here\n")
+        return 1
+    _say("\n".join((*sentences, *advice)))
+    return 0
+
+
+def migrate(data: Path) -> int:
+    """Create or upgrade the schema."""
+    data.mkdir(parents=True, exist_ok=True)
+    before, after = schema.migrate(Database(sqlite_url(data)).engine)
+    _say(f"schema {after}, nothing to do" if before == after else f"schema {before or 'none'} -> {after}")
+    return 0
+
+
+def models(action: str, system: str | None) -> int:
+    """list: one line a model; verify: digests, 1 when one is wrong or missing; card: one model's card as written.
+
+    A card that names no weights is no fault.
+    """
+    registry = open_registry()
+    cards = registry.cards()
+    if action == "card":
+        if system is None:
+            raise Misconfigured(f"card needs the name of a model: {', '.join(card.system for card in cards)}")
+        found = [card for card in cards if card.system == system]
+        if not found:
+            raise Misconfigured(f"there is no model {system}; there are {', '.join(card.system for card in cards)}")
+        _say(found[0].text)
+        return 0
+    verdicts = registry.verify() if action == "verify" else {}
+    for card in cards:
+        verdict = f"  {verdicts[card.system] or 'digest matches'}" if verdicts else ""
+        classes = ",".join(card.classes) or "-"
+        _say(f"{card.system}  {card.version}  {card.kind}  {classes}  {card.weights_sha256[:12]}  {card.name}{verdict}")
+    return 1 if any(verdicts.get(card.system) and card.weights_sha256 for card in cards) else 0
