@@ -6,10 +6,14 @@ import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.peers import Absent, Orthanc
 from tests.postgres import Postgres
+
+hypothesis.settings.register_profile("suite", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("suite")
 
 DATA = Path(os.environ.get("LUNGDATA") or Path(__file__).parents[2] / "shared" / "data")
 
