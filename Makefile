@@ -32,7 +32,7 @@ peers:
 	@sh tests/install_peers.sh
 
 test: install peers  ## install what the tests need and run all of them
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: install  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check node models tests
