@@ -125,7 +125,7 @@ class Intake:
             if not begun and (sentence := self._too_much()):
                 raise OutOfResources(sentence)
             arriving.file = self._archive.incoming(meta_group(announced, origin.calling_aet))
-        except (LungnodeError, OSError) as error:
+        except (LungnodeError, OSError, SQLAlchemyError) as error:
             arriving.error = error
         return arriving
 
@@ -138,6 +138,8 @@ class Intake:
         except OSError as error:  # the sender keeps it and tries again, whatever ails the disk
             log.event(logger, "archive.failed", logging.ERROR, reason=error.strerror or type(error).__name__)
             raise OutOfResources(failure(error)) from error
+        except SQLAlchemyError as error:
+            raise OutOfResources("the database cannot be read") from error
         finally:
             self.drop(arriving)
 
