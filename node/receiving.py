@@ -53,11 +53,13 @@ def run_receiver(data: Path, name: str, parent: int, doors: Mapping[str, int]) -
     database = Database(sqlite_url(data), effective.receive.fsync)
     board = Board(folders.board, name)
     receiver, commitment = _compose(effective, folders, database, board)
+    if orphaned():
+        return 1  # the next node wants the port
+    board.serve()  # first: whoever connects is written there
     receiver.start({door: socket.socket(fileno=descriptor) for door, descriptor in doors.items()})
     gc.collect()
     gc.freeze()  # what is here now stays; pynetdicom collects garbage at every turn
     threading.Thread(target=_report, args=(commitment, stop), name="commitment", daemon=True).start()
-    board.serve()
     while not stop.wait(POLL_SECONDS):
         if orphaned():
             return 1
