@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import threading
@@ -20,11 +19,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
+from node.core import locks
 from node.core.errors import OutOfResources
 from node.incoming import Chunks, Incoming, takes_direct
 
 PREAMBLE = bytes(128) + b"DICM"  # PS3.10 section 7.1
 SHELVES = RECEIVED, RESULTS = "received", "results"
+LONGEST_SECONDS = 25.0  # that a folder is waited for; senders wait 30 s for an answer
 WRITERS = 16  # threads that write and sync; each holds one file
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
@@ -88,10 +89,10 @@ class Archive:
 
     @contextlib.contextmanager
     def locked(self, folder: str) -> Iterator[None]:
-        """``claimed``, for all names of one folder, relative to the root."""
+        """``claimed``, for all names of one folder, relative to the root. TimeoutError where another keeps it long."""
         descriptor = os.open(self.root / folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            locks.lock(descriptor, LONGEST_SECONDS)
             yield
         finally:
             os.close(descriptor)

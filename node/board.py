@@ -9,7 +9,6 @@ on disk is not needed to associate.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -20,6 +19,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from node.core import locks
+
+LONGEST_SECONDS = 10.0  # for another process; each changes a file and lets go
 TURN = struct.Struct("d")  # seconds of a clock that all processes share, such as time.monotonic
 
 
@@ -117,7 +119,7 @@ class Board:
         path = self._folder / f"turn.{calling_aet.encode('utf-8', 'replace').hex()}"
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            locks.lock(descriptor, LONGEST_SECONDS)
             kept = os.pread(descriptor, TURN.size, 0)
             turn = max(now, *TURN.unpack(kept)) if len(kept) == TURN.size else now
             os.pwrite(descriptor, TURN.pack(turn + pause), 0)
@@ -145,7 +147,7 @@ class Board:
     def _locked(self) -> Iterator[None]:
         descriptor = os.open(self._folder / "lock", os.O_RDWR)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            locks.lock(descriptor, LONGEST_SECONDS)
             yield
         finally:
             os.close(descriptor)

@@ -28,7 +28,12 @@ def clear(database: Database, archive: Archive) -> int:
     folders: dict[str, set[str]] = defaultdict(set)
     for relative in suspects:
         folders[relative.rpartition("/")[0]].add(relative)
-    removed = sum(_clear(database, archive, folder, files) for folder, files in sorted(folders.items()))
+    removed = 0
+    for folder, files in sorted(folders.items()):
+        try:
+            removed += _clear(database, archive, folder, files)
+        except TimeoutError:  # whoever holds it is about to commit a row; the next start looks again
+            log.event(logger, "archive.not_cleared", logging.WARNING, folder=folder)
     if removed:
         log.event(logger, "archive.cleared", files=removed)
     return removed
