@@ -99,6 +99,10 @@ def _worker(parsed: argparse.Namespace) -> int:
 
 
 def _receiver(parsed: argparse.Namespace) -> int:
+    from node.queue.worker import bind_to_parent
+
+    if bind_to_parent(parsed.parent)():  # before a second of imports: it holds the port that the next node wants
+        return 1
     from node import receiving
 
     doors = dict(door.split("=") for door in parsed.doors)

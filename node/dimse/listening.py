@@ -7,6 +7,7 @@ own instead: filled by a hash that puts half of all pairs of associations into o
 
 from __future__ import annotations
 
+import errno
 import socket
 import time
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from node.core.security import Tls
 PLAIN, OVER_TLS = "dicom", "dicom_tls"
 Doors = Mapping[str, socket.socket]  # by these names
 BACKLOG = 128  # connections that nobody has taken yet
+OTHERS_END_SECONDS = 5.0  # for receivers of a node that was killed a moment ago: they have its port until they end too
 POLITE_SECONDS, MOST_POLITE = (
     0.003,
     5,
@@ -38,11 +40,15 @@ def open_doors(host: str, port: int, tls: Tls | None) -> dict[str, socket.socket
 
 
 def _listening(host: str, port: int) -> socket.socket:
-    try:
-        information = AddressInformation(host, port)
-        return socket.create_server(information.as_tuple, family=information.address_family, backlog=BACKLOG)
-    except OSError as error:
-        raise Misconfigured(f"the DICOM port {host}:{port} cannot be opened: {error.strerror}") from error
+    end = time.monotonic() + OTHERS_END_SECONDS
+    while True:
+        try:
+            information = AddressInformation(host, port)
+            return socket.create_server(information.as_tuple, family=information.address_family, backlog=BACKLOG)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() >= end:
+                raise Misconfigured(f"the DICOM port {host}:{port} cannot be opened: {error.strerror}") from error
+        time.sleep(0.1)
 
 
 def ports(doors: Doors) -> dict[str, int]:
