@@ -109,7 +109,9 @@ def report_later(session: Session, request_id: int, at: datetime, problem: str) 
 
 
 def held(session: Session, sop_instance_uid: str) -> Held | None:
-    row = session.scalars(select(Instance).where(Instance.sop_uid == sop_instance_uid)).first()
+    """None also for what came after the promise: it might be removed."""
+    promised = (Instance.sop_uid == sop_instance_uid) & Instance.committed_at.is_not(None)
+    row = session.scalars(select(Instance).where(promised)).first()
     return None if row is None else Held(row.sop_class_uid, row.path, row.sha256)
 
 

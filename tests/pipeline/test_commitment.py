@@ -15,9 +15,10 @@ import pytest
 
 from node.core import settings
 from node.core.settings import Destination
-from node.db.commitments import Named
-from node.pipeline.commitment import Commitments, Committing
+from node.db.commitments import Asked, Named
+from node.pipeline.commitment import Commitments, Committing, Report
 from node.pipeline.deliver import Deliver
+from tests.films import CR, Film, drawn
 from tests.pipeline.test_deliver import ARCHIVE, PACS, TAKEN, Peer, ledger, turn
 from tests.pipeline.waiting import Room
 
@@ -166,3 +167,30 @@ def test_a_crash_after_the_request_was_sent_loses_nothing(room: Room) -> None:
     room.clock.pass_by(AGAIN + 1)
     turn(duty)
     assert states(room) == {("delivered", True)}
+
+
+def test_what_came_after_the_promise_is_not_said_to_be_committed(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the outcome of a long request is found out, retention knows nothing of what comes."""
+    first, second = (Film(drawn(number, 64), f"asked {number}", "asked", sop_class=CR) for number in range(2))
+    room.receive(first)
+    commitments = Commitments(room.database, room.archive, room.clock, (5.0,))
+    named = [(CR, film.sop_instance_uid) for film in (first, second)]
+    commitments.take("1.2.3", "MODALITY", "127.0.0.1", named)
+    reports: list[Report] = []
+    judge = Commitments.judge
+
+    def judged(one: Commitments, asked: Asked) -> Report:
+        room.receive(second)
+        return judge(one, asked)
+
+    def tell(_: Asked, report: Report) -> str:
+        reports.append(report)
+        return ""
+
+    monkeypatch.setattr(Commitments, "judge", judged)
+    room.clock.pass_by(10)
+    commitments.pump(tell)
+    (report,) = reports
+    kept = {row["sop_uid"] for row in room.rows("SELECT sop_uid FROM instances WHERE committed_at IS NOT NULL")}
+    assert {uid for _, uid in report.committed} == kept == {first.sop_instance_uid}
+    assert report.failed == ((CR, second.sop_instance_uid, 0x0112),)
