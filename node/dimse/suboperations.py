@@ -154,6 +154,9 @@ def _exchange(association: Association, request: C_STORE, context: PresentationC
             association.dul.send_pdu(pdu)
         _hurry(association)
         _, response = association.dimse.get_msg(block=True)
+    except OSError:  # of the file; its command is on the way, and nothing but its data could follow
+        association.abort()
+        return None
     finally:
         association._reactor_checkpoint.set()
     if isinstance(response, C_STORE) and response.Status is not None:

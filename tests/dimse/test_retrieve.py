@@ -34,7 +34,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
 )
 
-from node.dimse import contexts
+from node.dimse import contexts, suboperations
 from node.dimse.suboperations import WAITING_PDUS
 from tests.dimse.asking import getscu, identifier, movescu
 from tests.dimse.station import Station, as_sent, data_set_of, film, station
@@ -313,6 +313,26 @@ def test_a_file_that_is_gone_is_a_failure_and_the_rest_comes(tmp_path: Path) -> 
         fetched = by_get(node.port, study(), [str(syntax) for syntax in SYNTAXES])
     assert fetched.came == MIXED[1:2] and fetched.failed == [MIXED[0].sop_instance_uid]
     assert fetched.statuses[-1] == 0xB000 and "cannot be read" in fetched.comment
+
+
+def test_a_file_that_goes_in_the_middle_of_its_message_ends_the_association(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its command is on the way already: anything but data would be taken for a part of the object."""
+    split = suboperations.split_dataset
+
+    def removed(path: Path) -> Any:
+        found = split(path)
+        path.unlink()
+        return found
+
+    monkeypatch.setattr(suboperations, "split_dataset", removed)
+    objects = [film(f"goes {number}", study="mixed") for number in range(2)]
+    with moved_to([]) as (port, came), station(tmp_path, move_to=[f"TAKER@{LOOPBACK}:{port}"]) as node:
+        assert store(node.port, objects) == [0, 0]
+        found = by_move(node.port, study(), "TAKER")
+        assert (found.statuses[-1], found.counts[-1][:2], came) == (0xA702, (0, 2), [])
+        assert sorted(found.failed) == sorted(one.sop_instance_uid for one in objects)
 
 
 def test_the_association_stores_and_fetches_in_turn(node: Station) -> None:
