@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from node.core import locks
 from node.core.errors import OutOfResources
-from node.incoming import Chunks, Incoming, takes_direct
+from node.incoming import Chunks, Incoming, is_abandoned, takes_direct
 
 PREAMBLE = bytes(128) + b"DICM"  # PS3.10 section 7.1
 SHELVES = RECEIVED, RESULTS = "received", "results"
@@ -120,8 +120,9 @@ class Archive:
         return self._tmp / f"{uuid4().hex}.part"
 
     def discard_temporaries(self) -> int:
-        """Remove what an earlier process left half written. To be called before anything is received."""
-        found = list(self._tmp.iterdir())
+        """Remove what an earlier process left half written, but not what another one, ``lungnode pull``, is receiving.
+        To be called before workers write results."""
+        found = [path for path in self._tmp.iterdir() if is_abandoned(path)]
         for path in found:
             path.unlink(missing_ok=True)
         return len(found)

@@ -8,6 +8,7 @@ Nothing is durable before ``Archive.keep`` has returned.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import mmap
 import os
@@ -40,8 +41,26 @@ class Chunks:
 
 
 def open_new(path: Path, direct: bool) -> int:
+    """Locked until it is closed, so that it is not taken for what a dead process left."""
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | (os.O_DIRECT if direct else 0)
-    return os.open(path, flags, 0o600)
+    descriptor = os.open(path, flags, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return descriptor
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether nobody has it open any more."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except OSError:  # it has its name by now, or cannot be read: no lock speaks for it
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def takes_direct(folder: Path) -> bool:

@@ -131,6 +131,18 @@ def test_what_was_left_half_written_is_discarded(archive: Archive) -> None:
     assert archive.path(kept).exists()
 
 
+def test_what_another_process_receives_into_is_not(archive: Archive) -> None:
+    """A pull goes on while the node starts. Here the other process is another archive on the same folder."""
+    incoming = archive.incoming(b"")
+    assert Archive(archive.root).discard_temporaries() == 0
+    incoming.finish()
+    kept = archive.keep(incoming, "1.2.3")
+    assert archive.path(kept).is_file()
+    dropped = archive.incoming(b"")
+    archive.drop(dropped)
+    assert Archive(archive.root).discard_temporaries() == 0
+
+
 def test_room_is_what_is_free_above_the_floor(tmp_path: Path) -> None:
     assert Archive(tmp_path).has_room()
     assert not Archive(tmp_path, min_free_bytes=2**60).has_room()
