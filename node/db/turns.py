@@ -49,11 +49,17 @@ class Turns:
                 self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._queued = _Queued(self._descriptor)
-            return self._queued.gets_it_within(LONGEST_SECONDS)
+            return self._queue()
         except OSError:
             return False
         return True
+
+    def _queue(self) -> bool:
+        try:
+            self._queued = _Queued(self._descriptor)
+        except RuntimeError:  # no more threads are to be had
+            return False
+        return self._queued.gets_it_within(LONGEST_SECONDS)
 
     def _is_stuck(self) -> bool:
         return self._queued is not None and self._queued.given_up and self._queued.is_alive()
