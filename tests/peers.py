@@ -224,7 +224,7 @@ class Orthanc(Service):
         return [pydicom.dcmread(BytesIO(self.file(found))) for found in self.instances(study_uid)]
 
     def know(self, name: str, aet: str, port: int) -> None:
-        """Make a modality known to which Orthanc may send."""
+        """Make a modality known to which Orthanc may send. Of several with one AE title C-MOVE takes any."""
         self.modalities[name] = [aet, LOOPBACK, port]
         self.request("PUT", f"/modalities/{name}", {"AET": aet, "Host": LOOPBACK, "Port": port})
 

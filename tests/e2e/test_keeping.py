@@ -22,6 +22,9 @@ from tests.served import LungnodeProcess
 ADA = dataclasses.replace(MARKER, patient_id="KEEPADA", patient_name="Ada^Keeping", accession_number="")
 OTHER = dataclasses.replace(ADA, patient_name="Eve^Another", birth_date="19500101")
 SETTINGS = """
+[node]
+aet = "KEEPING"
+
 [completeness]
 quiet_seconds_film = 0.3
 
@@ -55,7 +58,7 @@ def test_priors_come_and_go(orthanc: Orthanc, tmp_path: Path, capsys: pytest.Cap
         return LungnodeProcess("--workers", "0", settings=text, data=data)
 
     with serve("get", 0.0) as node:
-        orthanc.know("keeping", "LUNGNODE", node.dicom_port)
+        orthanc.know("keeping", "KEEPING", node.dicom_port)
         assert store(node.dicom_port, [film("new", "20200102")]) == [0]
         wait_until(lambda: states(node) == {new: "queued", old: "stored", older: "stored"}, 60, "two priors are kept")
         wait_until(lambda: done(node) == {"done"}, 20, "the job is done")
@@ -68,7 +71,7 @@ def test_priors_come_and_go(orthanc: Orthanc, tmp_path: Path, capsys: pytest.Cap
         ] * 2
     assert cli.main(["retention", "hold", older, "--data", str(data)]) == 0
     with serve("move", 0.00001) as node:
-        orthanc.know("keeping", "LUNGNODE", node.dicom_port)
+        orthanc.know("keeping", "KEEPING", node.dicom_port)
         wait_until(lambda: node.rows("SELECT 1 FROM removals WHERE finished_at IS NOT NULL"), 60, "one prior has gone")
         assert names(node) == {new, older}
         assert [str(row["study_uid"]) for row in node.rows("SELECT study_uid FROM studies ORDER BY id")].count(old) == 1

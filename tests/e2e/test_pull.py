@@ -38,6 +38,9 @@ def films(study: str, count: int = 2) -> list[Encoded]:
 
 
 SETTINGS = """
+[node]
+aet = "PULLING"
+
 [completeness]
 quiet_seconds_film = 0.3
 
@@ -58,7 +61,8 @@ def served(orthanc: Orthanc) -> Iterator[LungnodeProcess]:
     """A node with one model, which sends results to Orthanc; Orthanc knows it, and answers queries of it for that."""
     address = orthanc.address
     with LungnodeProcess(settings=SETTINGS.format(orthanc=address), send_to=[address]) as running:
-        orthanc.know("pulling", "LUNGNODE", running.dicom_port)
+        orthanc.know("pulling", "PULLING", running.dicom_port)
+        orthanc.know("new folder", "LUNGNODE", running.dicom_port)  # it answers queries of no stranger
         yield running
 
 

@@ -68,7 +68,7 @@ class Ward:
         wait_until(lambda: self.refused() >= refused + 2, 60, "the sender is refused, and again")
         wait_until(lambda: self.broken_off() > broken, 90, "the study on its way could not go on")
         assert len(self.modality.acknowledged) == acknowledged, "acknowledged what is not durable"
-        assert sentence in self.says()
+        wait_until(lambda: sentence in self.says(), 60, "status says why")
         assert self.node.http("/health/ready")[0] == 503
         (row,) = self.node.rows("SELECT state FROM studies WHERE study_uid = ?", uid("study", f"before: {fault}"))
         assert row["state"] != "analysed"
