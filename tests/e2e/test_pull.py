@@ -62,7 +62,7 @@ def served(orthanc: Orthanc) -> Iterator[LungnodeProcess]:
     address = orthanc.address
     with LungnodeProcess(settings=SETTINGS.format(orthanc=address), send_to=[address]) as running:
         orthanc.know("pulling", "PULLING", running.dicom_port)
-        orthanc.know("new folder", "LUNGNODE", running.dicom_port)  # it answers queries of no stranger
+        orthanc.know("stranger", "LUNGNODE", running.dicom_port)  # it answers queries of no stranger
         yield running
 
 
