@@ -1,6 +1,6 @@
 """``python -m tests.bench``: ingest beside Orthanc and DCMTK storescp, then the whole path beside the bare models.
 
-    python -m tests.bench [--quick] [--write] [ingest] [path] [million]
+    python -m tests.bench [--quick] [--rounds N] [--write] [ingest] [path] [million]
 
 Prints Markdown, progress on standard error; ``--write`` puts each section into ``docs/benchmarks.md`` once it is
 measured. ``--quick`` takes under a minute and shows that everything runs; its figures mean nothing, as those of a
@@ -19,8 +19,8 @@ from tests.bench.page import load, machine, write_section
 from tests.peers import Absent
 
 
-def measured_ingest(quick: bool) -> str:
-    plan = ingest.QUICK if quick else ingest.Plan()
+def measured_ingest(given: argparse.Namespace) -> str:
+    plan = ingest.QUICK if given.quick else ingest.Plan(rounds=given.rounds)
     rates = ingest.measure(plan)
     return (
         f"{comparison.speeds(rates)}\n\n"
@@ -29,14 +29,14 @@ def measured_ingest(quick: bool) -> str:
     )
 
 
-def measured_path(quick: bool) -> str:
-    return main_path.table(main_path.measure(2 if quick else 10))
+def measured_path(given: argparse.Namespace) -> str:
+    return main_path.table(main_path.measure(2 if given.quick else 10))
 
 
-PARTS: dict[str, tuple[str, Callable[[bool], str]]] = {
+PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], str]]] = {
     "ingest": ("Ingest", measured_ingest),
     "path": ("From the last C-STORE response to the last delivered result", measured_path),
-    "million": ("A million instances", million.measured),
+    "million": ("A million instances", lambda given: million.measured(given.quick)),
 }
 DEFAULT = ("ingest", "path")
 
@@ -45,12 +45,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.bench")
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default: ingest and path")
     parser.add_argument("--quick", action="store_true", help="small and once")
+    parser.add_argument("--rounds", type=int, default=3, help="of ingest; default 3")
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md too")
     given = parser.parse_args()
     try:
         for heading, part in (PARTS[name] for name in given.parts or DEFAULT):
             where, began = machine(), time.monotonic()
-            body = part(given.quick)
+            body = part(given)
             took = f"The run took {(time.monotonic() - began) / 60:.1f} minutes; load after it {load():.2f}."
             section = f"{where} {took}\n\n{body}"
             sys.stdout.write(f"## {heading}\n\n{section}\n\n")
