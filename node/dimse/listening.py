@@ -24,10 +24,8 @@ PLAIN, OVER_TLS = "dicom", "dicom_tls"
 Doors = Mapping[str, socket.socket]  # by these names
 BACKLOG = 128  # connections that nobody has taken yet
 OTHERS_END_SECONDS = 5.0  # for receivers of a node that was killed a moment ago: they have its port until they end too
-POLITE_SECONDS, MOST_POLITE = (
-    0.003,
-    5,
-)  # for each association that a process has, up to so many, it lets others go first
+POLITE_SECONDS = 0.003  # for each association that a process has it lets others go first so long,
+MOST_POLITE = 5  # up to so many
 
 
 def open_doors(host: str, port: int, tls: Tls | None) -> dict[str, socket.socket]:
