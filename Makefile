@@ -58,6 +58,9 @@ fuzz: install peers  ## 200,000 faults in associations, commands and data sets (
 soak: install peers  ## the slow tests that `make test` leaves out
 	$(BIN)/python -m pytest -m slow --timeout 3600
 
-lock: install  ## write constraints.txt anew from pyproject.toml
+$(BIN)/pip-compile:
+	$(MAKE) install
+
+lock: $(BIN)/pip-compile  ## write constraints.txt anew from pyproject.toml
 	$(BIN)/pip-compile --quiet --strip-extras --extra dev --unsafe-package torch --no-emit-find-links \
 	  --no-emit-index-url --no-emit-trusted-host --output-file constraints.txt pyproject.toml
