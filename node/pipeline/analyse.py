@@ -27,9 +27,10 @@ from node.core.settings import Settings
 from node.core.study import StoredInstance, StudyState
 from node.db import intake as study_rows
 from node.db import jobs, retention
+from node.db import layers as layer_rows
 from node.db import results as rows
 from node.db.session import Database
-from node.pipeline import film
+from node.pipeline import film, layers
 from node.pipeline.address import Addressed, address
 from node.pipeline.children import Children
 from node.pipeline.identity import contradiction
@@ -57,6 +58,7 @@ class _Work:
     reasons: dict[str, str] = field(default_factory=dict)  # SOP Instance UID -> why it was taken
     reason: str = ""  # why nothing was analysed
     notes: list[str] = field(default_factory=list)  # on how the results were written, one sentence each
+    layers: list[layer_rows.Layer] = field(default_factory=list)  # for the pages
 
 
 class ClaimLost(InternalError):
@@ -93,6 +95,7 @@ class Analyse:
         record = self._record(job, work)
         with stages.timed("build"):
             objects = self._build(record, work)
+            work.layers = list(layers.of(record))
         with stages.timed("write"):
             outputs = [(self._write(addressed.item), addressed) for addressed in objects]
         if not self.still_ours():
@@ -237,6 +240,7 @@ class Analyse:
             analysis_id = rows.add_analysis(session, self._analysis(job, work, record, reopened, now, stages))
             instances = {instance.sop_instance_uid: instance for instance in work.instances}
             Children(session, analysis_id, work.study_uid, instances, work.reasons).write(record)
+            layer_rows.add(session, analysis_id, work.layers)
             for output, to in outputs:
                 owed, kept = ((), ()) if reopened else (to.owed_to, to.kept_for)
                 rows.add_output(session, analysis_id, output, owed, now, kept)
