@@ -1,0 +1,1 @@
+"""Login and rights: who asks over HTTP, and what each route needs of them."""
