@@ -4,6 +4,7 @@ from alembic import context
 
 # Imported because their tables belong to the metadata.
 from node.db import (  # noqa: F401
+    account_tables,
     audit_tables,
     commitment_tables,
     destination_tables,

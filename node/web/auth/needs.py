@@ -105,7 +105,7 @@ async def _is_ours(scope: Scope, receive: Receive, account: Account) -> tuple[bo
 
 
 async def _body(receive: Receive) -> bytes:
-    body = b""
+    body: bytes = b""
     while True:
         message = await receive()
         if message["type"] != "http.request":
