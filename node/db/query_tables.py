@@ -43,6 +43,7 @@ FINDINGS = (
     Index("ix_findings_study", _F.study_id, _F.analysed_at, _F.id),
     Index("ix_findings_probability", _F.probability, _F.id, _F.analysed_at),
     Index("ix_findings_system_class_probable", _F.system, _F.class_name, _F.probability, _F.id, _F.analysed_at),
+    Index("ix_findings_system_version_probable", _F.system, _F.model_version, _F.probability, _F.id),
 )
 LESIONS = (
     Index("ix_lesions_time", _L.analysed_at, _L.id),
@@ -52,7 +53,7 @@ LESIONS = (
 )
 DELIVERIES = (
     Index("ix_deliveries_time", _D.owed_at, _D.id, _D.state),
-    Index("ix_deliveries_state_time", _D.state, _D.owed_at, _D.id),
+    Index("ix_deliveries_state_time", _D.state, _D.owed_at, _D.id, _D.destination),
     Index("ix_deliveries_destination_time", _D.destination, _D.owed_at, _D.id, _D.state),
 )
 ANALYSES = (Index("ix_analyses_time", Analysis.analysed_at, Analysis.id),)

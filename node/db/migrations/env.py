@@ -12,6 +12,7 @@ from node.db import (  # noqa: F401
     layer_tables,
     query_tables,
     retention_tables,
+    tally_tables,
 )
 from node.db.tables import Base
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, SQLColumnExpression, exists, select
+from sqlalchemy import ColumnElement, Select, SQLColumnExpression, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from node.core.audit import KINDS, OUTCOMES
@@ -39,6 +39,11 @@ Join = Callable[[Select[Any]], Select[Any]]
 COMMON = ("since", "until", "study", "patient_id", "issuer", "accession")
 READ = ("delivered", "verdict", "superseded")
 OWED = ("waiting", "committing", "failed", "refused")  # states of a delivery that has not reached its destination
+
+
+def past_indexes(column: InstrumentedAttribute[Any]) -> Any:
+    """The same value, which no index offers."""
+    return func.coalesce(column, column)
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ RESULTS = Resource(
         "modality": lambda value: Finding.modality == value,
         "calling_aet": lambda value: Finding.calling_aet == value,
         "system": lambda value: Finding.system == value,
-        "version": lambda value: Finding.model_version == value,
+        "version": lambda value: past_indexes(Finding.model_version) == value,
         "class": lambda value: Finding.class_name == value,
         "decision": lambda value: Finding.decision.is_(value),
     },

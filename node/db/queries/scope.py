@@ -14,23 +14,28 @@ import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Select, exists, func, not_, select
+from sqlalchemy import Select, exists, not_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from node.db.deliveries import STATES
-from node.db.queries.resources import OWED, Condition, Resource
+from node.db.queries.resources import OWED, Condition, Resource, past_indexes
 from node.db.query_tables import VerdictRow
-from node.db.tables import Analysis, Delivery, Output, Patient, Study
+from node.db.tables import Analysis, Delivery, Finding, Output, Patient, Study
 
 FEW = 2000
 GONE = tuple(state for state in STATES if state not in ("delivered", *OWED))
 TIMES = ("since", "until")
+IN_RANGE = ("system", "version", "min_probability", "max_probability")
 WHOSE = ("study", "patient_id", "issuer", "accession")
 
 
 def conditions(session: Session, resource: Resource, wanted: Mapping[str, Any], order: str = "") -> list[Condition]:
     """wanted: values of ``core.filters.parse``; order: the column that orders the page, empty where none does."""
-    found = [resource.plain[name](value) for name, value in wanted.items() if name in resource.plain]
+    few = _few_in_range(session, wanted) if resource.fact is Finding else None
+    if few is not None:  # which say all that these filters do
+        wanted = {name: value for name, value in wanted.items() if name not in IN_RANGE}
+    found = [] if few is None else [resource.id.in_(few)]
+    found += [resource.plain[name](value) for name, value in wanted.items() if name in resource.plain]
     hides = session.get_bind().dialect.name == "sqlite" and order not in ("", "id")
     found += [
         compare(
@@ -62,11 +67,6 @@ def _ranges(resource: Resource) -> dict[str, tuple[InstrumentedAttribute[Any], C
     return found
 
 
-def past_indexes(column: InstrumentedAttribute[Any]) -> Any:
-    """The same value, which no index offers."""
-    return func.coalesce(column, column)
-
-
 def _few_analyses(session: Session, resource: Resource, wanted: Mapping[str, Any]) -> list[Condition]:
     """Where the time leaves few analyses: their numbers, to read the page by."""
     statement = select(Analysis.id)
@@ -78,6 +78,20 @@ def _few_analyses(session: Session, resource: Resource, wanted: Mapping[str, Any
         return []
     found = _few(session, statement)
     return [resource.analysis_id.in_(found)] if isinstance(found, list) else []
+
+
+def _few_in_range(session: Session, wanted: Mapping[str, Any]) -> list[int] | None:
+    """The results of a system and version within a range of probability, where they are few. The one question for which
+    ``ix_findings_system_version_probable`` is there; elsewhere it would tempt SQLite to sort."""
+    if not {"system", "version"} <= wanted.keys() or not {"min_probability", "max_probability"} & wanted.keys():
+        return None
+    statement = select(Finding.id).where(
+        Finding.system == wanted["system"],
+        Finding.model_version == wanted["version"],
+        Finding.probability.between(wanted.get("min_probability", 0.0), wanted.get("max_probability", 1.0)),
+    )
+    found = _few(session, statement)
+    return found if isinstance(found, list) else None
 
 
 def _few(session: Session, ids: Select[tuple[int]]) -> list[int] | Select[tuple[int]]:
