@@ -43,6 +43,18 @@ class Shown:
     ratio: float
 
 
+@dataclass(frozen=True)
+class Levels:
+    """What a window is laid over: (row, column) values after the Modality LUT, and after the VOI LUT where there is
+    one. inside: not padding; window: the usual one; dark_is_high: of the presentation, after the window."""
+
+    values: NDArray[np.float64]
+    inside: NDArray[np.bool_]
+    window: Window
+    dark_is_high: bool
+    ratio: float
+
+
 def header(path: Path) -> Dataset:
     """Without pixels."""
     return dcmread(path, stop_before_pixels=True)
@@ -55,15 +67,41 @@ def frame_count(path: Path) -> int:
 
 def frame(path: Path, index: int, window: Window | None = None) -> Shown:
     """index: from 0. Raises Refused."""
-    of = layout(path)
-    if of.bits and of.bits // 8 > LARGEST_PIXELS:
-        raise NotAccepted("The image has more pixels than this node renders.")
-    found = _header_of(path, index)
-    values = decoded(path, index)
+    found, values = _decoded(path, index)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom's remarks quote values
         picture = _grey(found, values, window) if values.ndim == 2 else _eight_bits(values[..., :3])
     return Shown(picture, _ratio(found))
+
+
+def levels(path: Path, index: int) -> Levels:
+    """index: from 0. Colour is given as its luminance, 0 to 255. Raises Refused."""
+    found, stored = _decoded(path, index)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if stored.ndim == 2 and found.get("PhotometricInterpretation") != "PALETTE COLOR":
+            return _levels(found, stored)
+        colour = stored if stored.ndim == 3 else np.asarray(apply_color_lut(stored, found))
+    grey = _eight_bits(colour[..., :3]) @ np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+    return Levels(grey, np.ones(grey.shape, bool), Window(127.5, 255, "LINEAR_EXACT"), False, _ratio(found))
+
+
+def _levels(ds: Dataset, stored: NDArray[Any]) -> Levels:
+    values, inside = _values(ds, stored)
+    window = None if "VOILUTSequence" in ds else _window_of(ds)
+    if "VOILUTSequence" in ds:
+        values = np.asarray(_tried(apply_voi_lut, np.rint(values).astype(np.int32), ds, 0), np.float64)
+    if window is None:
+        low, high = float(values[inside].min()), float(values[inside].max())
+        window = Window((low + high) / 2, max(high - low, 1e-9), "LINEAR_EXACT")
+    return Levels(values, inside, window, film.dark_is_high(ds), _ratio(ds))
+
+
+def _decoded(path: Path, index: int) -> tuple[Dataset, NDArray[Any]]:
+    of = layout(path)
+    if of.bits and of.bits // 8 > LARGEST_PIXELS:
+        raise NotAccepted("The image has more pixels than this node renders.")
+    return _header_of(path, index), decoded(path, index)
 
 
 def _header_of(path: Path, index: int) -> Dataset:
@@ -80,14 +118,19 @@ def _header_of(path: Path, index: int) -> Dataset:
 def _grey(ds: Dataset, stored: NDArray[Any], window: Window | None) -> Picture:
     if ds.get("PhotometricInterpretation") == "PALETTE COLOR":
         return _eight_bits(np.asarray(apply_color_lut(stored, ds)))
-    padding = film.find_padding(ds, stored)
-    inside = ~padding if padding is not None else np.ones(stored.shape, bool)
-    values = np.asarray(_tried(apply_modality_lut, stored, ds), np.float64)
-    values = np.nan_to_num(values, posinf=0.0, neginf=0.0)
+    values, inside = _values(ds, stored)
     level = _windowed(values, window) if window else _usual(ds, values, inside)
     if film.dark_is_high(ds):
         level = 1 - level
     return np.asarray(np.rint(255 * np.where(inside, level, 0.0)), np.uint8)
+
+
+def _values(ds: Dataset, stored: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """After the Modality LUT, and what is not padding."""
+    padding = film.find_padding(ds, stored)
+    inside = ~padding if padding is not None else np.ones(stored.shape, bool)
+    values = np.asarray(_tried(apply_modality_lut, stored, ds), np.float64)
+    return np.nan_to_num(values, posinf=0.0, neginf=0.0), inside
 
 
 def _usual(ds: Dataset, values: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
