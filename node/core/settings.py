@@ -26,6 +26,7 @@ from node.core.dicomweb import Dicomweb, check_dicomweb
 from node.core.errors import Misconfigured
 from node.core.keeping import Priors, Retention, check_priors, check_retention
 from node.core.limits import Limits, PeerLimits, check_limits, read_access
+from node.core.login import Oidc, Web, check_login
 from node.core.security import Tls, check_tls
 from node.core.spelling import check_equipment, check_peers
 
@@ -127,6 +128,8 @@ class Settings:
     query: Query
     commitment: Commitment
     dicomweb: Dicomweb
+    web: Web
+    oidc: Oidc
     retention: Retention
     priors: Priors
     audit: Audit
@@ -300,6 +303,7 @@ def _check(settings: Settings) -> None:
         raise Misconfigured("delivery.backoff_seconds needs at least one number, none negative")
     check_tls(settings.tls)
     check_dicomweb(settings.dicomweb)
+    check_login(settings.web, settings.oidc)
     check_limits(settings.limits)
     check_retention(settings.retention)
     check_priors(settings.priors)
