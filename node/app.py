@@ -31,7 +31,7 @@ from node.core.errors import Misconfigured
 from node.core.limits import networks
 from node.core.settings import Analysis, Settings
 from node.db import clock, jobs, schema, story
-from node.db.session import Database, sqlite_url
+from node.db.session import Database, url_of
 from node.dimse.listening import open_doors, ports
 from node.dimse.tls import Certificates
 from node.folders import Folders, lock
@@ -103,7 +103,8 @@ class Supervisor:
         self._settings, self._folders = effective, folders
         self._key = pipeline_key(effective, open_registry())
         receive = effective.receive
-        self._database = Database(sqlite_url(folders.data), receive.fsync)
+        self._database = Database(url_of(folders.data, effective.database.url), receive.fsync)
+        self._now = now = self._database.clock
         self._archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
         self._pressure = Pressure(self._database, self._archive, effective.limits)
         self._board = Board(folders.board)
@@ -206,14 +207,14 @@ class Supervisor:
 
     def _close_studies(self) -> None:
         wanted, open_studies = self._settings.completeness, self._board.open_studies()
-        close_quiet_studies(self._database, wanted, self._key, open_studies, now(), self._settings.priors)
+        close_quiet_studies(self._database, wanted, self._key, open_studies, self._now(), self._settings.priors)
 
     def _follow_clock(self) -> None:
         with self._database.read() as session:
-            if not clock.set_back(session, now()):
+            if not clock.set_back(session, self._now()):
                 return
         with self._database.write() as session:
-            log.event(logger, "clock.set_back", logging.WARNING, rows=clock.go_on(session, now()))
+            log.event(logger, "clock.set_back", logging.WARNING, rows=clock.go_on(session, self._now()))
 
     def _worker_command(self, name: str) -> list[str]:
         return self._command("worker", name)
@@ -242,11 +243,11 @@ class Supervisor:
     def _vitals(self) -> Vitals:
         return Vitals(
             problems=self._problems,
-            condition=lambda: condition.read(self._database, self._condition(), now()),
+            condition=lambda: condition.read(self._database, self._condition(), self._now()),
             counts=self._counts,
             free_bytes=self._archive.free_bytes,
             rejections=self._board.rejected,
-            seconds_since=lambda at: (now() - at).total_seconds(),
+            seconds_since=lambda at: (self._now() - at).total_seconds(),
         )
 
     def _condition(self) -> condition.Node:
@@ -273,7 +274,7 @@ class Supervisor:
 def serve(effective: Settings, data: Path) -> int:
     """Run a node until SIGTERM or SIGINT; 0 when it drained."""
     log.start(effective.node.log_level, process="node")
-    folders = Folders(data)
+    folders = Folders(data, effective.database.archive)
     folders.make()
     with lock(folders):
         stop = threading.Event()

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from node.db import stuck as rows
@@ -64,8 +65,11 @@ def of(session: Session, node: Node, now: datetime) -> Condition:
 
 def read(database: Database, node: Node, now: datetime) -> dict[str, Any]:
     """Of the node that asks, for ``/health/ready``."""
-    with database.read() as session:
-        return as_json(of(session, node, now))
+    try:
+        with database.read() as session:
+            return as_json(of(session, node, now))
+    except SQLAlchemyError:  # its problems say so; the rest is still of use
+        return as_json(Condition(node, Backlog({}, "", None, ()), ()))
 
 
 def _of_node(node: Node, backlog: Backlog, now: datetime) -> list[Stuck]:

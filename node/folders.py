@@ -23,10 +23,19 @@ class Folders:
     """The layout of a data folder."""
 
     data: Path
+    shared_archive: str = ""  # where several nodes have one together
+
+    @classmethod
+    def known(cls, data: Path) -> Folders:
+        """As the run that is going on, or the last one, has them."""
+        try:
+            return cls(data, cls(data).read_worker_settings().database.archive)
+        except (OSError, ValueError, KeyError, Misconfigured):  # never served, or by another version
+            return cls(data)
 
     @property
     def archive(self) -> Path:
-        return self.data / "archive"
+        return Path(self.shared_archive) if self.shared_archive else self.data / "archive"
 
     @property
     def run(self) -> Path:
@@ -66,6 +75,16 @@ class Folders:
         for path in (self.data, self.archive, self.run, *self.data.glob("lungnode.sqlite*")):
             if not os.access(path, os.R_OK | os.W_OK):
                 raise Misconfigured(f"cannot use the data folder {self.data}: no right to write {path.name}")
+
+
+def database_url(data: Path) -> str:
+    """Of the environment, else of the last run on this folder; empty: the SQLite file there."""
+    if named := os.environ.get("LUNGNODE_DATABASE_URL", ""):
+        return named
+    try:
+        return Folders(data).read_worker_settings().database.url
+    except (OSError, ValueError, KeyError, Misconfigured):
+        return ""
 
 
 def lock(folders: Folders) -> IO[str]:

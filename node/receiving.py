@@ -12,14 +12,13 @@ import socket
 import sys
 import threading
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 
 from node.archive import Archive
 from node.board import Board
 from node.core import log
 from node.core.settings import Settings
-from node.db.session import Database, sqlite_url
+from node.db.session import Database, url_of
 from node.dimse.access import Access
 from node.dimse.commitment import CommitmentService
 from node.dimse.scp import Receiver
@@ -39,18 +38,14 @@ POLL_SECONDS = 0.5
 SWITCH_SECONDS = 0.0005  # threads of associations and of the archive hand over often; Python's 5 ms are an fsync long
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
 def run_receiver(data: Path, name: str, parent: int, doors: Mapping[str, int]) -> int:
     """doors: name -> descriptor, see ``dimse.listening``. 0 when it drained."""
     orphaned, stop = bind_to_parent(parent), stop_on_sigterm()
-    folders = Folders(data)
-    effective = folders.read_worker_settings()
+    effective = Folders(data).read_worker_settings()
+    folders = Folders(data, effective.database.archive)
     log.start(effective.node.log_level, process=name)
     sys.setswitchinterval(SWITCH_SECONDS)
-    database = Database(sqlite_url(data), effective.receive.fsync)
+    database = Database(url_of(data, effective.database.url), effective.receive.fsync)
     board = Board(folders.board, name)
     receiver, commitment = _compose(effective, folders, database, board)
     if orphaned():
@@ -71,7 +66,7 @@ def run_receiver(data: Path, name: str, parent: int, doors: Mapping[str, int]) -
 def _compose(
     effective: Settings, folders: Folders, database: Database, board: Board
 ) -> tuple[Receiver, CommitmentService]:
-    receive = effective.receive
+    receive, now = effective.receive, database.clock
     archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
     archive.prepare()
     pressure = Pressure(database, archive, effective.limits)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from models.api import Registry, WeightsMismatch
 from node import __version__
-from node.app import now, open_registry
+from node.app import open_registry
 from node.archive import Archive
 from node.core import log
 from node.core.errors import Transient
@@ -21,7 +21,7 @@ from node.core.settings import Settings
 from node.core.study import StudyState
 from node.db import intake as study_rows
 from node.db import jobs
-from node.db.session import Database, sqlite_url
+from node.db.session import Database, url_of
 from node.folders import Folders
 from node.pipeline.analyse import Analyse
 from node.pipeline.rules import load as load_rules
@@ -37,11 +37,12 @@ def run_worker(data: Path, name: str, parent: int) -> int:
     if orphaned():  # it died before this process could be bound to it
         return 0
     stop = stop_on_sigterm()
-    folders = Folders(data)
-    effective = folders.read_worker_settings()
+    effective = Folders(data).read_worker_settings()
+    folders = Folders(data, effective.database.archive)
     log.start(effective.node.log_level, process=name)
     receive, registry = effective.receive, open_registry()
-    database = Database(sqlite_url(data), receive.fsync)
+    database = Database(url_of(data, effective.database.url), receive.fsync)
+    now = database.clock
     archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
     rules = load_rules(effective.analysis.selection)
     analyse = Analyse(database, archive, registry, effective, __version__, now, lambda: not orphaned(), rules)

@@ -9,6 +9,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from node.db import schema
+from node.db.session import Database, sqlite_url
 from tests.peers import Absent, Orthanc
 from tests.postgres import Postgres
 
@@ -46,6 +48,25 @@ def data_folder() -> Path:
 def postgres() -> Iterator[Postgres]:
     with Postgres() as running:
         yield running
+
+
+ENGINES = tuple(os.environ.get("LUNGNODE_TEST_DATABASE", "sqlite,postgresql").split(","))
+
+
+@pytest.fixture(params=ENGINES)
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    """Without a table, on each engine that LUNGNODE_TEST_DATABASE names (both)."""
+    is_file = request.param == "sqlite"
+    made = Database(sqlite_url(tmp_path)) if is_file else request.getfixturevalue("postgres").database()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def any_database(empty_database: Database) -> Database:
+    """With its schema, on each engine."""
+    schema.migrate(empty_database.engine)
+    return empty_database
 
 
 @pytest.fixture(scope="session")

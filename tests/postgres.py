@@ -43,7 +43,8 @@ class Postgres:
         )
         control = [*as_whom, self._programs / "pg_ctl", "-D", self._folder / "data"]
         self._stop = [*control, "-m", "immediate", "stop"]
-        self._run(*control, "-o", options, "-l", self._folder / "log", "-w", "start")
+        self._start = [*control, "-o", options, "-l", self._folder / "log", "-w", "start"]
+        self._run(*self._start)
         return self
 
     def _run(self, *command: str | Path) -> None:
@@ -57,10 +58,22 @@ class Postgres:
         return f"postgresql+psycopg://{user}@{LOOPBACK}:{self.port}/{name}"
 
     def database(self) -> Database:
+        """Empty, without a table."""
+        return Database(self.url(self.made()))
+
+    def made(self) -> str:
+        """The name of one more database."""
         self._made += 1
         name = f"t{self._made}"
         engine = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name}"))
         engine.dispose()
-        return Database(self.url(name))
+        return name
+
+    def stop(self) -> None:
+        """As a machine that fails: nobody is told, connections break."""
+        self._run(*self._stop)
+
+    def start(self) -> None:
+        self._run(*self._start)

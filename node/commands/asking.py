@@ -8,7 +8,8 @@ from pathlib import Path
 from node.app import open_registry
 from node.core.errors import Misconfigured
 from node.db import schema, story
-from node.db.session import Database, sqlite_url
+from node.db.session import Database, url_of
+from node.folders import database_url
 
 
 def _say(text: str) -> None:
@@ -17,9 +18,10 @@ def _say(text: str) -> None:
 
 def open_database(data: Path) -> Database:
     """The database of a data folder; Misconfigured where there is none, or one of another version."""
-    if not (data / "lungnode.sqlite").exists():
+    url = database_url(data)
+    if not url and not (data / "lungnode.sqlite").exists():
         raise Misconfigured(f"{data} holds no lungnode database")
-    database = Database(sqlite_url(data))
+    database = Database(url_of(data, url))
     schema.require_current(database.engine)
     return database
 
@@ -47,7 +49,7 @@ def status(data: Path, study_uid: str | None) -> int:
 def migrate(data: Path) -> int:
     """Create or upgrade the schema."""
     data.mkdir(parents=True, exist_ok=True)
-    before, after = schema.migrate(Database(sqlite_url(data)).engine)
+    before, after = schema.migrate(Database(url_of(data, database_url(data))).engine)
     _say(f"schema {after}, nothing to do" if before == after else f"schema {before or 'none'} -> {after}")
     return 0
 

@@ -70,7 +70,7 @@ def of_stored_study(data: Path, study_uid: str) -> list[StoredInstance]:
     return [
         StoredInstance(
             row.sop_instance_uid, row.sop_class_uid, row.series_instance_uid, study_uid, row.transfer_syntax_uid,
-            row.modality, row.sha256, Folders(data).archive / row.path, row.is_own_result,
+            row.modality, row.sha256, Folders.known(data).archive / row.path, row.is_own_result,
         )
         for row in stored
     ]  # fmt: skip

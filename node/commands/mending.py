@@ -54,7 +54,7 @@ def retry(data: Path, study_uid: str) -> int:
 
 def _node(data: Path) -> condition.Node:
     """What its folder tells: its disk, the settings of its last run, and whether it answers now."""
-    folders = Folders(data)
+    folders = Folders.known(data)
     try:
         effective = folders.read_worker_settings()
     except (OSError, ValueError, KeyError, LungnodeError):  # never served, or by another version
@@ -66,7 +66,8 @@ def _node(data: Path) -> condition.Node:
     counts = (said or {}).get("receivers")
     receivers = condition.Receivers(**counts) if counts else None
     archive, floor = folders.archive if folders.archive.exists() else data, effective.receive.min_free_bytes
-    room = disks(archive, data / "lungnode.sqlite", floor, effective.limits.warn_free_factor)
+    file = None if effective.database.url else data / "lungnode.sqlite"
+    room = disks(archive, file, floor, effective.limits.warn_free_factor)
     return condition.Node(data, said is not None, room, workers, troubles, receivers)
 
 

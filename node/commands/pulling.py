@@ -31,7 +31,7 @@ from node.dimse import pull as network
 from node.dimse.prior_source import Method
 from node.dimse.pull import Fetched, Listed
 from node.dimse.scu import Peer
-from node.folders import Folders
+from node.folders import Folders, database_url
 from node.keeping import priors, source_peer
 from node.pipeline.intake import Intake
 from node.pipeline.priors import Priors
@@ -112,7 +112,7 @@ def _settings(data: Path, config: Path | None) -> Settings:
 
 def _database(data: Path, method: Method) -> Database:
     """That of the folder; C-GET may fill a new one."""
-    if method == "move" or (data / "lungnode.sqlite").exists():
+    if method == "move" or database_url(data) or (data / "lungnode.sqlite").exists():
         return open_database(data)
     Folders(data).make()
     database = Database(sqlite_url(data))
@@ -121,7 +121,7 @@ def _database(data: Path, method: Method) -> Database:
 
 
 def _archive(effective: Settings, data: Path) -> Archive:
-    return Archive(Folders(data).archive, effective.receive.fsync, effective.receive.min_free_bytes)
+    return Archive(Folders.known(data).archive, effective.receive.fsync, effective.receive.min_free_bytes)
 
 
 def _intake(effective: Settings, data: Path, database: Database) -> Intake:

@@ -31,7 +31,7 @@ def plan(data: Path, config: Path | None) -> int:
     database, effective = open_database(data), _settings(data, config)
     if not effective.retention.is_on:
         _say("[retention] is off: nothing is ever removed")
-    archive = Archive(Folders(data).archive, effective.receive.fsync, effective.receive.min_free_bytes)
+    archive = Archive(Folders.known(data).archive, effective.receive.fsync, effective.receive.min_free_bytes)
     keeper = keeping.retention(effective, database, archive, now)
     decision = keeper.decide()
     going = {one.id: rule for one, rule in decision.going}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from node.core.audit import Audit, check_audit
+from node.core.cluster import Queue, Shared, check_cluster
 from node.core.destination import KINDS as KINDS
 from node.core.destination import Destination as Destination
 from node.core.destination import Objects as Objects
@@ -137,6 +138,8 @@ class Settings:
     limits: Limits
     destinations: Mapping[str, Objects]
     access: Mapping[str, PeerLimits]
+    database: Shared
+    queue: Queue
 
     @property
     def peers(self) -> tuple[Destination, ...]:
@@ -308,6 +311,7 @@ def _check(settings: Settings) -> None:
     check_retention(settings.retention)
     check_priors(settings.priors)
     check_audit(settings.audit)
+    check_cluster(settings.database, settings.queue)
     for text in settings.tls.destinations:
         Destination.parse(text)
     if settings.delivery.away_after < 1:

@@ -14,6 +14,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine
 
 from node.core.errors import Misconfigured
+from node.db import dialects
 from node.db.queries import views
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -21,6 +22,7 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 
 def migrate(engine: Engine) -> tuple[str | None, str]:
     """Run all missing migrations in one transaction; returns (revision before, revision now)."""
+    dialects.require(engine)
     with engine.execution_options(lungnode_write=True).begin() as connection:
         before, head = _revisions(connection)
         if before != head:
@@ -32,6 +34,7 @@ def migrate(engine: Engine) -> tuple[str | None, str]:
 
 def require_current(engine: Engine) -> None:
     """Raise ``Misconfigured`` unless the schema is exactly that of this code."""
+    dialects.require(engine)
     with engine.connect() as connection:
         before, head = _revisions(connection)
     if before != head:

@@ -1,8 +1,7 @@
 """Open the database and hand out transactions.
 
-SQLite is opened with WAL and synchronous=FULL: what was committed survives a power cut. Writers start their
-transaction with BEGIN IMMEDIATE, so two of them wait for each other (busy timeout) instead of failing halfway. Writers
-of this program queue before (``turns``).
+What was committed survives a power cut. Writers have their turns one after the other, on SQLite (``turns``, then BEGIN
+IMMEDIATE) and on PostgreSQL (an advisory lock), see ``dialects``.
 """
 
 from __future__ import annotations
@@ -10,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.orm import Session, sessionmaker
 
+from node.db import dialects
 from node.db.turns import Turns
-
-BUSY_SECONDS = 10.0  # for another program; senders wait 30 s for an answer, and our writers queue behind one another
 
 
 class Database:
@@ -25,10 +21,11 @@ class Database:
 
     def __init__(self, url: str, durable: bool = True) -> None:
         """durable: false gives up that what was committed survives a power cut, to compare speed only."""
-        self.engine = _engine(url, "FULL" if durable else "OFF")
-        file = self.engine.url.database if self.engine.dialect.name == "sqlite" else None
-        self.turns = Turns(f"{file}-turn" if file else None)
-        self._readers = sessionmaker(self.engine, expire_on_commit=False)
+        self.engine = dialects.opened(url, durable)
+        self.file = dialects.file_of(self.engine)
+        self.clock = dialects.Clock(self.engine)
+        self.turns = Turns(f"{self.file}-turn" if self.file else None)
+        self._readers = sessionmaker(dialects.reading(self.engine), expire_on_commit=False)
         self._writers = sessionmaker(self.engine.execution_options(lungnode_write=True), expire_on_commit=False)
 
     @contextmanager
@@ -43,6 +40,10 @@ class Database:
         with self._readers() as session:
             yield session
 
+    def trouble(self) -> str:
+        """Why the server does not take a commit now; empty: it does, or there is none."""
+        return dialects.trouble(self.engine)
+
     def close(self) -> None:
         self.engine.dispose()
         self.turns.close()
@@ -52,24 +53,6 @@ def sqlite_url(data: Path) -> str:
     return f"sqlite:///{data / 'lungnode.sqlite'}"
 
 
-def _engine(url: str, synchronous: str) -> Engine:
-    if not url.startswith("sqlite"):
-        return create_engine(url, hide_parameters=True)
-    engine = create_engine(
-        url, connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False}, hide_parameters=True
-    )
-
-    @event.listens_for(engine, "connect")
-    def on_connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # SQLAlchemy's BEGIN below, not the driver's
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def on_begin(connection: Any) -> None:
-        writing = connection.get_execution_options().get("lungnode_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
-
-    return engine
+def url_of(data: Path, configured: str) -> str:
+    """As the settings name it; empty: the SQLite file of the data folder."""
+    return configured or sqlite_url(data)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from node.archive import Archive
 from node.core.job import JobKind
@@ -47,24 +46,21 @@ class Pressure:
     def troubles(self) -> tuple[Trouble, ...]:
         """What of archive and database cannot be written now."""
         if self._clock() >= self._tried_at + RECOUNT_SECONDS:
-            self._troubles = troubles(self._archive, self._file())
+            self._troubles = troubles(self._archive, self._database)
             self._tried_at = self._clock()
         return self._troubles
 
     def disks(self) -> tuple[Disk, ...]:
         """Room where archive and database lie."""
         floor = self._archive.min_free_bytes
-        return disks(self._archive.root, self._file(), floor, self._limits.warn_free_factor)
-
-    def _file(self) -> Path | None:
-        name = self._database.engine.url.database if self._database.engine.dialect.name == "sqlite" else None
-        return Path(name) if name else None
+        return disks(self._archive.root, self._database.file, floor, self._limits.warn_free_factor)
 
     def problems(self) -> list[str]:
         """One sentence each, for /health/ready."""
         found = [trouble.sentence for trouble in self.troubles()]
+        has_rows = all(trouble.subject != "database" for trouble in self.troubles())
         found += [disk.sentence for disk in self.disks() if disk.sentence]
-        if sentence := self._queue():
+        if has_rows and (sentence := self._queue()):
             found.append(f"New senders are answered 0xA700 until the queue is shorter: {sentence}.")
         return found
 

@@ -2,7 +2,7 @@
 
 A disk that fails, that was mounted read-only, or a database that another program holds shows in no number: free space
 is as it was, and reading works. So a file of one block is written, synced and removed in the archive, and a number
-of the database's header that nobody uses is set to what it is, and committed.
+of the database's header that nobody uses is set to what it is, and committed; a server is asked for a transaction.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node.archive import Archive
+from node.db.session import Database
 
 WAIT_SECONDS = 5.0  # for a database that is busy; a writer of ours is done long before
 BLOCK = bytes(4096)
@@ -31,9 +32,9 @@ class Trouble:
         return f"The {self.subject} cannot be written ({self.reason}); instances are refused with 0xA700 until it can."
 
 
-def troubles(archive: Archive, database: Path | None) -> tuple[Trouble, ...]:
-    """database: the SQLite file; None where there is none."""
-    found = {"archive": _of_archive(archive), "database": _of_database(database) if database else ""}
+def troubles(archive: Archive, database: Database) -> tuple[Trouble, ...]:
+    found = {"archive": _of_archive(archive)}
+    found["database"] = _of_database(database.file) if database.file else database.trouble()
     return tuple(Trouble(subject, reason) for subject, reason in found.items() if reason)
 
 

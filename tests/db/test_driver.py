@@ -19,6 +19,7 @@ from node.db import schema
 from node.db.driver import Rendered
 from node.db.session import Database, sqlite_url
 from node.db.tables import Study
+from tests.conftest import ENGINES
 
 TABLE = Study.__table__
 assert isinstance(TABLE, Table)
@@ -29,9 +30,12 @@ FIND = Rendered(select(TABLE.c.id, TABLE.c.state).where(TABLE.c.study_uid == bin
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
-    database = Database(sqlite_url(tmp_path_factory.mktemp("driver")), durable=False)
+@pytest.fixture(scope="module", params=ENGINES)
+def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Database:
+    if request.param == "sqlite":
+        database = Database(sqlite_url(tmp_path_factory.mktemp("driver")), durable=False)
+    else:
+        database = request.getfixturevalue("postgres").database()
     schema.migrate(database.engine)
     with database.write() as session:
         session.connection().exec_driver_sql("INSERT INTO patients (id, patient_id, issuer) VALUES (1, 'P', '')")

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from node.db.group import GroupCommit, Work
-from node.db.session import Database, sqlite_url
+from node.db.session import Database
 
 THREADS, EACH = 8, 25
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(sqlite_url(tmp_path))
-    with database.write() as session:
+def database(empty_database: Database) -> Database:
+    with empty_database.write() as session:
         session.execute(text("CREATE TABLE numbers (number INTEGER PRIMARY KEY)"))
-    yield database
-    database.close()
+    return empty_database
 
 
 def add(number: int) -> Work:

@@ -1,4 +1,5 @@
-"""The job ledger: every pair of states, claims by token, races between threads and between processes, releases."""
+"""The job ledger: every pair of states, claims by token, races between threads and between processes, releases;
+on both engines."""
 
 from __future__ import annotations
 
@@ -6,16 +7,14 @@ import itertools
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from sqlalchemy import select, update
 
 from node.core.job import NEXT, Job, JobKind, JobState
-from node.db import jobs, schema
-from node.db.session import Database, sqlite_url
+from node.db import jobs
+from node.db.session import Database
 from node.db.tables import JobRow
 
 NOW = datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -23,11 +22,8 @@ LATER = NOW + timedelta(minutes=5)
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    found = Database(sqlite_url(tmp_path))
-    schema.migrate(found.engine)
-    yield found
-    found.close()
+def database(any_database: Database) -> Database:
+    return any_database
 
 
 def added(database: Database, count: int = 1, kind: JobKind = JobKind.DELIVER) -> None:
@@ -184,9 +180,9 @@ while True:
 """
 
 
-def test_processes_never_claim_the_same_job(database: Database, tmp_path: Path) -> None:
+def test_processes_never_claim_the_same_job(database: Database) -> None:
     added(database, 40)
-    command = [sys.executable, "-c", CLAIMER, sqlite_url(tmp_path)]
+    command = [sys.executable, "-c", CLAIMER, str(database.engine.url)]
     running = [subprocess.Popen([*command, f"p{n}"], stdout=subprocess.PIPE, text=True) for n in range(3)]
     seen = [int(line) for process in running for line in process.communicate(timeout=60)[0].split()]
     assert sorted(seen) == sorted(set(seen)) and len(seen) == 40

@@ -1,4 +1,4 @@
-"""Migrations build exactly the tables of ``db.tables``; a newer or absent schema is refused. SQLite only so far."""
+"""Migrations build exactly the tables of ``db.tables``; a newer or absent schema is refused; on both engines."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +17,8 @@ from node.db.tables import Base, Patient, Study
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Database:
-    return Database(sqlite_url(tmp_path))
+def database(empty_database: Database) -> Database:
+    return empty_database
 
 
 def test_migration_from_empty_equals_the_tables(database: Database) -> None:
@@ -56,7 +56,8 @@ def test_an_empty_and_a_newer_database_are_refused(database: Database) -> None:
             action(database.engine)
 
 
-def test_sqlite_is_durable_and_checks_references(database: Database) -> None:
+def test_sqlite_is_durable_and_checks_references(tmp_path: Path) -> None:
+    database = Database(sqlite_url(tmp_path))
     with database.engine.connect() as connection:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL

@@ -17,8 +17,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from node.db import session as sessions
-from node.db import turns
+from node.db import dialects, turns
 from node.db.session import Database, sqlite_url
 from node.db.turns import Turns
 from tests.peers import wait_until
@@ -39,7 +38,7 @@ sys.stdin.readline()
 
 @pytest.fixture
 def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
-    monkeypatch.setattr(sessions, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(dialects, "BUSY_SECONDS", 0.2)
     monkeypatch.setattr(turns, "LONGEST_SECONDS", 0.2)
     made = Database(sqlite_url(tmp_path))
     with made.write() as session:
