@@ -30,11 +30,12 @@ from node.core import log
 from node.core.errors import Misconfigured
 from node.core.limits import networks
 from node.core.settings import Analysis, Settings
-from node.db import clock, jobs, schema, story
+from node.db import clock, jobs, schema
 from node.db.session import Database, url_of
 from node.dimse.listening import open_doors, ports
 from node.dimse.tls import Certificates
 from node.folders import Folders, lock
+from node.metering import TURN_SECONDS, Metering
 from node.peers import Peers
 from node.pipeline.catalogue import Catalogue
 from node.pipeline.commitment import Commitments
@@ -46,6 +47,7 @@ from node.pipeline.rules import load as load_rules
 from node.pipeline.strays import clear as clear_strays
 from node.queue.embedded import Children, Duties
 from node.web.api.routes import Api
+from node.web.metrics import Processes
 from node.web.nearby import Nearby
 from node.web.server import Vitals, WebServer
 
@@ -147,6 +149,9 @@ class Supervisor:
         self._auditing = Auditing(self._database, effective, folders, now)
         nearby = Middleware(Nearby, trusted=networks(effective.limits.web_addresses))
         before = [self._auditing.before_routes, nearby]  # a question that is refused is told too
+        self._metering = Metering(
+            self._database, self._board, self._pressure, self._processes, self._problems, self._now
+        )
         self._web = WebServer(self._vitals(), effective.node.http_host, effective.node.http_port, more, before)
 
     def start(self) -> None:
@@ -169,6 +174,7 @@ class Supervisor:
         self._duties.add("clock", self._follow_clock, CLOCK_SECONDS)
         if self._settings.query.serve:
             self._duties.add("catalogue", self._catalogue.describe, CATALOGUE_SECONDS)
+        self._duties.add("metrics", self._metering.turn, TURN_SECONDS)
         self._duties.add("retention", self._retention.turn, RETENTION_SECONDS)
         if self._priors is not None:
             self._duties.add("priors", self._priors.pump, PRIORS_SECONDS)
@@ -244,10 +250,7 @@ class Supervisor:
         return Vitals(
             problems=self._problems,
             condition=lambda: condition.read(self._database, self._condition(), self._now()),
-            counts=self._counts,
-            free_bytes=self._archive.free_bytes,
-            rejections=self._board.rejected,
-            seconds_since=lambda at: (self._now() - at).total_seconds(),
+            readings=self._metering.read,
         )
 
     def _condition(self) -> condition.Node:
@@ -255,9 +258,11 @@ class Supervisor:
         disks, troubles = self._pressure.disks(), self._pressure.troubles()
         return condition.Node(self._folders.data, True, disks, self._workers.count, troubles, receivers)
 
-    def _counts(self) -> story.Counts:
-        with self._database.read() as session:
-            return story.counts(session)
+    def _processes(self) -> dict[str, Processes]:
+        alive = {"receiver": self._receiving(), "worker": self._workers.alive()}
+        return {
+            one.kind: Processes(one.count, alive[one.kind], one.deaths()) for one in (self._receivers, self._workers)
+        }
 
     def _problems(self) -> list[str]:
         """Why the node is not ready, one sentence each."""

@@ -84,6 +84,10 @@ class Board:
         names = [path.name for path in self._open.glob("*/*")]
         return Count(len(names), sum(name.rpartition(".")[2] == peer for name in names))
 
+    def associations(self) -> int:
+        """How many are open, in all processes."""
+        return sum(1 for _ in self._open.glob("*/*"))
+
     def leave(self, association: str) -> None:
         with self._guard:
             path, _ = self._known.pop(association, (None, None))

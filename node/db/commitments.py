@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
-from node.db import jobs, told
+from node.db import jobs, tallies, told
 from node.db.commitment_tables import CommitmentAsked, CommitmentRequest
 from node.db.tables import Delivery, Instance, JobRow, Output
 
@@ -175,6 +175,7 @@ def _commit(session: Session, delivery_id: int, now: datetime) -> bool:
     values = {"state": "delivered", "committed_at": now, "delivered_at": now}
     session.execute(update(Delivery).where(Delivery.id == delivery_id).values(**values))
     told.delivery(session, delivery_id, now)
+    tallies.delivery(session, delivery_id, "delivered", now)
     return True
 
 

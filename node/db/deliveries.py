@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
-from node.db import jobs, told
+from node.db import jobs, tallies, told
 from node.db.tables import Analysis, Delivery, Instance, JobRow, Output, Series, StandIn, Study
 
 STATES = ("waiting", "committing", "delivered", "failed", "replaced", "refused", "superseded")  # of a delivery
@@ -119,6 +119,7 @@ def note_attempt(
         values["delivered_at"] = now
     session.execute(update(Delivery).where(Delivery.id == delivery_id).values(**values))
     told.delivery(session, delivery_id, now)
+    tallies.delivery(session, delivery_id, state, now)
 
 
 def supersede(session: Session, now: datetime, which: ColumnElement[bool]) -> int:

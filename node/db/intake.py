@@ -10,6 +10,7 @@ from sqlalchemy import Table, bindparam, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from node.core.study import NEXT, InstanceHeader, Origin, StudyState
+from node.db import tallies
 from node.db.driver import Rendered
 from node.db.tables import Base, Event, Instance, Output, Patient, Refusal, Series, Study
 
@@ -182,6 +183,7 @@ def add_refusal(
             origin_address=origin.address[:64],
         )
     )
+    tallies.count(session, tallies.REFUSAL, f"0x{status:04X}")
 
 
 def receiving_studies(session: Session) -> list[tuple[int, str, str, datetime, datetime]]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from node.core.job import JobKind, JobState
+from node.core.job import JobKind
 from node.core.study import StudyState
 from node.db import destinations, priors
 from node.db.retention_tables import Removal
@@ -21,7 +21,6 @@ from node.db.tables import (
     Instance,
     JobRow,
     Output,
-    Refusal,
     SelectionRow,
     Series,
     Study,
@@ -38,18 +37,6 @@ class StudyLine:
     instances: int
     last_received_at: datetime
     sentence: str
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Backlog of the whole node, for ``status``, readiness and metrics."""
-
-    studies: dict[str, int]
-    jobs: dict[tuple[str, str], int]  # (kind, state) -> rows
-    oldest_ready_at: datetime | None  # of analyse jobs that wait
-    deliveries: dict[tuple[str, str], int]  # (destination, state) -> rows
-    instances: int
-    refusals: int
 
 
 def overview(session: Session, limit: int = 1000) -> list[StudyLine]:
@@ -217,20 +204,3 @@ def _delivery_sentence(delivery: Delivery, output: Output) -> str:
 
 def _clock(at: datetime) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def counts(session: Session) -> Counts:
-    """Backlog in four queries."""
-    ready = (JobRow.kind == JobKind.ANALYSE) & (JobRow.state == JobState.READY)
-    jobs = session.execute(select(JobRow.kind, JobRow.state, func.count()).group_by(JobRow.kind, JobRow.state)).tuples()
-    sent = session.execute(
-        select(Delivery.destination, Delivery.state, func.count()).group_by(Delivery.destination, Delivery.state)
-    ).tuples()
-    return Counts(
-        studies=dict(session.execute(select(Study.state, func.count()).group_by(Study.state)).tuples().all()),
-        jobs={(kind, state): n for kind, state, n in jobs},
-        oldest_ready_at=session.scalar(select(func.min(JobRow.created_at)).where(ready)),
-        deliveries={(destination, state): n for destination, state, n in sent},
-        instances=session.scalar(select(func.max(Instance.id))) or 0,
-        refusals=session.scalar(select(func.max(Refusal.id))) or 0,
-    )

@@ -24,7 +24,7 @@ WHAT = (STAGE, ANALYSIS, DELIVERY, ATTEMPT, REFUSAL)
 BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0)  # seconds
 BEYOND = "+Inf"
 _MODEL = "model."
-_LABELS = tuple[str, str]
+Labels = tuple[str, ...]  # (of, how)
 
 
 @dataclass(frozen=True)
@@ -73,15 +73,15 @@ def delivery(session: Session, delivery_id: int, state: str, now: datetime) -> N
         observe(session, DELIVERY, (now - row.owed_at).total_seconds(), row.destination)
 
 
-def counts(session: Session, what: str) -> dict[_LABELS, int]:
+def counts(session: Session, what: str) -> dict[Labels, int]:
     """By (of, how)."""
     rows = session.execute(select(Tally.of, Tally.how, Tally.number).where(Tally.what == what))
     return {(of, how): number for of, how, number in rows}
 
 
-def histograms(session: Session, what: str) -> dict[_LABELS, Histogram]:
+def histograms(session: Session, what: str) -> dict[Labels, Histogram]:
     """By (of, how)."""
-    found: dict[_LABELS, Histogram] = {}
+    found: dict[Labels, Histogram] = {}
     for row in session.scalars(select(Tally).where(Tally.what == what)):
         known = found.get((row.of, row.how), Histogram())
         numbers = {**known.numbers, row.bucket: row.number}

@@ -26,7 +26,7 @@ from node.core.job import Job
 from node.core.settings import Settings
 from node.core.study import StoredInstance, StudyState
 from node.db import intake as study_rows
-from node.db import jobs, retention
+from node.db import jobs, retention, tallies
 from node.db import layers as layer_rows
 from node.db import results as rows
 from node.db.session import Database
@@ -251,6 +251,7 @@ class Analyse:
                 sentence = f"Not analysed: {work.reason}" if work.reason else _done(work)
             for said in (*work.notes, sentence):
                 study_rows.add_event(session, work.study_id, now, said)
+            tallies.analysis(session, stages.seconds, (now - job.created_at).total_seconds())
         log.event(
             logger,
             "study.analysed",

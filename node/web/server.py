@@ -6,15 +6,12 @@ It is given a ``Vitals`` and asks it nothing but numbers and sentences; it holds
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import uvicorn
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -23,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from node import __version__
 from node.core.errors import Misconfigured
-from node.db.story import Counts
+from node.web.metrics import NodeMetrics, Readings
 
 START_SECONDS = 10.0
 
@@ -34,57 +31,13 @@ class Vitals:
 
     problems: Callable[[], list[str]]
     condition: Callable[[], dict[str, Any]]
-    counts: Callable[[], Counts]
-    free_bytes: Callable[[], int]
-    seconds_since: Callable[[datetime], float]
-    rejections: Callable[[], Mapping[str, int]] = dict  # associations since the start, by reason
-
-
-class NodeMetrics(Collector):
-    """Read at each scrape from the database, so that they are true after any restart."""
-
-    def __init__(self, vitals: Vitals) -> None:
-        self._vitals = vitals
-
-    def collect(self) -> Iterable[Metric]:
-        counts = self._vitals.counts()
-        yield _gauge("lungnode_info", "Version of the node.", ["version"], [((__version__,), 1)])
-        yield CounterMetricFamily("lungnode_instances_stored", "Instances ever stored.", value=counts.instances)
-        yield CounterMetricFamily(
-            "lungnode_refusals", "Data sets answered with a failure status.", value=counts.refusals
-        )
-        yield _gauge("lungnode_studies", "Studies by state.", ["state"], [((s,), n) for s, n in counts.studies.items()])
-        yield _gauge("lungnode_jobs", "Jobs by kind and state.", ["kind", "state"], counts.jobs.items())
-        yield _gauge(
-            "lungnode_deliveries",
-            "Outputs by destination and state.",
-            ["destination", "state"],
-            counts.deliveries.items(),
-        )
-        waiting = self._vitals.seconds_since(counts.oldest_ready_at) if counts.oldest_ready_at else 0.0
-        yield GaugeMetricFamily(
-            "lungnode_oldest_waiting_analysis_seconds", "Age of the oldest waiting job.", value=waiting
-        )
-        rejected = CounterMetricFamily("lungnode_associations_rejected", "Associations rejected.", labels=["reason"])
-        for reason, number in self._vitals.rejections().items():
-            rejected.add_metric([reason], number)
-        yield rejected
-        yield GaugeMetricFamily(
-            "lungnode_archive_free_bytes", "Free bytes on the archive's disk.", value=self._vitals.free_bytes()
-        )
-
-
-def _gauge(name: str, text: str, labels: list[str], rows: Iterable[tuple[tuple[str, ...], int]]) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=labels)
-    for values, number in rows:
-        family.add_metric(values, number)
-    return family
+    readings: Callable[[], Readings] = Readings
 
 
 def application(vitals: Vitals, more: Sequence[BaseRoute] = (), before: Sequence[Middleware] = ()) -> Starlette:
     """more: routes of the other parts of the web, beside health and metrics. before: what stands before all routes."""
     registry = CollectorRegistry()
-    registry.register(NodeMetrics(vitals))
+    registry.register(NodeMetrics(vitals.readings))
 
     def live(_: Request) -> Response:
         return JSONResponse({"status": "live", "version": __version__})

@@ -23,7 +23,6 @@ from node.core import settings
 from node.core.study import Origin
 from node.db import schema
 from node.db.session import Database, sqlite_url
-from node.db.story import Counts
 from node.pipeline.catalogue import Catalogue
 from node.pipeline.header import Received
 from node.pipeline.intake import Intake
@@ -135,7 +134,7 @@ def site(folder: Path, tree: Mapping[tuple[str, str], Any] | None = None) -> Ite
 
     catalogue = Catalogue(database, archive)
     routes = publishing.routes(effective, folder / "board", database, archive, catalogue, now)
-    web = WebServer(_vitals(), LOOPBACK, 0, routes)
+    web = WebServer(Vitals(list, dict), LOOPBACK, 0, routes)
     web.start()
     try:
         intake = Intake(database, archive, effective.receive.max_instance_bytes, now)
@@ -143,7 +142,3 @@ def site(folder: Path, tree: Mapping[tuple[str, str], Any] | None = None) -> Ite
     finally:
         web.stop()
         database.close()
-
-
-def _vitals() -> Vitals:
-    return Vitals(lambda: [], dict, lambda: Counts({}, {}, None, {}, 0, 0), lambda: 0, lambda _at: 0.0)

@@ -29,7 +29,6 @@ from node.db import audit
 from node.db.key_tables import StudyKeys
 from node.db.queries.resources import RESOURCES
 from node.db.session import Database, sqlite_url
-from node.db.story import Counts
 from node.db.tables import LesionRow, Patient
 from node.web.api import openapi
 from node.web.api.routes import Api
@@ -37,7 +36,7 @@ from node.web.server import Vitals, WebServer
 from tests.bench import ledger
 from tests.peers import LOOPBACK
 
-NOTHING = Vitals(list, dict, lambda: Counts({}, {}, None, {}, 0, 0), lambda: 0, lambda _: 0.0)
+NOTHING = Vitals(list, dict)
 FORMULA = "=HYPERLINK(1)"
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from node.core.filters import BadFilter
 from node.core.tabular import Column, Row
 from node.db.queries.pages import Page
-from node.db.queries.resources import RESULTS
+from node.db.queries.resources import RESULTS, past_indexes
 from node.db.queries.scope import conditions
 from node.db.tables import Finding
 
@@ -53,7 +53,7 @@ def parse(text: str) -> tuple[str, ...]:
 
 def aggregate(session: Session, wanted: Mapping[str, Any], by: tuple[str, ...]) -> Page:
     """One row for each group, in their order. wanted: values of ``core.filters.parse``, by FILTERS."""
-    groups = [GROUPS[name][1] for name in by]
+    groups = [past_indexes(GROUPS[name][1]) for name in by]  # else SQLite reads all in their order, not what is recent
     statement = (
         select(*groups, *(sql for _, sql in MEASURES))
         .select_from(Finding)

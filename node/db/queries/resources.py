@@ -41,7 +41,7 @@ READ = ("delivered", "verdict", "superseded")
 OWED = ("waiting", "committing", "failed", "refused")  # states of a delivery that has not reached its destination
 
 
-def past_indexes(column: InstrumentedAttribute[Any]) -> Any:
+def past_indexes(column: SQLColumnExpression[Any]) -> Any:
     """The same value, which no index offers."""
     return func.coalesce(column, column)
 
