@@ -12,13 +12,16 @@ once, and a peer that goes silent within a PDU, or sends a byte now and then, is
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import select
 import socket
 import ssl
 import struct
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
 from pydicom import Dataset
@@ -84,8 +87,39 @@ class _Dropped(Exception):
     """The peer broke the message off with another PDU, which is put back: an abort, say."""
 
 
+class Checkpoint(threading.Event):
+    """Where an association's own thread waits while others use the association: now also while C-STORE after C-STORE
+    is served, when it would look for work a thousand times a second and find none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.set()
+        self._idle = threading.Event()
+        self._idle.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """``timeout`` is that of the first wait."""
+        while super().wait(timeout):
+            self._idle.wait()
+            if self.is_set() and self._idle.is_set():
+                return True
+        return False
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._idle.set()
+
+
 class StreamingSocket(AssociationSocket):
-    """A socket that takes bytes back, reads into a buffer, and never waits for ever."""
+    """A socket that takes bytes back, reads into a buffer, and never waits for ever.
+
+    The kernel keeps the time of a plain one and wakes us when all that was asked for has come (MSG_WAITALL), not at
+    each segment. TLS has no such flag; Python keeps its time.
+    """
 
     def __init__(self, assoc: Association, client_socket: socket.socket) -> None:
         super().__init__(assoc, client_socket=client_socket)
@@ -93,7 +127,16 @@ class StreamingSocket(AssociationSocket):
         self.begin_message()
         client_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client_socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        client_socket.settimeout(assoc.network_timeout)
+        if isinstance(client_socket, ssl.SSLSocket):
+            client_socket.settimeout(assoc.network_timeout)
+            self._flags = 0
+            return
+        client_socket.settimeout(None)
+        self._flags = socket.MSG_WAITALL
+        seconds, part = divmod(assoc.network_timeout or 0, 1)  # 0: for ever
+        limit = struct.pack("ll", int(seconds), int(part * 1e6))
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            client_socket.setsockopt(socket.SOL_SOCKET, option, limit)
 
     def begin_message(self) -> None:
         """What comes from now on is given its time: a peer that sends a byte now and then holds no place for ever."""
@@ -131,7 +174,7 @@ class StreamingSocket(AssociationSocket):
             del self._returned[:done]
         connection = cast(socket.socket, self.socket)
         while done < len(target):
-            count = connection.recv_into(target[done:])
+            count = connection.recv_into(target[done:], 0, self._flags)
             if not count:
                 break
             done += count
@@ -186,10 +229,7 @@ class StreamingProvider(DULServiceProvider):
             super()._read_pdu_data()
             return
         try:
-            served = self._serve_store(connection, self.taker)
-            while served and self._between_messages() and connection.comes_within(LINGER_SECONDS):
-                served = self._serve_store(connection, self.taker)
-            if served:
+            if self._serve_stores(connection, self.taker):
                 return
         except _Dropped:
             pass
@@ -200,6 +240,14 @@ class StreamingProvider(DULServiceProvider):
             self.event_queue.put("Evt17")  # transport connection closed
             return
         super()._read_pdu_data()
+
+    def _serve_stores(self, connection: StreamingSocket, taker: Taker) -> bool:
+        """One C-STORE after the other, until none follows at once; False where the next PDU does not begin one."""
+        with cast(Checkpoint, self.assoc._reactor_checkpoint).kept():
+            served = self._serve_store(connection, taker)
+            while served and self._between_messages() and connection.comes_within(LINGER_SECONDS):
+                served = self._serve_store(connection, taker)
+        return served
 
     def _between_messages(self) -> bool:
         return (
@@ -319,6 +367,7 @@ class StreamingHandler(RequestHandler):
         provider = StreamingProvider(assoc)
         provider.taker = getattr(self.server, "taker", None)
         assoc.dul = provider
+        assoc._reactor_checkpoint = Checkpoint()
         assoc.dimse = ending.BoundedMessages(assoc)
         ending.guard(assoc)
         assoc.acse_timeout, assoc.network_timeout = self.ae.acse_timeout, self.ae.network_timeout  # its timers are new
