@@ -1,6 +1,6 @@
 """The node itself as a process: started, watched, stopped and killed as an operator (or a power cut) would.
 
-Knows the command line, ``ports.json``, the health page and, for waiting and counting, the tables of the SQLite file.
+Knows the command line, ``ports.json``, the health page and, for waiting and counting, the tables of its database.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Self
 
 import psutil
+import psycopg
+from psycopg.rows import dict_row
 
 from tests.peers import LOOPBACK, Ran, Service, clean_environment, run, wait_until
 
@@ -28,6 +30,11 @@ LUNGNODE = (sys.executable, "-m", "node.cli")
 def lungnode(*arguments: str | Path, **environment: str) -> Ran:
     """Any command of the node's command line, to its end."""
     return run([*LUNGNODE, *arguments], **environment)
+
+
+def postgres_rows(url: str, sql: str, *values: object) -> Sequence[Any]:
+    with psycopg.connect(url.replace("+psycopg", ""), row_factory=dict_row, autocommit=True) as connection:
+        return connection.execute(sql.replace("?", "%s").encode(), values).fetchall()
 
 
 class LungnodeProcess(Service):
@@ -151,8 +158,10 @@ class LungnodeProcess(Service):
         records: list[dict[str, Any]] = json.loads(ran.out)
         return records
 
-    def rows(self, sql: str, *values: object) -> list[sqlite3.Row]:
+    def rows(self, sql: str, *values: object) -> Sequence[Any]:
         """Read the node's own database, read-only, for waiting and for counting."""
+        if url := self.environment.get("LUNGNODE_DATABASE_URL"):
+            return postgres_rows(url, sql, *values)
         with contextlib.closing(
             sqlite3.connect(f"file:{self.data / 'lungnode.sqlite'}?mode=ro", uri=True, timeout=30)
         ) as connection:
