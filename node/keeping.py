@@ -56,7 +56,7 @@ def source_peer(effective: Settings, name: str, certificates: Certificates | Non
 
 def _is_here(database: Database) -> Callable[[str], bool]:
     def is_here(sop_instance_uid: str) -> bool:
-        with database.read() as session:
-            return rows.known_instance(session, sop_instance_uid).sha256 is not None
+        with database.looking() as connection:
+            return rows.known_instance(connection, sop_instance_uid).sha256 is not None
 
     return is_here

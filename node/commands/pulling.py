@@ -158,6 +158,6 @@ def _fetch(source: _Source, study_uid: str, listed: Sequence[Listed], progress: 
 
 
 def _is_here(database: Database, one: Listed) -> bool:
-    with database.read() as session:
-        known = rows.known_instance(session, one.sop_instance_uid)
+    with database.looking() as connection:
+        known = rows.known_instance(connection, one.sop_instance_uid)
     return known.sha256 is not None

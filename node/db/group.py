@@ -9,12 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
 
 from node.db.session import Database
 
-Work = Callable[[Session], None]
+Work = Callable[[Connection], None]
 LARGEST_GROUP = 64  # the write lock is held for all of them
 
 
@@ -51,9 +51,9 @@ class GroupCommit:
         """All of them, or one by one where they cannot be committed together: one fault is not everybody's. A database
         that is locked or has no room is: nobody waits for it a second time."""
         try:
-            with self._database.write() as session:
+            with self._database.writing() as connection:
                 for item in group:
-                    item.work(session)
+                    item.work(connection)
         except Exception as error:  # noqa: BLE001 - raised again by whoever waits for it
             if len(group) > 1 and not isinstance(error, OperationalError):
                 for item in group:

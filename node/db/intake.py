@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Table, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from node.core.study import NEXT, InstanceHeader, Origin, StudyState
@@ -46,22 +46,23 @@ class Known:
     is_our_output: bool
 
 
-def known_instance(session: Session, sop_instance_uid: str) -> Known:
-    sha256, is_output = KNOWN.run(session.connection(), {"uid": sop_instance_uid}).fetchone()
+def known_instance(connection: Connection, sop_instance_uid: str) -> Known:
+    sha256, is_output = KNOWN.run(connection, {"uid": sop_instance_uid}).fetchone()
     return Known(sha256, bool(is_output))
 
 
 def add_instance(
-    session: Session, header: InstanceHeader, sha256: str, size: int, path: str, origin: Origin, now: datetime
+    connection: Connection, header: InstanceHeader, sha256: str, size: int, path: str, origin: Origin, now: datetime
 ) -> None:
     """Upsert patient, study and series, insert the instance, and reopen the study where that is due."""
-    series_id = _open_series(session, header, now)
+    series_id = _open_series(connection, header, now)
     if series_id is None:
-        study = _study(session, header, now)
-        series_id = _series(session, header, study).id
-        if not header.is_own_result:
-            _receive(session, study, header, now)
-        session.flush()
+        with Session(connection) as session:  # within the transaction, which it leaves open
+            study = _study(session, header, now)
+            series_id = _series(session, header, study).id
+            if not header.is_own_result:
+                _receive(session, study, header, now)
+            session.flush()
     row = {
         "sop_uid": header.sop_instance_uid,
         "sop_class_uid": header.sop_class_uid,
@@ -81,16 +82,15 @@ def add_instance(
         "origin_address": origin.address,
         "received_at": now,
     }
-    ADD.run(session.connection(), row)
+    ADD.run(connection, row)
 
 
-def _open_series(session: Session, header: InstanceHeader, now: datetime) -> int | None:
+def _open_series(connection: Connection, header: InstanceHeader, now: datetime) -> int | None:
     """The series where this is one more instance of what is being received, its study's clock set; else None.
 
     What most instances of a CT come to: one query and one update instead of a tour through the objects.
     """
     uids = {"study_uid": header.study_instance_uid, "series_uid": header.series_instance_uid}
-    connection = session.connection()  # its statements cost half of the session's
     found = OPEN_SERIES.run(connection, uids).fetchone()
     if found is None or header.is_own_result:
         return None

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session, sessionmaker
 
 from node.db import dialects
@@ -26,13 +27,26 @@ class Database:
         self.clock = dialects.Clock(self.engine)
         self.turns = Turns(f"{self.file}-turn" if self.file else None)
         self._readers = sessionmaker(dialects.reading(self.engine), expire_on_commit=False)
-        self._writers = sessionmaker(self.engine.execution_options(lungnode_write=True), expire_on_commit=False)
+        self._writer = self.engine.execution_options(lungnode_write=True)
+        self._writers = sessionmaker(self._writer, expire_on_commit=False)
 
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A writing transaction: commits at the end of the block, rolls back on any exception."""
         with self.turns.taken(), self._writers.begin() as session:
             yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """``write`` without a session, whose way to a statement costs several times the statement."""
+        with self.turns.taken(), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def looking(self) -> Iterator[Connection]:
+        """For one ``Rendered`` query, which needs no transaction around it."""
+        with self.engine.connect() as connection:
+            yield connection
 
     @contextmanager
     def read(self) -> Iterator[Session]:

@@ -19,6 +19,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
+from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -200,8 +201,8 @@ class Intake:
 
     def _known(self, header: InstanceHeader, sha256: str) -> rows.Known:
         """What is known of the UID; Conflict when it stands for other bytes."""
-        with self._database.read() as session:
-            known = rows.known_instance(session, header.sop_instance_uid)
+        with self._database.looking() as connection:
+            known = rows.known_instance(connection, header.sop_instance_uid)
         if known.sha256 not in (None, sha256):
             raise Conflict("Another object with this SOP Instance UID is stored already; it is kept.")
         return known
@@ -210,10 +211,12 @@ class Intake:
         now = self._clock()
         begins = (origin.association, header.study_instance_uid)
 
-        def add(session: Session) -> None:
-            rows.add_instance(session, header, sha256, size, path, origin, now)
+        def add(connection: Connection) -> None:
+            rows.add_instance(connection, header, sha256, size, path, origin, now)
             if not self._told.has(begins):
-                told.receipt(session, origin, header.study_instance_uid, now)
+                with Session(connection) as session:
+                    told.receipt(session, origin, header.study_instance_uid, now)
+                    session.flush()
 
         self._group.run(add)
         self._told.add(begins)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, text
 
 from node.db.group import GroupCommit, Work
 from node.db.session import Database
@@ -22,8 +21,8 @@ def database(empty_database: Database) -> Database:
 
 
 def add(number: int) -> Work:
-    def work(session: Session) -> None:
-        session.execute(text("INSERT INTO numbers VALUES (:number)"), {"number": number})
+    def work(connection: Connection) -> None:
+        connection.execute(text("INSERT INTO numbers VALUES (:number)"), {"number": number})
 
     return work
 
@@ -54,10 +53,10 @@ def test_what_many_threads_ask_for_is_committed_when_they_are_told(database: Dat
 def test_those_who_wait_share_a_transaction(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     group, begun, go_on = GroupCommit(database), threading.Event(), threading.Event()
     commits: list[int] = []
-    write = database.write
-    monkeypatch.setattr(database, "write", lambda: (commits.append(1), write())[1])
+    writing = database.writing
+    monkeypatch.setattr(database, "writing", lambda: (commits.append(1), writing())[1])
 
-    def slow(session: Session) -> None:
+    def slow(connection: Connection) -> None:
         begun.set()
         go_on.wait(10)
 

@@ -27,11 +27,14 @@ SLICE = InstanceHeader(
     modality="CT", series_description="", body_part="", view_position="", instance_number=1, rows=1, columns=1,
     frames=None, is_own_result=False,
 )  # fmt: skip
+ORIGIN = Origin("a", "B", "C", "d")
 WITH_PLAN = re.compile("SELECT|INSERT|UPDATE|DELETE")
 GROWING = re.compile(r"SCAN (patients|studies|series|instances|analyses|outputs|jobs|deliveries)\b")
 ASKED: dict[str, Callable[[Session], object]] = {
-    "known instance": lambda s: intake.known_instance(s, "1.2.3"),
-    "new study": lambda s: intake.add_instance(s, SLICE, "0" * 64, 1, "p", Origin("a", "B", "C", "d"), NOW),
+    "known instance": lambda s: intake.known_instance(s.connection(), "1.2.3"),
+    "new study": lambda s: intake.add_instance(
+        s.connection(), SLICE, "0" * 64, 1, "p", Origin("a", "B", "C", "d"), NOW
+    ),
     "receiving studies": intake.receiving_studies,
     "analyses due": lambda s: jobs.due(s, JobKind.ANALYSE, NOW),
     "analyses waiting": lambda s: jobs.ready(s, JobKind.ANALYSE),

@@ -164,7 +164,7 @@ def _many(node: Station, count: int) -> None:
                 "1.2.840.10008.1.2.1", f"P{number}", "", f"N{number}", "20200101", "CT", "", "", "",
                 1, 8, 8, None, False,
             )  # fmt: skip
-            rows.add_instance(session, header, "0" * 64, 1, f"nowhere/{number}", origin, datetime.now(UTC))
+            rows.add_instance(session.connection(), header, "0" * 64, 1, f"nowhere/{number}", origin, datetime.now(UTC))
 
 
 def test_a_query_is_cancelled(tmp_path: Path) -> None:

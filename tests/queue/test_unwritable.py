@@ -42,11 +42,11 @@ def test_waiters_fail_together(room: Room, monkeypatch: pytest.MonkeyPatch) -> N
 
     def one() -> None:
         try:
-            group.run(lambda session: None)
+            group.run(lambda connection: None)
         except OperationalError as error:
             failed.append(error)
 
-    monkeypatch.setattr(room.database, "write", write)
+    monkeypatch.setattr(room.database, "writing", write)
     threads = [threading.Thread(target=one, daemon=True) for _ in range(6)]
     with group._turn:  # so that they form one group
         for thread in threads:
