@@ -56,8 +56,10 @@ def of_analysis(session: Session, analysis_id: int) -> list[Named]:
 
 
 def contents(session: Session, analysis_id: int, sop_uid: str, frame: int) -> list[Layer]:
-    """What lies over one image."""
+    """What lies over one image. frame: from 1, also of an object of one image."""
     this = (LayerRow.analysis_id == analysis_id) & (LayerRow.sop_uid == sop_uid)
-    at = LayerRow.frame == frame if frame else LayerRow.frame.is_(None)
+    at = LayerRow.frame == frame
+    if frame == 1:
+        at |= LayerRow.frame.is_(None)
     rows = session.scalars(select(LayerRow).where(this, at).order_by(LayerRow.id))
     return [Layer(row.sop_uid, row.frame or 0, row.system, row.kind, row.content) for row in rows]

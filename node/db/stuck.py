@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pydicom.uid import UID
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
 from node.core.study import StudyState
-from node.db import audit_outbox, destinations, holds, intake, jobs
+from node.db import audit_outbox, destinations, holds, intake, jobs, retention
 from node.db.tables import Analysis, Delivery, JobRow, Output, RefusedClass, Study
 
 UNFINISHED = (StudyState.RECEIVING, StudyState.QUEUED, StudyState.ANALYSING)
@@ -122,6 +122,21 @@ def study_again(session: Session, study_uid: str, now: datetime) -> bool | None:
     jobs.unpark(session, job_id, now)
     intake.add_event(session, study_id, now, "An operator asked for another try of the analysis.")
     return True
+
+
+def study_anew(session: Session, study_uid: str, now: datetime) -> str:
+    """Have an analysed study closed and, where models or settings are others than they were, analysed once more. The
+    sentence why not; empty: it is being done."""
+    study_id = session.scalar(select(Study.id).where(Study.study_uid == study_uid))
+    if study_id is None:
+        return "There is no such study here."
+    if not intake.instance_set(session, study_id) or retention.absent(session, study_id):
+        return "Images of the study were removed from the archive: send it again to have all of it analysed."
+    if not intake.move_study(session, study_id, StudyState.ANALYSED, StudyState.RECEIVING):
+        return "The study is on its way already."
+    session.execute(update(Study).where(Study.id == study_id).values(opened_at=now))
+    intake.add_event(session, study_id, now, "An operator asked for another analysis.")
+    return ""
 
 
 def _given_up_study(study: Study, job: JobRow) -> Stuck:

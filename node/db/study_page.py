@@ -189,9 +189,9 @@ def _images(session: Session, study_id: int, analysis_id: int) -> list[Image]:
     """Those that were analysed in the order of the analysis (a CT from the feet), then the others by number."""
     chosen = select(SelectionRow).where(SelectionRow.analysis_id == analysis_id).order_by(SelectionRow.id)
     looked: dict[str, tuple[int, SelectionRow | None]] = {}
-    for place, row in enumerate(session.scalars(chosen)):
-        if row.sop_uid not in looked or row.taken:
-            looked[row.sop_uid] = (place, row)
+    for number, one in enumerate(session.scalars(chosen)):
+        if one.sop_uid not in looked or one.taken:
+            looked[one.sop_uid] = (number, one)
     received = (
         select(Instance, Series)
         .join(Series, Instance.series_id == Series.id)
@@ -282,3 +282,15 @@ def _events(session: Session, study_id: int) -> list[Said]:
         for row in session.scalars(select(Event).where(Event.study_id == study_id).order_by(Event.at, Event.id))
     ]
     return sorted(found, key=lambda one: one.at)
+
+
+def files_of_results(session: Session, study_uid: str) -> list[tuple[str, str, str]]:
+    """(kind, SOP Instance UID, path) of what the analysis that stands made and is still here."""
+    rows = (
+        select(Output.kind, Output.sop_uid, Output.path)
+        .join(Analysis, Output.analysis_id == Analysis.id)
+        .join(Study, Analysis.study_id == Study.id)
+        .where(Study.study_uid == study_uid, ~Analysis.superseded, Output.removed_at.is_(None))
+        .order_by(Output.id)
+    )
+    return list(session.execute(rows).tuples())

@@ -29,6 +29,7 @@ from node.pipeline.intake import digest_of
 logger = logging.getLogger(__name__)
 FILMS = frozenset({"CR", "DX"})
 FILM_PRIORITY, OTHER_PRIORITY = 0, 10
+SAME = "Complete with the same images as before, and models and settings are the same: the result that is here stands."
 
 
 def close_quiet_studies(
@@ -108,3 +109,4 @@ def _queue(session: Session, study: _Quiet, instances: list[tuple[str, str]], pi
         rows.add_event(session, study.id, now, f"Complete with {count}; waits for analysis.")
     else:
         jobs.settle_study(session, study.id, key)
+        rows.add_event(session, study.id, now, SAME)
