@@ -1,5 +1,5 @@
 #!/bin/sh
-# The real peers that the tests talk to: DCMTK, dicom3tools, Orthanc, Chromium and PostgreSQL, as Debian 12 packages, and
+# The real peers that the tests talk to: DCMTK, dicom3tools, Orthanc, Chromium, PostgreSQL and Prometheus of Debian 12, and
 # the OHIF viewer and the words of the DICOM standard, as npm packages in .peers/ (any user may install them).
 # As root the missing Debian packages are installed; otherwise they are named and the tests that need them skip and say
 # so. Always ends 0: a missing peer is for the test report, not for this script.
@@ -38,7 +38,7 @@ install_standard() {
 install_ohif
 install_standard
 
-packages="dcmtk dicom3tools orthanc orthanc-dicomweb chromium postgresql"
+packages="dcmtk dicom3tools orthanc orthanc-dicomweb chromium postgresql prometheus"
 missing=""
 for package in $packages; do
     state=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) || state=""

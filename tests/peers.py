@@ -46,6 +46,7 @@ PACKAGES = {
     "dcentvfy": "dicom3tools",
     "dciodvfy": "dicom3tools",
     "openssl": "openssl",
+    "promtool": "prometheus",
     "chromium": "chromium",
 }
 

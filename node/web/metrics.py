@@ -112,10 +112,10 @@ def _recent(pick: Callable[[Recent], float]) -> Callable[[Readings], Rows]:
 
 
 def _refused(figures: Figures) -> Rows:
-    found: dict[str, int] = {}
+    found = dict.fromkeys((*REASONS.values(), "other"), 0)  # from the first scrape on, so that an increase is seen
     for status, number in figures.refusals.items():
         reason = REASONS.get(status, "other")
-        found[reason] = found.get(reason, 0) + number
+        found[reason] += number
     return _by_name(found)
 
 

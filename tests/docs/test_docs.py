@@ -12,7 +12,7 @@ from node.dimse.find import MODELS as FIND_MODELS
 from node.dimse.retrieve import MODELS as RETRIEVE_MODELS
 from node.dimse.status import STATUS
 from node.results import codes
-from tests.docs import api_page, audit_page, conformance_page, models_page, selection_page
+from tests.docs import api_page, audit_page, conformance_page, metrics_page, models_page, selection_page
 from tests.docs.settings_page import PAGE, page
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +38,10 @@ def test_api_page_is_written_from_its_openapi() -> None:
 
 def test_audit_page_is_written_from_the_kinds_of_events() -> None:
     assert audit_page.PAGE.read_text(encoding="utf-8") == audit_page.page(), "run python -m tests.docs.audit_page"
+
+
+def test_metrics_page_is_written_from_the_metrics() -> None:
+    assert metrics_page.PAGE.read_text(encoding="utf-8") == metrics_page.page(), "run python -m tests.docs.metrics_page"
 
 
 def test_every_view_is_on_the_page_about_sql() -> None:
