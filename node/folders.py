@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -52,6 +53,14 @@ class Folders:
     @property
     def worker_settings(self) -> Path:
         return self.run / "settings.json"
+
+    def member_id(self) -> str:
+        """The name of this node among those that share its database; kept, so that a start knows what its last run
+        was at."""
+        file = self.run / "member"
+        if not file.exists():
+            file.write_text(uuid.uuid4().hex[:8], encoding="utf-8")
+        return file.read_text(encoding="utf-8").strip()
 
     def write_worker_settings(self, effective: Settings) -> None:
         """A site's rules of selection are copied, so that every worker of this run has those that were checked."""

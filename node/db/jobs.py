@@ -2,11 +2,14 @@
 
 A claim is one UPDATE that only succeeds from READY, and writes "<worker>:<token>"; whoever finishes a job must show the
 token, so a worker that lost its claim can write nothing. The caller owns the transaction.
+
+Nothing starves: a job has its turn ``AGEING`` later for each step of its priority, and goes before whatever came after
+that, however urgent.
 """
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.exc import IntegrityError
@@ -16,13 +19,23 @@ from node.core.job import NEXT, Job, JobKind, JobState
 from node.core.study import StudyState
 from node.db.tables import JobRow, Study
 
+AGEING = timedelta(seconds=30)  # films have priority 0 and CTs 10: a film passes the CTs of the last five minutes
 FORGIVEN_STOPS = 20  # of the whole node while a job ran; from then on each counts as an attempt
 
 
 def add(
-    session: Session, kind: JobKind, subject_id: int, key: str, now: datetime, *, payload: str = "", priority: int = 0
+    session: Session,
+    kind: JobKind,
+    subject_id: int,
+    key: str,
+    now: datetime,
+    *,
+    payload: str = "",
+    priority: int = 0,
+    pipeline: str = "",
 ) -> bool:
-    """Insert a READY job; False when one with this kind and key exists already."""
+    """Insert a READY job; False when one with this kind and key exists already. pipeline: which models and settings a
+    worker must have for it; empty: any."""
     row = JobRow(
         kind=kind,
         key=key,
@@ -32,6 +45,8 @@ def add(
         priority=priority,
         attempts=0,
         next_at=now,
+        turn_at=now + priority * AGEING,
+        pipeline=pipeline,
         claimed_by="",
         created_at=now,
         error="",
@@ -45,15 +60,20 @@ def add(
     return True
 
 
-def claim(session: Session, kind: JobKind, worker: str, token: str, now: datetime) -> Job | None:
-    """The next due job of this kind, now RUNNING under the token; None when there is none."""
+def next_due(session: Session, kind: JobKind, now: datetime, pipeline: str = "") -> int | None:
+    """The job of this kind whose turn it is, of those for this pipeline or for any; None when there is none."""
     due = (
         select(JobRow.id)
         .where(JobRow.kind == kind, JobRow.state == JobState.READY, JobRow.next_at <= now)
-        .order_by(JobRow.priority, JobRow.next_at, JobRow.id)
+        .order_by(JobRow.turn_at, JobRow.id)
         .limit(1)
     )
-    job_id = session.scalar(due)
+    return session.scalar(due.where(JobRow.pipeline.in_(("", pipeline))) if pipeline else due)
+
+
+def claim(session: Session, kind: JobKind, worker: str, token: str, now: datetime, pipeline: str = "") -> Job | None:
+    """The next due job of this kind, now RUNNING under the token; None when there is none."""
+    job_id = next_due(session, kind, now, pipeline)
     return None if job_id is None else claim_one(session, job_id, worker, token, now)
 
 
@@ -109,8 +129,9 @@ def unpark(session: Session, job_id: int, now: datetime) -> bool:
     )
 
 
-def release(session: Session, worker: str | None, error: str) -> int:
-    """RUNNING -> READY for the jobs of a worker that is gone (None: of every worker, at start-up).
+def release(session: Session, worker: str | None, error: str, *, stopped: bool = False) -> int:
+    """RUNNING -> READY for the jobs of a worker that is gone (None: of every worker, at start-up; a name that ends in a
+    slash: of every worker of that node). stopped: the node went, not the worker alone.
 
     A study whose analysis is released waits again. A worker that dies alone is counted as an attempt of its job; that
     the whole node went away (power, an operator) is not held against it, but for a job that this happened to very
@@ -118,14 +139,15 @@ def release(session: Session, worker: str | None, error: str) -> int:
     """
     held = JobRow.state == JobState.RUNNING
     if worker is not None:
-        held &= JobRow.claimed_by.startswith(f"{worker}:", autoescape=True)
+        held &= JobRow.claimed_by.startswith(worker if worker.endswith("/") else f"{worker}:", autoescape=True)
+    stopped = stopped or worker is None
     rows = session.execute(select(JobRow.id, JobRow.kind, JobRow.subject_id, JobRow.stops).where(held)).all()
     for job_id, kind, subject_id, stops in rows:
-        forgiven = {"attempts": JobRow.attempts - 1} if worker is None and stops < FORGIVEN_STOPS else {}
-        stopped = {"stops": stops + 1} if worker is None else {}
+        forgiven = {"attempts": JobRow.attempts - 1} if stopped and stops < FORGIVEN_STOPS else {}
+        counted = {"stops": stops + 1} if stopped else {}
         _move(
             session, JobState.RUNNING, JobState.READY, JobRow.id == job_id, error=error, claimed_by="",
-            **forgiven, **stopped,
+            **forgiven, **counted,
         )  # fmt: skip
         if kind == JobKind.ANALYSE:
             analysing = (Study.id == subject_id) & (Study.state == StudyState.ANALYSING)

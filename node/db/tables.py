@@ -142,6 +142,7 @@ class JobRow(Base):
         UniqueConstraint("kind", "key"),
         Index("ix_jobs_claim", "kind", "state", "priority", "next_at"),
         Index("ix_jobs_subject", "kind", "subject_id"),
+        Index("ix_jobs_turn", "kind", "state", "turn_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -154,6 +155,8 @@ class JobRow(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     stops: Mapped[int] = mapped_column(default=0, server_default="0")  # of the whole node while this ran
     next_at: Mapped[datetime]
+    turn_at: Mapped[datetime] = mapped_column(server_default="1970-01-01 00:00:00")  # whose is first, goes first
+    pipeline: Mapped[str] = mapped_column(String(64), default="", server_default="")  # that it asks for; empty: any
     claimed_by: Mapped[str] = mapped_column(String(64), default="")
     claimed_at: Mapped[datetime | None]
     created_at: Mapped[datetime]

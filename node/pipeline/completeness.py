@@ -104,7 +104,7 @@ def _queue(session: Session, study: _Quiet, instances: list[tuple[str, str]], pi
     key = hashlib.sha256(f"{study.study_uid}\n{digest}\n{pipeline_key}".encode()).hexdigest()
     rows.move_study(session, study.id, StudyState.RECEIVING, StudyState.QUEUED)
     priority = FILM_PRIORITY if study.films else OTHER_PRIORITY
-    if jobs.add(session, JobKind.ANALYSE, study.id, key, now, payload=digest, priority=priority):
+    if jobs.add(session, JobKind.ANALYSE, study.id, key, now, payload=digest, priority=priority, pipeline=pipeline_key):
         count = f"{len(instances)} instance{'' if len(instances) == 1 else 's'}"
         rows.add_event(session, study.id, now, f"Complete with {count}; waits for analysis.")
     else:

@@ -91,6 +91,7 @@ class Deliver:
     ask: Asker = nobody_asks
     probe: Probe = nobody_probes
     committing: Committing | None = None
+    owner: str = ""  # of its claims, see db.members
     _busy: dict[str, threading.Thread] = field(default_factory=dict)
     _broken: set[str] = field(default_factory=set)  # destinations whose claims are still to be given back
 
@@ -124,7 +125,7 @@ class Deliver:
     def _release(self, name: str) -> None:
         """What a delivery held that broke off is due again."""
         with self.database.write() as session:
-            jobs.release(session, worker_name(name), "the delivery broke off")
+            jobs.release(session, self.owner + worker_name(name), "the delivery broke off")
         self._broken.discard(name)
 
     def deliver(self, name: str, due: Sequence[ledger.Due]) -> None:
@@ -176,10 +177,10 @@ class Deliver:
         return sorted(found, key=lambda parcel: parcel.item.place)
 
     def _claim(self, name: str, due: Sequence[ledger.Due]) -> list[_Parcel]:
-        token, now = uuid.uuid4().hex[:12], self.clock()
+        token, worker, now = uuid.uuid4().hex[:12], self.owner + worker_name(name), self.clock()
         with self.database.write() as session:
             ledger.supersede(session, now, ledger.among(due))
-            found = [(item, jobs.claim_one(session, item.job_id, worker_name(name), token, now)) for item in due]
+            found = [(item, jobs.claim_one(session, item.job_id, worker, token, now)) for item in due]
         return [_Parcel(item, job) for item, job in found if job is not None]
 
     def _sound(self, destination: Destination, claimed: Sequence[_Parcel]) -> list[_Parcel]:

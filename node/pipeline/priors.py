@@ -128,8 +128,9 @@ class Priors:
 class PriorsDuty:
     """Does one job after the other in a thread of its own, so that a slow peer holds up no other duty."""
 
-    def __init__(self, priors: Priors, backoff_seconds: Sequence[float]) -> None:
-        self._priors, self._backoff = priors, backoff_seconds
+    def __init__(self, priors: Priors, backoff_seconds: Sequence[float], owner: str = "") -> None:
+        """owner: of its claims, see ``db.members``."""
+        self._priors, self._backoff, self._worker = priors, backoff_seconds, owner + WORKER
         self._thread = threading.Thread()
         self._stopping = self._broken = False
 
@@ -139,7 +140,7 @@ class PriorsDuty:
             return
         if self._broken:
             with self._priors.database.write() as session:
-                jobs.release(session, WORKER, "it broke off")
+                jobs.release(session, self._worker, "it broke off")
             self._broken = False
         with self._priors.database.read() as session:
             due = jobs.due(session, JobKind.PRIORS, self._priors.clock())
@@ -165,7 +166,7 @@ class PriorsDuty:
         """All that is due."""
         while not self._stopping:
             with self._priors.database.write() as session:
-                job = jobs.claim(session, JobKind.PRIORS, WORKER, uuid.uuid4().hex[:12], self._priors.clock())
+                job = jobs.claim(session, JobKind.PRIORS, self._worker, uuid.uuid4().hex[:12], self._priors.clock())
             if job is None:
                 return
             self._do(job)

@@ -9,6 +9,7 @@ from node.db import (  # noqa: F401
     commitment_tables,
     destination_tables,
     key_tables,
+    member_tables,
     layer_tables,
     query_tables,
     retention_tables,
