@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 from pydicom import Dataset, Sequence
 from pydicom.filereader import read_dataset
-from pydicom.uid import UID
 
 from node.core.errors import BadDataSet
 from node.core.study import InstanceHeader
@@ -152,7 +151,7 @@ def _uid(values: _Values, keyword: str) -> str:
         raise BadDataSet(f"The data set has no {_spaced(keyword)}.")
     if not is_uid(text):
         raise BadDataSet(f"The {_spaced(keyword)} of the data set is not a UID.")
-    return str(UID(text))
+    return text
 
 
 def _spaced(keyword: str) -> str:
