@@ -25,8 +25,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: install  ## send a film by DICOM through a node to a stand-in PACS and show what comes back
 	$(BIN)/lungnode demo $(if $(FILM),"$(FILM)")
 
-run: install  ## a node that stays up: DICOM port 11112, HTTP port 8080, data in run-data/
-	$(BIN)/lungnode serve --data run-data
+run: install  ## a node that stays up: DICOM port 11112, HTTP port 8080, data in run-data/; no login on this machine
+	LUNGNODE_WEB_LOOPBACK_NEEDS_NO_LOGIN=true $(BIN)/lungnode serve --data run-data
 
 peers:
 	@sh tests/install_peers.sh

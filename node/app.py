@@ -18,17 +18,16 @@ from importlib import resources
 from pathlib import Path
 from typing import cast
 
-from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from models.api import Registry
 from node import __version__, condition, keeping, publishing
+from node.admitting import Admitting
 from node.archive import Archive
 from node.auditing import Auditing
 from node.board import Board
 from node.core import log
 from node.core.errors import Misconfigured
-from node.core.limits import networks
 from node.core.settings import Analysis, Settings
 from node.db import clock, jobs, schema
 from node.db.session import Database, url_of
@@ -47,8 +46,8 @@ from node.pipeline.rules import load as load_rules
 from node.pipeline.strays import clear as clear_strays
 from node.queue.embedded import Children, Duties
 from node.web.api.routes import Api
+from node.web.auth.login import plain
 from node.web.metrics import Processes
-from node.web.nearby import Nearby
 from node.web.server import Vitals, WebServer
 
 logger = logging.getLogger(__name__)
@@ -147,12 +146,14 @@ class Supervisor:
         more: list[BaseRoute] = [*Api(self._database, now).routes()]
         more += publishing.routes(effective, folders.board, self._database, self._archive, self._catalogue, now)
         self._auditing = Auditing(self._database, effective, folders, now)
-        nearby = Middleware(Nearby, trusted=networks(effective.limits.web_addresses))
-        before = [self._auditing.before_routes, nearby]  # a question that is refused is told too
+        self._admitting = Admitting(effective, self._database, self._now, plain)
+        more += self._admitting.routes
+        before = self._admitting.before(self._auditing.before_routes, more)
         self._metering = Metering(
             self._database, self._board, self._pressure, self._processes, self._problems, self._now
         )
-        self._web = WebServer(self._vitals(), effective.node.http_host, effective.node.http_port, more, before)
+        host, port, secrecy = effective.node.http_host, effective.node.http_port, self._admitting.secrecy
+        self._web = WebServer(self._vitals(), host, port, more, before, secrecy)
 
     def start(self) -> None:
         """Recover what a crash left, then open the doors; the ports are written when all of them are open."""
@@ -160,6 +161,7 @@ class Supervisor:
         self._folders.write_worker_settings(self._settings)
         schema.migrate(self._database.engine)
         self._auditing.started()
+        self._admitting.started()
         self._archive.discard_temporaries()
         clear_strays(self._database, self._archive)
         with self._database.write() as session:

@@ -40,7 +40,7 @@ def postgres_rows(url: str, sql: str, *values: object) -> Sequence[Any]:
 class LungnodeProcess(Service):
     """``lungnode serve`` as an operator starts it, its state in ``data``, its log in ``log``.
 
-    ``settings``: TOML text for --config. ``flags``: further flags. ``data``: a folder to keep between processes.
+    This machine needs no login, unless the environment says so. ``settings``: TOML text for --config. ``flags``: further flags. ``data``: a folder to keep between processes.
     It may be started again after its end; the log goes on in the same file.
     """
 
@@ -57,7 +57,8 @@ class LungnodeProcess(Service):
         self.data = data or self.folder / "data"
         self.config = self.folder / "node.toml"
         self.config.write_text(settings)
-        self.environment = {"LUNGNODE_NODE_DICOM_HOST": LOOPBACK, **(environment or {})}
+        usual = {"LUNGNODE_NODE_DICOM_HOST": LOOPBACK, "LUNGNODE_WEB_LOOPBACK_NEEDS_NO_LOGIN": "true"}
+        self.environment = {**usual, **(environment or {})}
         self.dicom_port = self.http_port = 0
 
     def start(self, seconds: float = 60) -> Self:

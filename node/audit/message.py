@@ -22,7 +22,8 @@ DCM, RFC = "DCM", "RFC-3881"
 Code = tuple[str, str, str]  # value, scheme, meaning; PS3.16 part CID 400 and following
 START, STOP = ("110120", DCM, "Application Start"), ("110121", DCM, "Application Stop")
 SOFTWARE = ("110131", DCM, "Software Configuration")
-LOGIN = ("110122", DCM, "Login")
+LOGIN, LOGOUT = ("110122", DCM, "Login"), ("110123", DCM, "Logout")
+USERS = ("110137", DCM, "User Security Attributes Changed")
 APPLICATION, SOURCE, DESTINATION = (
     ("110150", DCM, "Application"), ("110153", DCM, "Source Role ID"), ("110152", DCM, "Destination Role ID"),
 )  # fmt: skip
@@ -63,6 +64,8 @@ FORMS = {
     "api": Form(QUERY, "E", DESTINATION, SOURCE),
     "verdict": Form(ACCESSED, "U", DESTINATION, SOURCE),
     "login": Form(AUTHENTICATION, "E", APPLICATION, APPLICATION, kind=LOGIN),
+    "logout": Form(AUTHENTICATION, "E", APPLICATION, APPLICATION, kind=LOGOUT),
+    "account": Form(ALERT, "E", APPLICATION, APPLICATION, kind=USERS),
     "deletion": Form(DELETED, "D", APPLICATION, APPLICATION, we_ask=True),
 }
 DAMAGED = Form(ALERT, "E", APPLICATION, we_ask=True)

@@ -31,7 +31,9 @@ KINDS = {
     "view": "a study was seen by WADO-RS: one row a minute for each study and address",
     "api": "stored results or this trail were asked for; details: which filters, and values that identify nobody",
     "verdict": "a reader said what they think of an analysis",
-    "login": "somebody logged in or could not",
+    "login": "somebody logged in or could not; a password or token in a request was not valid",
+    "logout": "somebody logged out",
+    "account": "a user, a password, a role or a token was changed",
     "deletion": "files of a study were removed",
     "command": "an operator's command changed something",
 }

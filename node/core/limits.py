@@ -12,10 +12,9 @@ from node.core.errors import Misconfigured
 
 @dataclass(frozen=True)
 class Limits:
-    """Of everybody. ``calling_addresses`` empty: any; ``web_addresses`` empty: this machine alone."""
+    """Of everybody. ``calling_addresses`` empty: any."""
 
     calling_addresses: tuple[str, ...]
-    web_addresses: tuple[str, ...]
     sop_classes: str
     max_waiting_studies: int
     warn_free_factor: float
@@ -32,7 +31,6 @@ class PeerLimits:
 
 def check_limits(limits: Limits) -> None:
     _check_networks("limits.calling_addresses", limits.calling_addresses)
-    _check_networks("limits.web_addresses", limits.web_addresses)
     if limits.sop_classes not in ("usual", "all"):
         raise Misconfigured('limits.sop_classes is "usual" or "all"')
     if limits.max_waiting_studies < 0 or limits.warn_free_factor < 0:
@@ -60,6 +58,7 @@ def _read_peer(where: str, values: object) -> PeerLimits:
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
 
 def networks(texts: Sequence[str]) -> tuple[Network, ...]:

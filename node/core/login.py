@@ -26,7 +26,7 @@ class Web:
 
 @dataclass(frozen=True)
 class Oidc:
-    """OpenID Connect. issuer empty: none. client_secret: where it is, "env:NAME" or "file:PATH"; empty: a public client."""
+    """issuer empty: none. client_secret: where it is, "env:NAME" or "file:PATH"; empty: a public client."""
 
     issuer: str
     client_id: str

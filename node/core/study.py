@@ -32,12 +32,13 @@ NEXT: dict[StudyState, frozenset[StudyState]] = {
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an instance came from: association (or request) id, AE titles, address."""
+    """Where an instance came from: association (or request) id, AE titles, address; the account of a request."""
 
     association: str
     calling_aet: str
     called_aet: str
     address: str
+    account: str = ""
 
 
 @dataclass(frozen=True)

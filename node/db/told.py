@@ -62,14 +62,14 @@ def deletion(session: Session, study_id: int, rule: str, files: int, now: dateti
 
 def receipt(session: Session, origin: Origin, study_uid: str, now: datetime) -> None:
     """An association begins to store instances of a study."""
-    who = {"aet": origin.calling_aet, "address": origin.address}
+    who = {"actor": origin.account, "aet": origin.calling_aet, "address": origin.address}
     audit.append(session, AuditEvent("receipt", **who, study_uid=study_uid, details=_by(origin)), now)
 
 
 def refusal(session: Session, origin: Origin, status: int, reason: str, now: datetime) -> None:
     """The first instance of an association that is answered with this status."""
     details = {**_by(origin), "status": f"0x{status:04X}", "reason": reason}
-    who = {"aet": origin.calling_aet, "address": origin.address}
+    who = {"actor": origin.account, "aet": origin.calling_aet, "address": origin.address}
     audit.append(session, AuditEvent("refusal", "minor", **who, details=details), now)
 
 

@@ -49,6 +49,8 @@ http_port = 0
 [completeness]
 quiet_seconds = 1.0
 quiet_seconds_film = 1.0
+[web]
+loopback_needs_no_login = true
 [receive]
 min_free_bytes = 100000000
 [delivery]

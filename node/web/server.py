@@ -20,9 +20,12 @@ from starlette.routing import BaseRoute, Route
 
 from node import __version__
 from node.core.errors import Misconfigured
+from node.web.auth.needs import ANYBODY, needs
+from node.web.connections import MOST_CONNECTIONS, PLAIN, Certificate, Hurried, Secrecy
 from node.web.metrics import NodeMetrics, Readings
 
 START_SECONDS = 10.0
+RENEWED_SECONDS = 10  # between two looks at the files of the certificate
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,11 @@ def application(vitals: Vitals, more: Sequence[BaseRoute] = (), before: Sequence
     def metrics(_: Request) -> Response:
         return PlainTextResponse(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    own = [Route("/health/live", live), Route("/health/ready", ready), Route("/metrics", metrics)]
+    own = [
+        Route("/health/live", live, middleware=[needs(ANYBODY)]),
+        Route("/health/ready", ready, middleware=[needs(ANYBODY)]),
+        Route("/metrics", metrics, middleware=[needs("figures")]),
+    ]
     return Starlette(routes=[*own, *more], middleware=list(before))
 
 
@@ -58,10 +65,33 @@ class WebServer:
     """uvicorn in a thread. ``start`` returns when the port listens; ``port`` is then the real one."""
 
     def __init__(
-        self, vitals: Vitals, host: str, port: int, more: Sequence[BaseRoute] = (), before: Sequence[Middleware] = ()
+        self,
+        vitals: Vitals,
+        host: str,
+        port: int,
+        more: Sequence[BaseRoute] = (),
+        before: Sequence[Middleware] = (),
+        secrecy: Secrecy = PLAIN,
     ) -> None:
         app = application(vitals, more, before)
-        config = uvicorn.Config(app, host=host, port=port, log_config=None, access_log=False, lifespan="off")
+        config = uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            http=Hurried,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            proxy_headers=bool(secrecy.proxies),
+            forwarded_allow_ips=list(secrecy.proxies),
+        )
+        config.load()
+        if secrecy.certificate:
+            certificate = Certificate(secrecy)
+            config.ssl, config.ssl_certfile = certificate.context, secrecy.certificate
+            config.callback_notify, config.timeout_notify = certificate.renew, RENEWED_SECONDS
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._ended = threading.Event()

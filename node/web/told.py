@@ -23,6 +23,7 @@ from node.core.audit import AuditEvent, Recent
 logger = logging.getLogger(__name__)
 API = "/api/v1/"
 VIEW_SECONDS = 60.0  # a study that is looked at is one row for so long, not one for each of its frames
+UNKNOWN = (401, 429)  # nobody proved who they are: one row for so long from each address, so that it fills no disk
 SEARCHED = ("studies", "series", "instances")  # the last part of a path of QIDO-RS, PS3.18 section 10.6
 REFUSAL = {
     "title": "Service Unavailable",
@@ -82,10 +83,15 @@ class Told:
     async def _is_told(self, event: AuditEvent, scope: Scope, status: int) -> bool:
         """False where it cannot be."""
         account, address = str(scope.get("lungnode.account", "")), (scope.get("client") or ("", 0))[0]
-        key, now = (account, address, event.study_uid), self._seconds()
-        if event.kind == "view" and (status >= 400 or self._recent.has(key, now - VIEW_SECONDS)):
+        key: tuple[str, ...] = (account, address, event.study_uid)
+        now = self._seconds()
+        key = ("nobody", address) if status in UNKNOWN else key
+        if event.kind == "view" and status >= 400:
             return True
-        outcome = "success" if status < 400 else "minor" if status < 500 else "serious"
+        is_short = event.kind == "view" or status in UNKNOWN
+        if is_short and self._recent.has(key, now - VIEW_SECONDS):
+            return True
+        outcome = "success" if status < 300 or status == 304 else "minor" if status < 500 else "serious"
         details = {**event.details, "status": status, **scope.get("lungnode.asked", {})}
         whole = dataclasses.replace(event, outcome=outcome, actor=account, address=address, details=details)
         try:
@@ -93,7 +99,7 @@ class Told:
         except Exception:
             logger.exception("audit.not_written", extra={"fields": {"kind": event.kind}})
             return False
-        if event.kind == "view":
+        if is_short:
             self._recent.add(key, now)
         return True
 

@@ -20,6 +20,8 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import Message, Receive, Scope, Send
 
+from node.web.auth.needs import needs
+
 PATH = "/viewer"
 ABSENT = "The viewer is not installed here: `make viewer` fetches it.\n"
 MOVED = {  # files that name others from the root of the host: media type, how they do, and how for us
@@ -40,7 +42,7 @@ SECURITY = {
 def routes(folder: Path, dicomweb: str) -> list[BaseRoute]:
     """folder: ``dist`` of the package. dicomweb: path of the service on the same host."""
     if not (folder / "index.html").is_file():
-        return [Route(PATH, _absent), Route(f"{PATH}/{{rest:path}}", _absent)]
+        return [Route(path, _absent, middleware=[needs("view")]) for path in (PATH, f"{PATH}/{{rest:path}}")]
     page = _Page(folder, dicomweb)
     files = StaticFiles(directory=folder)
     inner = [
@@ -51,8 +53,12 @@ def routes(folder: Path, dicomweb: str) -> list[BaseRoute]:
         Route("/viewer", page.answer),  # a study; everything else of the viewer is one of its files
         Mount("/", files),
     ]
-    to_page = Route(PATH, lambda request: RedirectResponse(f"{PATH}/?{request.url.query}".rstrip("?")))
-    return [to_page, Mount(PATH, _Secured(inner, page.policy))]
+    to_page = Route(PATH, _to_page, middleware=[needs("view")])
+    return [to_page, Mount(PATH, _Secured(inner, page.policy), middleware=[needs("view")])]
+
+
+def _to_page(request: Request) -> Response:
+    return RedirectResponse(f"{PATH}/?{request.url.query}".rstrip("?"))
 
 
 def _absent(_: Request) -> Response:

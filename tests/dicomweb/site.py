@@ -27,6 +27,7 @@ from node.pipeline.catalogue import Catalogue
 from node.pipeline.header import Received
 from node.pipeline.intake import Intake
 from node.web.server import Vitals, WebServer
+from tests.admitted import everybody_here
 from tests.peers import LOOPBACK
 from tests.sending import Encoded
 
@@ -134,7 +135,7 @@ def site(folder: Path, tree: Mapping[tuple[str, str], Any] | None = None) -> Ite
 
     catalogue = Catalogue(database, archive)
     routes = publishing.routes(effective, folder / "board", database, archive, catalogue, now)
-    web = WebServer(Vitals(list, dict), LOOPBACK, 0, routes)
+    web = WebServer(Vitals(list, dict), LOOPBACK, 0, routes, everybody_here(database))
     web.start()
     try:
         intake = Intake(database, archive, effective.receive.max_instance_bytes, now)

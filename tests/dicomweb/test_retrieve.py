@@ -16,6 +16,7 @@ from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
+from tests.admitted import token
 from tests.dicomweb.conftest import LOSSY, SYNTAXES, film_in, instance, slices
 from tests.dicomweb.site import Site, as_file
 from tests.films import Film, drawn, encoded, uid, wrap
@@ -236,7 +237,8 @@ def test_what_is_not_here(web: Site, path: str, status: int) -> None:
 
 
 def test_a_host_that_is_none_gets_no_addresses(web: Site) -> None:
-    answered = web.get(f"/studies/{STUDY}/metadata", Host='evil"/><script>')
+    asked = {"Host": 'evil"/><script>', "Authorization": f"Bearer {token(web.database, 'view')}"}
+    answered = web.get(f"/studies/{STUDY}/metadata", **asked)
     assert answered.status == 400
 
 

@@ -33,6 +33,7 @@ from node.db.tables import LesionRow, Patient
 from node.web.api import openapi
 from node.web.api.routes import Api
 from node.web.server import Vitals, WebServer
+from tests.admitted import everybody_here
 from tests.bench import ledger
 from tests.peers import LOOPBACK
 
@@ -60,7 +61,8 @@ class Node:
             session.execute(insert(LesionRow), _lesion())
             audit.append(session, AuditEvent("start"), ledger.BEGAN)
         clock = datetime(2026, 1, 1, tzinfo=UTC)
-        self.web = WebServer(NOTHING, LOOPBACK, 0, Api(self.database, lambda: clock).routes())
+        routes, before = Api(self.database, lambda: clock).routes(), everybody_here(self.database)
+        self.web = WebServer(NOTHING, LOOPBACK, 0, routes, before)
         self.web.start()
 
     def get(self, path: str, accept: str = "*/*", body: object = None, **query: str) -> Said:

@@ -28,7 +28,20 @@ GIVEN: dict[str, Tree] = {
     "text": {"type": "string", "maxLength": 128},
     "uid": {"type": "string", "pattern": "^[0-9.]{1,64}$"},
 }
-READER = {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"}
+READER = {"type": "string", "pattern": "^[A-Za-z0-9._@-]{1,64}$", "description": "who says it; of a login itself"}
+SECURITY = {
+    "token": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "lungnode tokens create; may be left out at a node that needs no login on its own machine",
+    },
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "__Host-lungnode",
+        "description": "of a login; a POST has X-CSRF-Token too",
+    },
+}
 LIMIT = {"type": "integer", "minimum": 1, "maximum": pages.MOST, "default": pages.USUAL}
 
 
@@ -44,13 +57,14 @@ def document() -> Tree:
     schemas["aggregate"] = {**_row(aggregate.columns(tuple(aggregate.GROUPS))), "required": ["count", "decided"]}
     return {
         "openapi": "3.1.0",
+        "security": [{"token": []}, {"session": []}],
         "info": {
             "title": "lungnode",
             "version": __version__,
             "description": "Stored results of a node. Research use only, not for diagnosis.",
         },
         "paths": paths,
-        "components": {"schemas": {**schemas, "verdict": _said(), "problem": _problem()}},
+        "components": {"schemas": {**schemas, "verdict": _said(), "problem": _problem()}, "securitySchemes": SECURITY},
     }
 
 
@@ -124,7 +138,7 @@ def _answers(name: str, paged: bool) -> Tree:
 
 def _wrong(*codes: int) -> Tree:
     content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/problem"}}}
-    return {str(code): {"description": "one sentence says why", "content": content} for code in codes}
+    return {str(code): {"description": "one sentence says why", "content": content} for code in (401, 403, *codes)}
 
 
 def _row(columns: tuple[Column, ...]) -> Tree:
@@ -140,7 +154,7 @@ def _row(columns: tuple[Column, ...]) -> Tree:
 def _verdict() -> Tree:
     body = {
         "type": "object",
-        "required": ["reader", "verdict"],
+        "required": ["verdict"],
         "additionalProperties": False,
         "properties": {
             "reader": READER,

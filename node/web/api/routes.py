@@ -1,8 +1,7 @@
 """The routes of ``/api/v1``. A route reads its parameters by the tables of filters, asks ``db.queries`` and answers.
 
 Every page can be asked for by GET, with the parameters in the URL, or by POST, with the same ones as a JSON object, so
-that a Patient ID need not stand in a URL. Nothing here knows who asks: that is for what stands before these routes. No
-value of a filter is logged.
+that a Patient ID need not stand in a URL. Each route names the right that it needs. No value of a filter is logged.
 """
 
 from __future__ import annotations
@@ -18,12 +17,14 @@ from urllib.parse import urlencode
 
 from sqlalchemy.exc import OperationalError
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from node.core.audit import AuditEvent
 from node.core.filters import FILTERS, BadFilter, parse
+from node.core.rights import Account
 from node.core.tabular import plain as plain_value
 from node.db import audit, verdicts
 from node.db.queries import aggregate, pages
@@ -31,6 +32,7 @@ from node.db.queries.resources import RESOURCES, Resource
 from node.db.session import Database
 from node.web.api import answers, openapi
 from node.web.api.answers import Problem
+from node.web.auth.needs import LOGGED_IN, needs, who
 
 logger = logging.getLogger(__name__)
 PREFIX = "/api/v1"
@@ -49,13 +51,14 @@ class Api:
     clock: Callable[[], datetime]
 
     def routes(self) -> list[Route]:
-        found = [_route(name, self._page_of(resource)) for name, resource in RESOURCES.items()]
+        rights = {name: "audit" if name == "audit" else "view" for name in RESOURCES}
+        found = [_route(name, self._page_of(resource), rights[name]) for name, resource in RESOURCES.items()]
         return [
             *found,
-            _route("aggregate", self._aggregate),
-            Route(f"{PREFIX}/openapi.json", self._openapi, methods=["GET"]),
-            _route("analyses/{number:int}/verdicts", self._verdicts, ("GET",)),
-            _route("analyses/{number:int}/verdict", self._verdict, ("POST",)),
+            _route("aggregate", self._aggregate, "figures"),
+            Route(f"{PREFIX}/openapi.json", self._openapi, methods=["GET"], middleware=[needs(LOGGED_IN)]),
+            _route("analyses/{number:int}/verdicts", self._verdicts, "view", ("GET",)),
+            _route("analyses/{number:int}/verdict", self._verdict, "judge", ("POST",)),
         ]
 
     def _page_of(self, resource: Resource) -> Answer:
@@ -92,7 +95,7 @@ class Api:
 
     def _verdict(self, request: Request, given: Given) -> Response:
         number = _number(request)
-        said = _read_verdict(given, self.clock())
+        said = _read_verdict(given, self.clock(), who(request))
         with self.database.write() as session:
             study_uid = verdicts.study_of(session, number)
             if study_uid is None:
@@ -119,13 +122,17 @@ def _number(request: Request) -> int:
     return number
 
 
-def _read_verdict(given: Given, now: datetime) -> verdicts.Verdict:
+def _read_verdict(given: Given, now: datetime, account: Account) -> verdicts.Verdict:
+    """Who logged in speaks for themselves; without a login a verdict says whose it is."""
     for name in given:
         if name not in ("reader", "verdict", "comment"):
             raise bad(name, "a verdict has reader, verdict and comment")
-    reader, verdict, comment = (given.get(name, "") for name in ("reader", "verdict", "comment"))
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", reader):
-        raise bad("reader", "who says it, 1 to 64 letters, digits, '.', '_' or '-'")
+    verdict, comment, own = given.get("verdict", ""), given.get("comment", ""), account.way != "loopback"
+    reader = given.get("reader", account.name if own else "")
+    if own and reader != account.name:
+        raise Problem(403, f"A verdict is given in one's own name, {account.name}.")
+    if not re.fullmatch(r"[A-Za-z0-9._@-]{1,64}", reader):
+        raise bad("reader", "who says it, 1 to 64 letters, digits, '.', '_', '@' or '-'")
     if verdict not in verdicts.VERDICTS:
         raise bad("verdict", f"one of {', '.join(verdicts.VERDICTS)}")
     if len(comment) > LONGEST_COMMENT or "\0" in comment:
@@ -155,7 +162,7 @@ def _following(request: Request, cursor: str | None) -> str | None:
     return f"{request.url.path}?{urlencode(given)}"
 
 
-def _route(path: str, answer: Answer, methods: tuple[str, ...] = ("GET", "POST")) -> Route:
+def _route(path: str, answer: Answer, right: str, methods: tuple[str, ...] = ("GET", "POST")) -> Route:
     async def endpoint(request: Request) -> Response:
         try:
             given = await _given(request)
@@ -163,6 +170,8 @@ def _route(path: str, answer: Answer, methods: tuple[str, ...] = ("GET", "POST")
             return await run_in_threadpool(answer, request, given)
         except Problem as problem:
             return problem.answer()
+        except HTTPException as error:
+            return Problem(error.status_code, error.detail).answer()
         except BadFilter as error:
             return answers.bad(error).answer()
         except OperationalError:
@@ -172,7 +181,7 @@ def _route(path: str, answer: Answer, methods: tuple[str, ...] = ("GET", "POST")
             logger.exception("api.failed", extra={"fields": {"path": request.url.path}})
             return Problem(500, "This is a fault of the node; its log has the event api.failed.").answer()
 
-    return Route(f"{PREFIX}/{path}", endpoint, methods=list(methods))
+    return Route(f"{PREFIX}/{path}", endpoint, methods=list(methods), middleware=[needs(right)])
 
 
 def _not_identifying(given: Given) -> Given:

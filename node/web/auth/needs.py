@@ -8,6 +8,7 @@ that changes something and is recognised by a cookie, or by this machine's addre
 from __future__ import annotations
 
 import hmac
+import math
 from collections.abc import Mapping
 from urllib.parse import parse_qs, quote
 
@@ -93,15 +94,14 @@ def from_here(headers: Headers) -> bool:
 async def _is_ours(scope: Scope, receive: Receive, account: Account) -> tuple[bool, Receive]:
     """Also what is to be received, since a form has its token in its body."""
     headers = Headers(scope=scope)
-    if not from_here(headers):
-        return False, receive
     if account.way == "loopback":
-        return True, receive
+        return from_here(headers), receive
     given = headers.get("x-csrf-token", "")
     if not given and headers.get("content-type", "").partition(";")[0].strip().lower() == FORM:
         body = await _body(receive)
         given, receive = _fields(body).get("csrf", ""), _again(body, receive)
-    return hmac.compare_digest(given.encode(), str(scope.get(CSRF, "")).encode()), receive
+    expected = str(scope.get(CSRF, ""))
+    return bool(expected) and hmac.compare_digest(given.encode(), expected.encode()), receive
 
 
 async def _body(receive: Receive) -> bytes:
@@ -140,22 +140,24 @@ def wants_page(scope: Scope) -> bool:
     return scope["method"] in SAFE and "text/html" in headers.get("accept", "")
 
 
-def unknown(scope: Scope, sentence: str = LOGIN_NEEDED) -> Response:
-    """To the login, or 401 with the ways to prove who one is (RFC 9110 section 15.5.2)."""
+def unknown(scope: Scope, sentence: str = LOGIN_NEEDED, retry_seconds: float = 0.0) -> Response:
+    """To the login, or 401 with the ways to prove who one is (RFC 9110 section 15.5.2); 429 where it is too early."""
+    if retry_seconds:
+        return problem(429, "Too Many Requests", sentence, {"Retry-After": str(math.ceil(retry_seconds))})
     if wants_page(scope):
         query = scope["query_string"].decode("latin-1")
         return RedirectResponse(f"{LOGIN}?next={quote(scope['path'] + (f'?{query}' if query else ''))}", 303)
     challenge = scope.get(CHALLENGE, 'Bearer realm="lungnode"')
-    return _problem(401, "Unauthorized", sentence, {"WWW-Authenticate": challenge})
+    return problem(401, "Unauthorized", sentence, {"WWW-Authenticate": challenge})
 
 
 def refused(scope: Scope, sentence: str) -> Response:
     """403. A page of it is drawn by the handler of exceptions."""
     if wants_page(scope) or Headers(scope=scope).get("content-type", "").startswith(FORM):
         raise HTTPException(403, sentence)
-    return _problem(403, "Forbidden", sentence)
+    return problem(403, "Forbidden", sentence)
 
 
-def _problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
+def problem(status: int, title: str, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     said = {"title": title, "status": status, "detail": detail}
     return JSONResponse(said, status, headers, media_type="application/problem+json")

@@ -1,6 +1,6 @@
 """The DICOMweb service as an ASGI application: paths to functions, negotiation, errors as sentences.
 
-Who may ask is decided outside, by middleware around it. Functions are synchronous and run in threads; a body is sent
+Each route names the right that it needs. Functions are synchronous and run in threads; a body is sent
 piece by piece as the client takes it, so that a slow one holds no thread. PS3.18 section 10.
 """
 
@@ -24,6 +24,7 @@ from node.core.dicomweb import Dicomweb
 from node.core.errors import LungnodeError
 from node.core.limits import Network, within
 from node.pipeline.query_keys import Level
+from node.web.auth.needs import needs
 from node.web.dicomweb import media, rendered, retrieve, search, xml_model
 from node.web.dicomweb.answers import (
     ASK_AGAIN,
@@ -75,10 +76,12 @@ class Service:
     senders: Sequence[Network]  # from which anybody may store, as by C-STORE; none: from everywhere
 
     def application(self) -> Starlette:
-        headers = Headers(self.objects)
-        routes = [Route("/", self._guarded(self._capabilities), methods=["OPTIONS", "GET"])]
-        routes += [Route(path, self._guarded(self._get(path, headers)), methods=["GET"]) for path in PATHS]
-        routes += [Route(path, self._stored, methods=["POST"]) for path in ("/studies", STUDY)]
+        headers, view = Headers(self.objects), [needs("view")]
+        routes = [Route("/", self._guarded(self._capabilities), methods=["OPTIONS", "GET"], middleware=view)]
+        for path in PATHS:
+            routes.append(Route(path, self._guarded(self._get(path, headers)), methods=["GET"], middleware=view))
+        for path in ("/studies", STUDY):
+            routes.append(Route(path, self._stored, methods=["POST"], middleware=[needs("store")]))
         cors = Middleware(
             CORSMiddleware,
             allow_origins=list(self.wanted.cors_origins),

@@ -22,6 +22,7 @@ from node.core.dicomweb import Dicomweb
 from node.core.study import Origin
 from node.pipeline.header import is_uid
 from node.pipeline.intake import Intake
+from node.web.auth.needs import who
 from node.web.dicomweb import json_model, media, xml_model
 from node.web.dicomweb.answers import (
     BAD_REQUEST,
@@ -67,7 +68,8 @@ class Store:
             raise Refusal(BAD_REQUEST, "What the path names as study is not a UID.")
         named, _ = media.chosen(request.headers.get("accept", ""), (JSON, "application/json", XML), "The answer")
         self._check_length(request.headers.get("content-length", "0"))
-        origin = Origin(uuid.uuid4().hex[:12], "", "", request.client.host if request.client else "")
+        address = request.client.host if request.client else ""
+        origin = Origin(uuid.uuid4().hex[:12], "", "", address, who(request).said)
         upload = self._begun(request.headers.get("content-type", ""), origin, study)
         self._board.serve()
         if not self._board.enter(origin.association, "", self._most_at_once, 0):
