@@ -101,6 +101,12 @@ def states(session: Session) -> dict[str, int]:
     return dict(session.execute(select(Study.state, func.count()).group_by(Study.state)).tuples().all())
 
 
+def outcome(session: Session, study_uid: str) -> str:
+    """Of the analysis that stands: analysed, refused or empty."""
+    standing = select(Analysis.outcome).join(Study, Analysis.study_id == Study.id).where(~Analysis.superseded)
+    return session.scalar(standing.where(Study.study_uid == study_uid).order_by(Analysis.id.desc()).limit(1)) or ""
+
+
 def _wanted(wanted: Wanted) -> Select[tuple[Study, Patient, StudyKeys]]:
     statement = (
         select(Study, Patient, StudyKeys)

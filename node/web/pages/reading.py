@@ -196,3 +196,11 @@ def _foci(analysis: AnalysisView) -> dict[str, list[list[Any]]]:
         key = f"{one.sop_instance_uid}/{one.frame or 1}"
         found.setdefault(key, []).append([one.system, one.number, round(one.x_px, 1), round(one.y_px, 1)])
     return found
+
+
+def slices(viewer: Mapping[str, Any]) -> dict[str, int]:
+    """Place of each slice in its stack, from 1, by the names of ``viewer``; empty where there is no stack."""
+    stacks = [stack["images"] for stack in viewer["stacks"]]
+    if all(len(images) < 2 for images in stacks):
+        return {}
+    return {f"{uid}/{frame}": at for images in stacks for at, (uid, frame) in enumerate(images, start=1)}

@@ -10,13 +10,13 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute
 
 from models.api import Card
 from node.core.audit import AuditEvent
 from node.core.study import StudyState
-from node.db import audit, destinations, stuck, study_page, told, verdicts
+from node.db import audit, destinations, story, stuck, study_page, told, verdicts, worklist
 from node.db.session import Database
 from node.db.study_page import StudyView
 from node.db.verdicts import Verdict
@@ -49,6 +49,7 @@ class OneStudy:
         return [
             route("/studies/{study}", self._page, "view"),
             route("/studies/{study}/progress", self._progress, "view"),
+            route("/studies/{study}/state", self._state, "view"),
             route("/studies/{study}/again", self._again, "steer", methods=("POST",)),
             route("/studies/{study}/deliver", self._deliver, "steer", methods=("POST",)),
             route("/studies/{study}/verdict", self._verdict, "judge", methods=("POST",)),
@@ -66,7 +67,8 @@ class OneStudy:
             reads=reading.reads(analysis, view.images, self.cards) if analysis else [],
             two_steps=reading.two_steps(analysis, view.images) if analysis else [],
             refusals=[model for model in analysis.models if model.refused] if analysis else [],
-            viewer=reading.viewer(view),
+            viewer=(shown := reading.viewer(view)),
+            slices=reading.slices(shown),
             taken=[image for image in view.images if image.taken],
             left_out=[image for image in view.images if image.taken is False],
             is_moving=_is_moving(view),
@@ -87,6 +89,16 @@ class OneStudy:
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         return HTMLResponse(text, headers=headers)
+
+    def _state(self, request: Request, _: Posted) -> Response:
+        """For the upload page, which follows what it sent."""
+        with self.database.read() as session:
+            line = story.study_line(session, _uid(request))
+            outcome = worklist.outcome(session, _uid(request))
+        if line is None:
+            raise HTTPException(404, "There is no such study here.")
+        said = {"words": words.state(line.state, outcome), "tone": words.tone(line.state, outcome)}
+        return JSONResponse({"state": line.state, "sentence": line.sentence, **said}, headers=HEADERS)
 
     def _again(self, request: Request, _: Posted) -> Response:
         study = _uid(request)

@@ -38,6 +38,16 @@ DELIVERIES = {
     "superseded": "superseded",
 }
 
+REASONS = {  # why STOW-RS did not store an object, by Failure Reason (web.dicomweb.reasons)
+    0xC122: "its transfer syntax is not stored here",
+    0xA900: "its header contradicts itself, or it is of another study",
+    0xC000: "it cannot be understood as DICOM",
+    0x0111: "another object with the same SOP Instance UID is stored here",
+    0x0122: "objects of its kind are not stored here",
+    0xA700: "there is no room at the moment; try again later",
+    0x0110: "the node failed; its log says why",
+}
+
 
 def state(of: StudyState, outcome: str = "") -> str:
     return "Not analysed" if of is StudyState.ANALYSED and outcome == "refused" else STATES[of]
@@ -92,3 +102,14 @@ def size(number: float) -> str:
             return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.1f} TB"
+
+
+def figure(value: float) -> str:
+    """Four digits that matter, as a person writes them."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def unit(ucum: str) -> str:
+    """A UCUM unit in print: annotations without braces, powers of ten raised; the unit 1 is none."""
+    shown = "" if ucum == "1" else ucum.strip("{}")
+    return shown.replace("10*3", "10³").replace("10*9", "10⁹").replace("/uL", "/µL")
