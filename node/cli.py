@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from node import __version__
-from node.commands import audit, models, query
+from node.commands import audit, models, query, users
 from node.commands.arguments import RESEARCH, moment
 from node.core import settings
 from node.core.errors import LungnodeError, Misconfigured
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_retry(commands)
     query.add(commands)
     audit.add(commands)
+    users.add(commands)
     _add_select(commands)
     _add_destinations(commands)
     _add_retention(commands)

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from node.app import open_registry
+from node.core.audit import account
 from node.core.errors import Misconfigured
-from node.db import schema, story
+from node.db import schema, story, told
 from node.db.session import Database, url_of
 from node.folders import database_url
 
@@ -49,7 +50,11 @@ def status(data: Path, study_uid: str | None) -> int:
 def migrate(data: Path) -> int:
     """Create or upgrade the schema."""
     data.mkdir(parents=True, exist_ok=True)
-    before, after = schema.migrate(Database(url_of(data, database_url(data))).engine)
+    database = Database(url_of(data, database_url(data)))
+    before, after = schema.migrate(database.engine)
+    if before != after:
+        with database.write() as session:
+            told.command(session, account(), f"migrate {before or 'none'} {after}", database.clock())
     _say(f"schema {after}, nothing to do" if before == after else f"schema {before or 'none'} -> {after}")
     return 0
 

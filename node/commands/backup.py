@@ -14,8 +14,10 @@ import sys
 from pathlib import Path
 
 from node.commands.asking import open_database
+from node.core.audit import account
 from node.core.errors import Misconfigured
 from node.db import copy as rows
+from node.db import told
 from node.db.session import Database
 from node.folders import Folders
 
@@ -25,10 +27,12 @@ TRIES = 3
 
 def backup(data: Path, to: Path) -> int:
     """0 when the copy is whole; 1 when a file that the database names is missing, after naming each."""
-    open_database(data).close()
-    source, target = Folders(data), Folders(to)
+    database, source, target = open_database(data), Folders(data), Folders(to)
     if target.run.exists():
         raise Misconfigured(f"{to} is the data folder of a node; a backup needs a folder of its own")
+    with database.write() as session:
+        told.command(session, account(), f"backup --to {to}", database.clock())
+    database.close()
     try:
         copied, missing = _copy_whole(source, target)
     except OSError as error:

@@ -21,11 +21,12 @@ from node.app import now
 from node.archive import Archive
 from node.commands.asking import open_database
 from node.core import settings
+from node.core.audit import account
 from node.core.errors import LungnodeError, Misconfigured
 from node.core.settings import Settings
 from node.db import intake as rows
 from node.db import priors as prior_rows
-from node.db import results, schema
+from node.db import results, schema, told
 from node.db.session import Database, sqlite_url
 from node.dimse import pull as network
 from node.dimse.prior_source import Method
@@ -60,6 +61,9 @@ def pull(
         if not studies:
             sys.stderr.write(f"lungnode: {source} holds no study that matches\n")
             return 1
+        with database.write() as session:
+            for study_uid in studies:
+                told.command(session, account(), f"pull --from {source} --method {method}", now(), study_uid)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True)) as progress:
             lost = [_pull_one(from_, study_uid, progress) for study_uid in studies]
@@ -79,6 +83,9 @@ def pull_priors(data: Path, config: Path | None, source: str | None, study_uids:
     logging.getLogger("node").addHandler(logging.NullHandler())
     database = open_database(data)
     wanted = priors(effective, database, _archive(effective, data), now)
+    with database.write() as session:
+        for uid in study_uids:
+            told.command(session, account(), f"pull --priors --from {effective.priors.source}", now(), uid)
     try:
         return max(_priors_of(wanted, database, uid) for uid in study_uids)
     finally:

@@ -109,7 +109,7 @@ def test_operations_names_commands_settings_and_events_that_exist() -> None:
     text = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     commands = {word for word in re.findall(r"(?<!/)lungnode ([a-z]+)\b", text) if word != "status"}
     assert commands >= {"backup", "migrate", "retry", "destinations", "models", "pull"}
-    modules = ("cli.py", "commands/models.py", "commands/query.py", "commands/audit.py")
+    modules = ("cli.py", "commands/models.py", "commands/query.py", "commands/audit.py", "commands/users.py")
     parsers = "".join((ROOT / "node" / name).read_text(encoding="utf-8") for name in modules)
     known = set(re.findall(r'add_parser\(\s*"(\w+)"', parsers))
     assert commands <= known
