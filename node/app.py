@@ -21,7 +21,7 @@ from typing import cast
 from starlette.routing import BaseRoute
 
 from models.api import Registry
-from node import __version__, condition, keeping, publishing
+from node import __version__, condition, keeping, publishing, showing
 from node.admitting import Admitting
 from node.archive import Archive
 from node.auditing import Auditing
@@ -46,8 +46,8 @@ from node.pipeline.rules import load as load_rules
 from node.pipeline.strays import clear as clear_strays
 from node.queue.embedded import Children, Duties
 from node.web.api.routes import Api
-from node.web.auth.login import plain
 from node.web.metrics import Processes
+from node.web.pages.site import Site
 from node.web.server import Vitals, WebServer
 
 logger = logging.getLogger(__name__)
@@ -145,15 +145,19 @@ class Supervisor:
         )
         more: list[BaseRoute] = [*Api(self._database, now).routes()]
         more += publishing.routes(effective, folders.board, self._database, self._archive, self._catalogue, now)
+        site, registry = Site(effective.node.aet), open_registry()
+        more += showing.routes(
+            site, effective, self._database, self._archive, self._catalogue, registry, peers, self._now
+        )
         self._auditing = Auditing(self._database, effective, folders, now)
-        self._admitting = Admitting(effective, self._database, self._now, plain)
+        self._admitting = Admitting(effective, self._database, self._now, site.page)
         more += self._admitting.routes
         before = self._admitting.before(self._auditing.before_routes, more)
         self._metering = Metering(
             self._database, self._board, self._pressure, self._processes, self._problems, self._now
         )
         host, port, secrecy = effective.node.http_host, effective.node.http_port, self._admitting.secrecy
-        self._web = WebServer(self._vitals(), host, port, more, before, secrecy)
+        self._web = WebServer(self._vitals(), host, port, more, before, secrecy, site.handlers())
 
     def start(self) -> None:
         """Recover what a crash left, then open the doors; the ports are written when all of them are open."""

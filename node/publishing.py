@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute, Mount
 
 from node.archive import Archive
 from node.board import Board
+from node.core.dicomweb import Dicomweb
 from node.core.limits import networks
 from node.core.settings import Settings
 from node.db.session import Database
@@ -50,5 +51,9 @@ def routes(
     store = Store(intake, archive, board, accepted, wanted, receive.max_associations)
     objects = Objects(catalogue, archive)
     service = Service(objects, store, wanted, effective.query.max_matches, networks(limits.calling_addresses))
-    folder_of_viewer = Path(wanted.viewer_folder) if wanted.viewer_folder else INSTALLED_VIEWER
-    return [Mount(wanted.prefix, service.application()), *viewer.routes(folder_of_viewer, wanted.prefix)]
+    return [Mount(wanted.prefix, service.application()), *viewer.routes(viewer_folder(wanted), wanted.prefix)]
+
+
+def viewer_folder(wanted: Dicomweb) -> Path:
+    """Where OHIF is, if it is anywhere."""
+    return Path(wanted.viewer_folder) if wanted.viewer_folder else INSTALLED_VIEWER

@@ -6,7 +6,7 @@ It is given a ``Vitals`` and asks it nothing but numbers and sentences; it holds
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +37,14 @@ class Vitals:
     readings: Callable[[], Readings] = Readings
 
 
-def application(vitals: Vitals, more: Sequence[BaseRoute] = (), before: Sequence[Middleware] = ()) -> Starlette:
-    """more: routes of the other parts of the web, beside health and metrics. before: what stands before all routes."""
+def application(
+    vitals: Vitals,
+    more: Sequence[BaseRoute] = (),
+    before: Sequence[Middleware] = (),
+    handlers: Mapping[Any, Callable[[Request, Exception], Response]] | None = None,
+) -> Starlette:
+    """more: routes of the other parts of the web, beside health and metrics. before: what stands before all routes.
+    handlers: how errors outside of the routes are shown."""
     registry = CollectorRegistry()
     registry.register(NodeMetrics(vitals.readings))
 
@@ -58,7 +64,7 @@ def application(vitals: Vitals, more: Sequence[BaseRoute] = (), before: Sequence
         Route("/health/ready", ready, middleware=[needs(ANYBODY)]),
         Route("/metrics", metrics, middleware=[needs("figures")]),
     ]
-    return Starlette(routes=[*own, *more], middleware=list(before))
+    return Starlette(routes=[*own, *more], middleware=list(before), exception_handlers=dict(handlers or {}))
 
 
 class WebServer:
@@ -72,8 +78,9 @@ class WebServer:
         more: Sequence[BaseRoute] = (),
         before: Sequence[Middleware] = (),
         secrecy: Secrecy = PLAIN,
+        handlers: Mapping[Any, Callable[[Request, Exception], Response]] | None = None,
     ) -> None:
-        app = application(vitals, more, before)
+        app = application(vitals, more, before, handlers)
         config = uvicorn.Config(
             app,
             host=host,

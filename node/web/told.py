@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 API = "/api/v1/"
 VIEW_SECONDS = 60.0  # a study that is looked at is one row for so long, not one for each of its frames
 UNKNOWN = (401, 429)  # nobody proved who they are: one row for so long from each address, so that it fills no disk
+LISTS = ("/studies", "/studies/rows")  # pages with the names of patients; a script asks for the second all the time
+TRAILS = ("/audit", "/reports")
+STUDY = "/studies/"
 SEARCHED = ("studies", "series", "instances")  # the last part of a path of QIDO-RS, PS3.18 section 10.6
 REFUSAL = {
     "title": "Service Unavailable",
@@ -69,6 +72,13 @@ class Told:
         if path.startswith(API):
             is_verdict = path.endswith("/verdict")
             return None if is_verdict or path.endswith("openapi.json") else AuditEvent("api", details={"path": path})
+        if path in LISTS:
+            return AuditEvent("query", details={"path": path, "keys": [] if reads else ["person"]})
+        if path in TRAILS:
+            return AuditEvent("api", details={"path": path})
+        if reads and path.startswith(STUDY):
+            study, _, first = path.removeprefix(STUDY).partition("/")
+            return AuditEvent("view", study_uid=study, details={"first": first[:128]}) if _is_uid(study) else None
         if not reads or not path.startswith(f"{self._dicomweb}/"):
             return None
         parts = path.removeprefix(f"{self._dicomweb}/").strip("/").split("/")
@@ -88,7 +98,8 @@ class Told:
         key = ("nobody", address) if status in UNKNOWN else key
         if event.kind == "view" and status >= 400:
             return True
-        is_short = event.kind == "view" or status in UNKNOWN
+        is_list = event.details.get("path") in LISTS and not event.details["keys"]
+        is_short = event.kind == "view" or is_list or status in UNKNOWN
         if is_short and self._recent.has(key, now - VIEW_SECONDS):
             return True
         outcome = "success" if status < 300 or status == 304 else "minor" if status < 500 else "serious"

@@ -11,13 +11,11 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from node.core.audit import AuditEvent
@@ -27,22 +25,14 @@ from node.db import accounts, audit
 from node.db.accounts import User
 from node.db.session import Database
 from node.web.auth.identity import NOT_IN_THE_CLEAR, Asked, Rules, cookie_name, csrf_of, new_secret
-from node.web.auth.needs import ANYBODY, FOREIGN, LOGGED_IN, LOGIN, csrf_token, form, needs, who
+from node.web.auth.needs import ANYBODY, FOREIGN, LOGGED_IN, LOGIN, form, needs, who
 from node.web.auth.passwords import SHORTEST, Denied, Passwords, hashed
 
-TEMPLATES = Path(__file__).parents[1] / "pages" / "templates"
 BEFORE = "lungnode-login"  # the cookie that the form of the login is bound to
 HOME = "/"
 
 
 Shown = Callable[..., Response]  # request, template, status; and what the template wants
-
-
-def plain(request: Request, template: str, status: int = 200, **known: Any) -> Response:
-    """The pages without a frame around them."""
-    templates = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    content = templates.get_template(template).render(account=who(request), csrf=csrf_token(request), **known)
-    return HTMLResponse(content, status)
 
 
 @dataclass

@@ -40,13 +40,22 @@ class SystemSaid:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """error: how far off the system was on its test films in the mean; None where its card does not say."""
+
+    kind: QuantityKind
+    value: float
+    error: float | None
+
+
+@dataclass(frozen=True)
 class Read:
     """One film or series with what was said of it. profile: probability of each slice, of a series."""
 
     label: str
     said: tuple[SystemSaid, ...]
-    biomarkers: tuple[tuple[QuantityKind, float], ...]
-    predicted: tuple[tuple[QuantityKind, float], ...]
+    biomarkers: tuple[Measure, ...]
+    predicted: tuple[Measure, ...]
     profile: Markup
 
 
@@ -105,16 +114,14 @@ def _said(analysis: AnalysisView, uid: str, slices: Sequence[Image], numbers: Se
     return found
 
 
-def _measured(
-    numbers: Sequence[Number], cards: Mapping[str, Card], kind: str
-) -> tuple[tuple[QuantityKind, float], ...]:
+def _measured(numbers: Sequence[Number], cards: Mapping[str, Card], kind: str) -> tuple[Measure, ...]:
     """Of systems whose card is of this kind: biomarkers of those that find lungs, predicted values of the others."""
     found = []
     for one in numbers:
         card = cards.get(one.system)
         known = {quantity.name: quantity for quantity in card.quantities} if card and card.kind == kind else {}
-        if one.name in known:
-            found.append((known[one.name], one.value))
+        if card and one.name in known:
+            found.append(Measure(known[one.name], one.value, card.settings.get(f"error_{one.name}")))
     return tuple(found)
 
 

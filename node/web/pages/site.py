@@ -26,7 +26,7 @@ from starlette.staticfiles import StaticFiles
 from models.api import RESEARCH_USE_ONLY
 from node import __version__
 from node.core.errors import LungnodeError, Refused, Transient
-from node.web.auth.needs import ANYBODY, LOGGED_IN, csrf_token, form, needs, wants_page, who
+from node.web.auth.needs import ANYBODY, LOGGED_IN, csrf_token, form, needs, who
 from node.web.pages import charts, words
 
 logger = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class Site:
         usual = error.detail == HTTPStatus(error.status_code).phrase
         sentence = SAID.get(error.status_code, error.detail) if usual else error.detail
         title = HTTPStatus(error.status_code).phrase
-        if not wants_page(request.scope) and request.method == "GET":
+        if "text/html" not in request.headers.get("accept", ""):
             said = {"title": title, "status": error.status_code, "detail": sentence}
             return JSONResponse(said, error.status_code, error.headers, media_type="application/problem+json")
         found = self.page(request, "error.html", error.status_code, title=title, sentence=sentence)

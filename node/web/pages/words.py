@@ -28,6 +28,16 @@ KINDS = {  # of objects that this node makes, as in results.record.BuiltObject
     "pm": "Parametric map",
     "rejection": "Rejection note",
 }
+MEASURES = {  # how figures of model cards begin, and what is said for it
+    "auroc": "Area under the ROC curve",
+    "unseen": "Area under the ROC curve, sources left out of training",
+    "jaccard": "Jaccard index",
+    "mae": "Mean error",
+    "mean_mae": "Mean error of always saying the mean",
+    "median_mae": "Mean error of always saying the median",
+    "r2": "R²",
+    "r": "Correlation",
+}
 DELIVERIES = {
     "waiting": "waiting",
     "committing": "taken, not yet committed",
@@ -113,3 +123,13 @@ def unit(ucum: str) -> str:
     """A UCUM unit in print: annotations without braces, powers of ten raised; the unit 1 is none."""
     shown = "" if ucum == "1" else ucum.strip("{}")
     return shown.replace("10*3", "10³").replace("10*9", "10⁹").replace("/uL", "/µL")
+
+
+def measure(stored: str) -> str:
+    """The name of a figure of a model card: what is measured, then of what."""
+    known = sorted((one for one in MEASURES if stored.startswith(f"{one}_")), key=len, reverse=True)
+    if not known:
+        first, _, rest = stored.partition("_")
+        return f"{first.capitalize()}{f', {class_name(rest)}' if rest else ''}"
+    rest = stored.removeprefix(f"{known[0]}_").replace("covid19", "COVID-19").replace("_", " ")
+    return f"{MEASURES[known[0]]}: {rest}"

@@ -15,6 +15,7 @@ function keepUpToDate(part) {
     } catch {
       return; // the node is away; the next turn asks again
     }
+    if (answer.status === 401) location.reload(); // the login has ended
     if (answer.status !== 200) return;
     const before = tag;
     tag = answer.headers.get("ETag");
