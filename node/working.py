@@ -26,6 +26,7 @@ from node.folders import Folders
 from node.pipeline.analyse import Analyse
 from node.pipeline.rules import load as load_rules
 from node.queue.worker import Loop, bind_to_parent, stop_on_sigterm
+from node.tracing import tracing
 
 logger = logging.getLogger(__name__)
 AGAIN_SECONDS = 3.0  # until an analysis that disk or database broke off is tried again
@@ -45,7 +46,8 @@ def run_worker(data: Path, name: str, parent: int) -> int:
     now = database.clock
     archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
     rules = load_rules(effective.analysis.selection)
-    analyse = Analyse(database, archive, registry, effective, __version__, now, lambda: not orphaned(), rules)
+    trace = tracing(effective)
+    analyse = Analyse(database, archive, registry, effective, __version__, now, lambda: not orphaned(), rules, trace)
     _warm_up(registry, effective)
     log.event(logger, "worker.ready", worker=name)
 
@@ -80,6 +82,7 @@ def run_worker(data: Path, name: str, parent: int) -> int:
                     study_rows.add_event(session, job.subject_id, now(), f"The analysis waits: {sentence}")
 
     Loop(claim, analyse, failed).run(stop, orphaned)
+    trace.close()
     return 0
 
 

@@ -30,6 +30,7 @@ from node.core.limits import Limits, PeerLimits, check_limits, read_access
 from node.core.login import Oidc, Web, check_login
 from node.core.security import Tls, check_tls
 from node.core.spelling import check_equipment, check_peers
+from node.core.tracing import Tracing
 
 
 @dataclass(frozen=True)
@@ -140,6 +141,7 @@ class Settings:
     access: Mapping[str, PeerLimits]
     database: Shared
     queue: Queue
+    tracing: Tracing
 
     @property
     def peers(self) -> tuple[Destination, ...]:
@@ -231,8 +233,7 @@ def _parse(text: str, like: object, name: str) -> object:
             return float(text)
         if isinstance(like, list):
             parts = [part.strip() for part in text.split(",") if part.strip()]
-            numeric = bool(like) and isinstance(like[0], (int, float))
-            return [float(part) for part in parts] if numeric else parts
+            return [float(part) for part in parts] if like and isinstance(like[0], (int, float)) else parts
     except (KeyError, ValueError) as error:
         raise Misconfigured(f"{name}: {text!r} is not a {type(like).__name__}") from error
     return text

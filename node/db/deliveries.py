@@ -79,6 +79,12 @@ def due(
     return [Due(*row) for row in session.execute(statement)]
 
 
+def analyse_keys(session: Session, analyses: Collection[int]) -> dict[int, str]:
+    """The keys of the jobs that made these analyses."""
+    found = session.execute(select(Analysis.id, Analysis.job_key).where(Analysis.id.in_(analyses)))
+    return dict(found.tuples().all())
+
+
 def owe(session: Session, output_id: int, destination: str, now: datetime) -> None:
     """A delivery with its job, unless there is one; one that was given up is due again."""
     key = (Delivery.output_id == output_id) & (Delivery.destination == destination)

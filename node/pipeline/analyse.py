@@ -30,7 +30,7 @@ from node.db import jobs, retention, tallies
 from node.db import layers as layer_rows
 from node.db import results as rows
 from node.db.session import Database
-from node.pipeline import film, layers
+from node.pipeline import film, layers, traces
 from node.pipeline.address import Addressed, address
 from node.pipeline.children import Children
 from node.pipeline.identity import contradiction
@@ -80,9 +80,10 @@ class Analyse:
     clock: Callable[[], datetime]
     still_ours: Callable[[], bool] = lambda: True
     rules: Rules = field(default_factory=load)
+    trace: traces.Trace = traces.untraced
 
     def __call__(self, job: Job) -> None:
-        stages = Stages()
+        stages, began = Stages(), self.clock()
         work = self._begin(job)
         if work is None:
             return
@@ -101,6 +102,8 @@ class Analyse:
         if not self.still_ours():
             raise ClaimLost("the supervisor is gone")
         self._commit(job, work, record, outputs, stages)
+        run = traces.Run(work.study_uid, job.key)
+        self.trace(traces.analysed(run, job.created_at, began, self.clock(), stages.moments))
 
     def _begin(self, job: Job) -> _Work | None:
         """None when the study has grown since the job was made: another job will come for the larger set."""

@@ -25,6 +25,7 @@ from node.db import jobs, retention
 from node.db import priors as prior_rows
 from node.db.session import Database
 from node.pipeline.intake import digest_of
+from node.pipeline.traces import Run, Trace, received, untraced
 
 logger = logging.getLogger(__name__)
 FILMS = frozenset({"CR", "DX"})
@@ -39,6 +40,7 @@ def close_quiet_studies(
     open_studies: Set[str],
     now: datetime,
     priors: Priors | None = None,
+    trace: Trace = untraced,
 ) -> list[str]:
     """Close every study that is due; returns their UIDs. priors: None where none are ever fetched."""
     with database.read() as session:
@@ -52,9 +54,13 @@ def close_quiet_studies(
             continue
         study = _Quiet(study_id, study_uid, films, last_received_at)
         with database.write() as session:
-            if _close(session, study, pipeline_key, priors, now):
-                closed.append(study_uid)
-                log.event(logger, "study.closed", study_instance_uid=study_uid, overdue=overdue)
+            key = _close(session, study, pipeline_key, priors, now)
+        if key is None:
+            continue
+        closed.append(study_uid)
+        log.event(logger, "study.closed", study_instance_uid=study_uid, overdue=overdue)
+        if key:
+            trace(received(Run(study_uid, key), opened_at, last_received_at, now))
     return closed
 
 
@@ -68,21 +74,22 @@ class _Quiet:
     last_received_at: datetime
 
 
-def _close(session: Session, study: _Quiet, pipeline_key: str, priors: Priors | None, now: datetime) -> bool:
-    """Close one study unless something arrived since it was looked at."""
+def _close(session: Session, study: _Quiet, pipeline_key: str, priors: Priors | None, now: datetime) -> str | None:
+    """Close one study; the key of its analyse job, empty where it is only kept. None: something arrived since it was
+    looked at, and it stays open."""
     fresh = {row[0]: row[4] for row in rows.receiving_studies(session)}
     if fresh.get(study.id) != study.last_received_at:
-        return False
+        return None
     instances = rows.instance_set(session, study.id)
     of = prior_rows.prior_of(session, study.id)
     if kept := _why_only_kept(session, study, instances, of, priors):
         rows.move_study(session, study.id, StudyState.RECEIVING, StudyState.STORED)
         rows.add_event(session, study.id, now, kept)
-        return True
-    _queue(session, study, instances, pipeline_key, now)
+        return ""
+    key = _queue(session, study, instances, pipeline_key, now)
     if priors and priors.source and not of:
         jobs.add(session, JobKind.PRIORS, study.id, study.study_uid, now)
-    return True
+    return key
 
 
 def _why_only_kept(
@@ -99,7 +106,7 @@ def _why_only_kept(
     return ""
 
 
-def _queue(session: Session, study: _Quiet, instances: list[tuple[str, str]], pipeline_key: str, now: datetime) -> None:
+def _queue(session: Session, study: _Quiet, instances: list[tuple[str, str]], pipeline_key: str, now: datetime) -> str:
     digest = digest_of(instances)
     key = hashlib.sha256(f"{study.study_uid}\n{digest}\n{pipeline_key}".encode()).hexdigest()
     rows.move_study(session, study.id, StudyState.RECEIVING, StudyState.QUEUED)
@@ -110,3 +117,4 @@ def _queue(session: Session, study: _Quiet, instances: list[tuple[str, str]], pi
     else:
         jobs.settle_study(session, study.id, key)
         rows.add_event(session, study.id, now, SAME)
+    return key

@@ -15,7 +15,7 @@ import logging
 import random
 import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +33,7 @@ from node.db import fallback as other_forms
 from node.db import intake as study_rows
 from node.db import jobs
 from node.db.session import Database
+from node.pipeline import traces
 from node.pipeline.breaker import Breaker, Probe, nobody_probes
 from node.pipeline.commitment import Committing
 from node.pipeline.fallback import REFUSED, FallBack
@@ -92,6 +93,7 @@ class Deliver:
     probe: Probe = nobody_probes
     committing: Committing | None = None
     owner: str = ""  # of its claims, see db.members
+    trace: traces.Trace = traces.untraced
     _busy: dict[str, threading.Thread] = field(default_factory=dict)
     _broken: set[str] = field(default_factory=set)  # destinations whose claims are still to be given back
 
@@ -140,6 +142,7 @@ class Deliver:
         parcels = self._parcels(destination, [item for item in due if item.state != "committing"])
         if not parcels:
             return
+        began = self.clock()
         outcomes = self.send(destination, [self.archive.path(parcel.item.path) for parcel in parcels])
         outcomes = [replace(one, delivered=True) if one.status == HAS_IT else one for one in outcomes]
         breaker.note(destination, outcomes)
@@ -149,6 +152,20 @@ class Deliver:
                 self._fall_back(destination, parcel, tried=True)
             else:
                 self._note(parcel, outcome, moment, factor, commit=self._commits(destination))
+        self.trace(self._spans(parcels, outcomes, began, moment))
+
+    def _spans(
+        self, parcels: Sequence[_Parcel], outcomes: Sequence[Outcome], began: datetime, ended: datetime
+    ) -> Iterator[traces.Span]:
+        """Of one association: all that it carried took as long as it. Nothing is asked until somebody wants them."""
+        with self.database.read() as session:
+            keys = ledger.analyse_keys(session, {parcel.item.analysis_id for parcel in parcels})
+        for parcel, outcome in zip(parcels, outcomes, strict=True):
+            item = parcel.item
+            status = "none" if outcome.status is None else f"0x{outcome.status:04X}"
+            said = {"lungnode.destination": item.destination, "lungnode.kind": item.kind, "lungnode.status": status}
+            run, which = traces.Run(item.study_uid, keys[item.analysis_id]), f"{item.delivery_id} {parcel.job.attempts}"
+            yield traces.delivered(run, which, began, ended, said, "" if outcome.delivered else "not delivered")
 
     def _commits(self, destination: Destination) -> bool:
         """Whether what it took counts only once it is committed."""

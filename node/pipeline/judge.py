@@ -33,6 +33,7 @@ from node.pipeline.age import OfAge
 from node.pipeline.objections import age_years, first_objection, remarks
 from node.pipeline.rules import Rules, load
 from node.pipeline.select import Taken, TakenSeries
+from node.pipeline.traces import Moment
 from node.pipeline.volume import Slice, load_series
 from node.results.record import ImageOutcome, SeriesOutcome, SystemRefusal
 
@@ -43,9 +44,11 @@ NO_FOCUS = "No classifier marked a focus of COVID-19, so there is nothing to mea
 
 @dataclass
 class Stages:
-    """Seconds spent by stage."""
+    """Seconds spent by stage, and each time that one was gone through."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    moments: list[Moment] = field(default_factory=list)
+    began: float = field(default_factory=time.perf_counter)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
@@ -53,7 +56,9 @@ class Stages:
         try:
             yield
         finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - begun, 4)
+            took = time.perf_counter() - begun
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + took, 4)
+            self.moments.append(Moment(name, begun - self.began, took))
 
 
 @dataclass(frozen=True)
