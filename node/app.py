@@ -45,6 +45,7 @@ from node.pipeline.priors import PriorsDuty
 from node.pipeline.rules import load as load_rules
 from node.pipeline.strays import clear as clear_strays
 from node.queue.embedded import Children, Duties
+from node.tracing import tracing
 from node.web.api.routes import Api
 from node.web.metrics import Processes
 from node.web.pages.site import Site
@@ -109,7 +110,7 @@ class Supervisor:
         self._archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
         self._pressure = Pressure(self._database, self._archive, effective.limits)
         self._board = Board(folders.board)
-        certificates = Certificates(effective.tls)
+        certificates, self._trace = Certificates(effective.tls), tracing(effective)
         peers = Peers(effective, certificates)
         self._catalogue = Catalogue(self._database, self._archive)
         commitments = Commitments(self._database, self._archive, now, effective.delivery.backoff_seconds)
@@ -125,6 +126,7 @@ class Supervisor:
             ask=peers.ask,
             probe=peers.probe,
             committing=peers.committing(commitments, self._database, now),
+            trace=self._trace,
         )
         self._retention = keeping.retention(effective, self._database, self._archive, now)
         self._priors: PriorsDuty | None = None
@@ -211,6 +213,7 @@ class Supervisor:
             self._priors.stop(PRIORS_SECONDS)
         self._workers.stop(DRAIN_SECONDS)
         self._deliver.drain(DRAIN_SECONDS)
+        self._trace.close()
         self._web.stop()
         self._auditing.stopped()
         self._database.close()
@@ -219,7 +222,8 @@ class Supervisor:
 
     def _close_studies(self) -> None:
         wanted, open_studies = self._settings.completeness, self._board.open_studies()
-        close_quiet_studies(self._database, wanted, self._key, open_studies, self._now(), self._settings.priors)
+        priors, now = self._settings.priors, self._now()
+        close_quiet_studies(self._database, wanted, self._key, open_studies, now, priors, self._trace)
 
     def _follow_clock(self) -> None:
         with self._database.read() as session:
