@@ -11,8 +11,10 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -34,6 +36,7 @@ from node.db.session import Database, url_of
 from node.dimse.listening import open_doors, ports
 from node.dimse.tls import Certificates
 from node.folders import Folders, lock
+from node.membership import Membership, describe
 from node.metering import TURN_SECONDS, Metering
 from node.peers import Peers
 from node.pipeline.catalogue import Catalogue
@@ -57,6 +60,7 @@ COMMITMENT_SECONDS, CLOCK_SECONDS = 0.5, 1.0
 RETENTION_SECONDS, PRIORS_SECONDS = 5.0, 1.0
 CATALOGUE_SECONDS = 5.0  # what came since is read before a query is answered anyway
 AUDIT_SECONDS = 0.5
+MEMBERS_SECONDS = 2.0
 DRAIN_SECONDS = 60.0
 CRASHED = "its worker died"
 
@@ -111,11 +115,14 @@ class Supervisor:
         self._pressure = Pressure(self._database, self._archive, effective.limits)
         self._board = Board(folders.board)
         certificates, self._trace = Certificates(effective.tls), tracing(effective)
+        self._does, lease = effective.queue.does, effective.queue.lease_seconds
+        this = describe(effective, folders, self._key)
+        self._member = Membership(self._database, self._archive, self._board, this, lease)
         peers = Peers(effective, certificates)
         self._catalogue = Catalogue(self._database, self._archive)
         commitments = Commitments(self._database, self._archive, now, effective.delivery.backoff_seconds)
         self._commitment = peers.commitment(commitments)
-        self._doors = open_doors(effective.node.dicom_host, effective.node.dicom_port, effective.tls)
+        self._doors = self._open_doors() if self._does("receiver") else {}
         self._deliver = Deliver(
             self._database,
             self._archive,
@@ -127,23 +134,24 @@ class Supervisor:
             probe=peers.probe,
             committing=peers.committing(commitments, self._database, now),
             trace=self._trace,
+            owner=self._member.owner,
         )
         self._retention = keeping.retention(effective, self._database, self._archive, now)
         self._priors: PriorsDuty | None = None
         if effective.priors.source:
             wanted = keeping.priors(effective, self._database, self._archive, now, certificates)
-            self._priors = PriorsDuty(wanted, effective.delivery.backoff_seconds)
+            self._priors = PriorsDuty(wanted, effective.delivery.backoff_seconds, self._member.owner)
         self._duties = Duties()
         self._receivers = Children(
             "receiver",
             self._receiver_command,
-            receive.processes,
+            receive.processes if self._doors else 0,
             os.environ,
             self._board.release,
             [door.fileno() for door in self._doors.values()],
         )
         self._workers = Children(
-            "worker", self._worker_command, effective.node.workers, self._worker_environment(), self._release
+            "worker", self._worker_command, this.workers, self._worker_environment(), self._release
         )
         more: list[BaseRoute] = [*Api(self._database, now).routes()]
         more += publishing.routes(effective, folders.board, self._database, self._archive, self._catalogue, now)
@@ -151,6 +159,7 @@ class Supervisor:
         more += showing.routes(
             site, effective, self._database, self._archive, self._catalogue, registry, peers, self._now
         )
+        more = more if self._does("web") else []
         self._auditing = Auditing(self._database, effective, folders, now)
         self._admitting = Admitting(effective, self._database, self._now, site.page)
         more += self._admitting.routes
@@ -168,30 +177,41 @@ class Supervisor:
         schema.migrate(self._database.engine)
         self._auditing.started()
         self._admitting.started()
-        self._archive.discard_temporaries()
-        clear_strays(self._database, self._archive)
-        with self._database.write() as session:
-            released = jobs.release(session, None, "the node was stopped")
+        released = self._member.start(self._clear_archive)
         self._receivers.start()
         self._workers.start()
         self._web.start()
-        self._duties.add("audit", self._auditing.turn, AUDIT_SECONDS)
-        self._duties.add("completeness", self._close_studies, COMPLETENESS_SECONDS)
-        self._duties.add("delivery", self._deliver.pump, DELIVERY_SECONDS)
-        self._duties.add("commitment", self._commitment.pump, COMMITMENT_SECONDS)
-        self._duties.add("clock", self._follow_clock, CLOCK_SECONDS)
-        if self._settings.query.serve:
-            self._duties.add("catalogue", self._catalogue.describe, CATALOGUE_SECONDS)
         self._duties.add("metrics", self._metering.turn, TURN_SECONDS)
-        self._duties.add("retention", self._retention.turn, RETENTION_SECONDS)
-        if self._priors is not None:
-            self._duties.add("priors", self._priors.pump, PRIORS_SECONDS)
+        if self._does("worker"):
+            self._add_duties_of_all()
         self._duties.start()
         found = {**ports(self._doors), "http": self._web.port}
         temporary = self._folders.run / "ports.json"
         temporary.write_text(json.dumps(found), encoding="utf-8")
         temporary.replace(self._folders.ports)
         log.event(logger, "node.started", version=__version__, jobs_released=released, **found)
+
+    def _clear_archive(self) -> None:
+        self._archive.discard_temporaries()
+        clear_strays(self._database, self._archive)
+
+    def _add_duties_of_all(self) -> None:
+        """What is done once, however many nodes share the database."""
+        duties: list[tuple[str, Callable[[], object], float]] = [
+            ("audit", self._auditing.turn, AUDIT_SECONDS),
+            ("completeness", self._close_studies, COMPLETENESS_SECONDS),
+            ("delivery", self._deliver.pump, DELIVERY_SECONDS),
+            ("commitment", self._commitment.pump, COMMITMENT_SECONDS),
+            ("clock", self._follow_clock, CLOCK_SECONDS),
+            ("retention", self._retention.turn, RETENTION_SECONDS),
+            ("members", self._member.tend, MEMBERS_SECONDS),
+        ]
+        if self._settings.query.serve:
+            duties.append(("catalogue", self._catalogue.describe, CATALOGUE_SECONDS))
+        if self._priors is not None:
+            duties.append(("priors", self._priors.pump, PRIORS_SECONDS))
+        for name, function, seconds in duties:
+            self._duties.add(name, self._member.once(function), seconds)
 
     def tend(self) -> None:
         """Replace children that died; to be called from the thread that called ``start``, now and then."""
@@ -215,15 +235,15 @@ class Supervisor:
         self._deliver.drain(DRAIN_SECONDS)
         self._trace.close()
         self._web.stop()
-        self._auditing.stopped()
+        self._auditing.stopped(self._member.once(self._auditing.turn))
+        self._member.stop()
         self._database.close()
         self._folders.ports.unlink(missing_ok=True)
         log.event(logger, "node.stopped")
 
     def _close_studies(self) -> None:
-        wanted, open_studies = self._settings.completeness, self._board.open_studies()
-        priors, now = self._settings.priors, self._now()
-        close_quiet_studies(self._database, wanted, self._key, open_studies, now, priors, self._trace)
+        wanted, priors, (arriving, at) = self._settings.completeness, self._settings.priors, self._member.arriving()
+        close_quiet_studies(self._database, wanted, self._key, arriving, at, priors, self._trace)
 
     def _follow_clock(self) -> None:
         with self._database.read() as session:
@@ -231,6 +251,10 @@ class Supervisor:
                 return
         with self._database.write() as session:
             log.event(logger, "clock.set_back", logging.WARNING, rows=clock.go_on(session, self._now()))
+
+    def _open_doors(self) -> dict[str, socket.socket]:
+        node = self._settings.node
+        return open_doors(node.dicom_host, node.dicom_port, self._settings.tls)
 
     def _worker_command(self, name: str) -> list[str]:
         return self._command("worker", name)
@@ -254,7 +278,7 @@ class Supervisor:
 
     def _release(self, worker: str) -> None:
         with self._database.write() as session:
-            jobs.release(session, worker, CRASHED)
+            jobs.release(session, self._member.owner + worker, CRASHED)
 
     def _vitals(self) -> Vitals:
         return Vitals(
@@ -266,7 +290,8 @@ class Supervisor:
     def _condition(self) -> condition.Node:
         receivers = condition.Receivers(self._receivers.count, self._receiving(), self._receivers.deaths())
         disks, troubles = self._pressure.disks(), self._pressure.troubles()
-        return condition.Node(self._folders.data, True, disks, self._workers.count, troubles, receivers)
+        workers = self._workers.count if self._does("worker") else None
+        return condition.Node(self._folders.data, True, disks, workers, troubles, receivers)
 
     def _processes(self) -> dict[str, Processes]:
         alive = {"receiver": self._receiving(), "worker": self._workers.alive()}

@@ -45,11 +45,11 @@ class Auditing:
             if self._changed:
                 audit.append(session, AuditEvent("settings", details=self._changed), self._clock())
 
-    def stopped(self) -> None:
-        """When everything else has ended: the last rows are chained and sent."""
+    def stopped(self, turn: Callable[[], object]) -> None:
+        """When everything else has ended: the last rows are chained and sent, where that is for this node to do."""
         with self._database.write() as session:
             audit.append(session, AuditEvent("stop"), self._clock())
-        self._keeper.turn()
+        turn()
 
 
 def _last(folders: Folders) -> Mapping[str, Any] | None:

@@ -75,6 +75,8 @@ def _add_serve(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve.add_argument("--dicom-port", type=int, metavar="PORT", help="11112; 0 takes any free port")
     serve.add_argument("--http-port", type=int, metavar="PORT", help="8080; 0 takes any free port")
     serve.add_argument("--send-to", nargs="+", action="extend", metavar="AET@HOST:PORT", help="where results go")
+    serve.add_argument("--database", metavar="URL", help="postgresql://USER@HOST/NAME (SQLite in the data folder)")
+    serve.add_argument("--role", metavar="ROLES", help="receiver, web, worker, several with commas (all)")
     serve.add_argument("--workers", type=int, metavar="N", help="analysis processes; 0 receives only")
     serve.set_defaults(run=_serve)
 
@@ -86,6 +88,8 @@ def _serve(parsed: argparse.Namespace) -> int:
         ("node", "http_port"): parsed.http_port,
         ("node", "workers"): parsed.workers,
         ("delivery", "destinations"): parsed.send_to,
+        ("database", "url"): parsed.database,
+        ("queue", "roles"): parsed.role.split(",") if parsed.role else None,
     }
     effective = settings.load(parsed.config, os.environ, flags)
     from node import app

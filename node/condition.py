@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,9 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from node.db import members
 from node.db import stuck as rows
+from node.db.members import Seen
 from node.db.session import Database
 from node.db.stuck import Backlog, DestinationState, Stuck
 from node.pipeline.disks import Disk, size
@@ -52,6 +55,7 @@ class Condition:
     node: Node
     backlog: Backlog
     stuck: tuple[Stuck, ...]
+    nodes: tuple[Seen, ...] = ()  # that share the database
 
     def command(self, one: Stuck) -> str:
         """As a shell takes it."""
@@ -59,8 +63,9 @@ class Condition:
 
 
 def of(session: Session, node: Node, now: datetime) -> Condition:
-    backlog = rows.backlog(session)
-    return Condition(node, backlog, (*_of_node(node, backlog, now), *rows.stuck(session)))
+    backlog, nodes = rows.backlog(session), tuple(members.seen(session))
+    stuck = (*_of_node(node, backlog, now), *_of_nodes(nodes, backlog, now), *rows.stuck(session))
+    return Condition(node, backlog, stuck, nodes)
 
 
 def read(database: Database, node: Node, now: datetime) -> dict[str, Any]:
@@ -87,6 +92,15 @@ def _of_node(node: Node, backlog: Backlog, now: datetime) -> list[Stuck]:
     return found
 
 
+def _of_nodes(nodes: Sequence[Seen], backlog: Backlog, now: datetime) -> list[Stuck]:
+    """What no node does, where several share the database."""
+    queued = backlog.studies.get("queued", 0)
+    if not queued or len(nodes) < 2 or any(one.node.workers and not one.lost_at for one in nodes):
+        return []
+    text = f"No node with workers is heard of; {_count(queued, 'study')} waiting."
+    return [Stuck("workers", backlog.oldest_since or now, text, ("serve", "--role", "worker"))]
+
+
 def lines(condition: Condition) -> list[str]:
     """For people, one thing a line."""
     node, backlog = condition.node, condition.backlog
@@ -95,6 +109,7 @@ def lines(condition: Condition) -> list[str]:
     said = [
         f"node: {'runs' if node.runs else 'does not run'}",
         *([f"receivers: {_receivers_line(node.receivers)}"] if node.receivers else []),
+        *(_node_line(one) for one in condition.nodes if one.sentence or len(condition.nodes) > 1),
         f"studies: {studies}{oldest}",
         *(_disk_line(disk) for disk in node.disks),
     ]
@@ -103,6 +118,11 @@ def lines(condition: Condition) -> list[str]:
         heard = f" ({one.said})" if one.said else ""
         said.append(f"stuck: {one.sentence}{heard} To mend it: {condition.command(one)}")
     return said
+
+
+def _node_line(one: Seen) -> str:
+    does = f"{', '.join(one.node.roles)}; {_count(one.node.workers, 'worker')}; heard of {_clock(one.beat_at)}"
+    return f"member {one.node.place}: {does}{f'. {one.sentence}' if one.sentence else ''}"
 
 
 def _receivers_line(receivers: Receivers) -> str:
@@ -141,6 +161,17 @@ def as_json(condition: Condition) -> dict[str, Any]:
         "disk": {"free_bytes": node.disks[0].free_bytes, "min_free_bytes": node.disks[0].refusal_bytes},
         "disks": [{**vars(disk), "sentence": disk.sentence} for disk in node.disks],
         "receivers": dataclasses.asdict(node.receivers) if node.receivers else None,
+        "members": [
+            {
+                "place": one.node.place,
+                "aet": one.node.aet,
+                "roles": list(one.node.roles),
+                "workers": one.node.workers,
+                "heard_of_at": _iso(one.beat_at),
+                "sentence": one.sentence,
+            }
+            for one in condition.nodes
+        ],
         "cannot_write": {trouble.subject: trouble.reason for trouble in node.troubles},
         "destinations": [
             {

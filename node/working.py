@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from models.api import Registry, WeightsMismatch
 from node import __version__
-from node.app import open_registry
+from node.app import open_registry, pipeline_key
 from node.archive import Archive
 from node.core import log
 from node.core.errors import Transient
@@ -20,7 +20,7 @@ from node.core.job import Job, JobKind
 from node.core.settings import Settings
 from node.core.study import StudyState
 from node.db import intake as study_rows
-from node.db import jobs
+from node.db import jobs, members
 from node.db.session import Database, url_of
 from node.folders import Folders
 from node.pipeline.analyse import Analyse
@@ -47,16 +47,17 @@ def run_worker(data: Path, name: str, parent: int) -> int:
     archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
     rules = load_rules(effective.analysis.selection)
     trace = tracing(effective)
+    owner, pipeline = members.owner(folders.member_id()), pipeline_key(effective, registry)
     analyse = Analyse(database, archive, registry, effective, __version__, now, lambda: not orphaned(), rules, trace)
     _warm_up(registry, effective)
     log.event(logger, "worker.ready", worker=name)
 
     def claim() -> Job | None:
         with database.read() as session:
-            if not jobs.due(session, JobKind.ANALYSE, now()):
+            if jobs.next_due(session, JobKind.ANALYSE, now(), pipeline) is None:
                 return None
         with database.write() as session:
-            return jobs.claim(session, JobKind.ANALYSE, name, uuid.uuid4().hex[:12], now())
+            return jobs.claim(session, JobKind.ANALYSE, owner + name, uuid.uuid4().hex[:12], now(), pipeline)
 
     def failed(job: Job, error: Exception) -> None:
         """Back to the queue; after one attempt more than allowed, which only writes the report, parked."""

@@ -72,7 +72,7 @@ class LungnodeProcess(Service):
             lambda: self._alive() and self._ports_written_at() not in (0, before), seconds, "ports.json is written"
         )
         ports = json.loads((self.data / "ports.json").read_text())
-        self.dicom_port, self.http_port = int(ports["dicom"]), int(ports["http"])
+        self.dicom_port, self.http_port = int(ports.get("dicom", 0)), int(ports["http"])
         wait_until(lambda: self._alive() and self.http("/health/ready")[0] == 200, seconds, "the node is ready")
         return self
 

@@ -46,13 +46,16 @@ class Seen:
     sentence: str
 
 
-def join(session: Session, node: Node, now: datetime) -> int:
-    """A node starts; what an earlier run of it was at is given back: how many jobs."""
-    released = jobs.release(session, owner(node.id), "the node was stopped", stopped=True)
+def join(session: Session, node: Node, now: datetime) -> None:
+    """It is one of those that share the database, in place of its earlier run."""
     facts = {**vars(node), "roles": ",".join(node.roles)}
     beat = {"started_at": now, "beat_at": now, "arriving": "", "clock_behind": 0.0, "lost_at": None}
     session.merge(Member(**facts, **beat))
-    return released
+
+
+def forget_all(session: Session) -> None:
+    """Of a database that nobody can share."""
+    session.execute(delete(Member))
 
 
 def beat(session: Session, node: Node, arriving: frozenset[str], clock_behind: float, now: datetime) -> bool:
@@ -117,7 +120,7 @@ def seen(session: Session) -> list[Seen]:
     return [Seen(_node(row), row.beat_at, row.lost_at, _sentence(row, rows[0])) for row in rows]
 
 
-def common(session: Session, name: str, value: str) -> str:
+def common(session: Session, name: str, value: str = "") -> str:
     """What all nodes have in common under this name; ``value`` where nothing was said before."""
     known = session.get(Common, name)
     if known is None and value:

@@ -26,6 +26,7 @@ class Database:
         self.file = dialects.file_of(self.engine)
         self.clock = dialects.Clock(self.engine)
         self.turns = Turns(f"{self.file}-turn" if self.file else None)
+        self._asides = sessionmaker(self.engine, expire_on_commit=False)
         self._readers = sessionmaker(dialects.reading(self.engine), expire_on_commit=False)
         self._writer = self.engine.execution_options(lungnode_write=True)
         self._writers = sessionmaker(self._writer, expire_on_commit=False)
@@ -47,6 +48,12 @@ class Database:
         """For one ``Rendered`` query, which needs no transaction around it."""
         with self.engine.connect() as connection:
             yield connection
+
+    @contextmanager
+    def aside(self) -> Iterator[Session]:
+        """A writing transaction on a server that waits for no other: for rows that only this process changes."""
+        with self._asides.begin() as session:
+            yield session
 
     @contextmanager
     def read(self) -> Iterator[Session]:
