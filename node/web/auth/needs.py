@@ -70,7 +70,7 @@ class Needs:
                 await unknown(scope)(scope, receive, send)
                 return
             if self.needed != LOGGED_IN and not account.may(self.needed):
-                await refused(scope, f"{account.name} may not do this: it needs the right {self.needed}.")(
+                await refused(scope, f"{account.said} may not do this: it needs the right {self.needed}.")(
                     scope, receive, send
                 )
                 return
