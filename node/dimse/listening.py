@@ -8,6 +8,7 @@ own instead: filled by a hash that puts half of all pairs of associations into o
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 import time
 from collections.abc import Mapping
@@ -17,15 +18,19 @@ from typing import Any
 from pynetdicom import AE
 from pynetdicom.transport import AddressInformation, ThreadedAssociationServer
 
+from node.core import log
 from node.core.errors import Misconfigured
 from node.core.security import Tls
 
+logger = logging.getLogger(__name__)
 PLAIN, OVER_TLS = "dicom", "dicom_tls"
 Doors = Mapping[str, socket.socket]  # by these names
 BACKLOG = 128  # connections that nobody has taken yet
 OTHERS_END_SECONDS = 5.0  # for receivers of a node that was killed a moment ago: they have its port until they end too
 POLITE_SECONDS = 0.003  # for each association that a process has it lets others go first so long,
 MOST_POLITE = 5  # up to so many
+SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)  # descriptors or memory
+SCARCE_SECONDS = 0.5  # until they are asked for again
 
 
 def open_doors(host: str, port: int, tls: Tls | None) -> dict[str, socket.socket]:
@@ -42,7 +47,9 @@ def _listening(host: str, port: int) -> socket.socket:
     while True:
         try:
             information = AddressInformation(host, port)
-            return socket.create_server(information.as_tuple, family=information.address_family, backlog=BACKLOG)
+            family = information.address_family
+            both = host == "::" and socket.has_dualstack_ipv6()
+            return socket.create_server(information.as_tuple, family=family, backlog=BACKLOG, dualstack_ipv6=both)
         except OSError as error:
             if error.errno != errno.EADDRINUSE or time.monotonic() >= end:
                 raise Misconfigured(f"the DICOM port {host}:{port} cannot be opened: {error.strerror}") from error
@@ -72,9 +79,16 @@ class SharedDoor(ThreadedAssociationServer):
         """It listens."""
 
     def get_request(self) -> Any:
-        """OSError, which the loop of ``socketserver`` passes over, where another process took the connection."""
+        """OSError, which the loop of ``socketserver`` passes over, where another process took the connection, or where
+        this one cannot: it waits in the queue then, and is not asked for again at once."""
         time.sleep(POLITE_SECONDS * min(len(self.active_associations), MOST_POLITE))
-        return super().get_request()
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in SCARCE:
+                log.event(logger, "connection.not_taken", logging.ERROR, reason=error.strerror)
+                time.sleep(SCARCE_SECONDS)
+            raise
 
     def close_door(self) -> None:
         """Take no more connections; the associations go on."""
