@@ -150,7 +150,8 @@ information.
 DICOMWEB = """\
 As origin server of the Studies Service (PS3.18 section 10), where `dicomweb.serve` is true, below `{prefix}` on the
 HTTP port. OPTIONS of the root answers the capabilities as WADL. CORS by `dicomweb.cors_origins`. No UPS-RS, no
-WADO-URI, no storage of zip files or XML.
+WADO-URI, no storage of zip files or XML. Who asks needs the right `view`, who stores `store`: by a token (Bearer), a
+session, or name and password (Basic), over TLS or on this machine (access.md).
 
 | path | GET answers |
 |---|---|
@@ -213,9 +214,8 @@ AE title, ports, peers and limits are settings ([configuration.md](configuration
 {parameters}
 
 Peers are known by AE title, host and port, written `AET@HOST:PORT`; host names are resolved for each association.
-Ports: DICOM {dicom_port}, DICOM over TLS {tls_port} where there is a certificate, HTTP (health and metrics, no
-DICOM)
-{http_port} on `{http_host}`.
+Ports: DICOM {dicom_port}, DICOM over TLS {tls_port} where there is a certificate, HTTP (DICOMweb, pages, API, health and
+metrics) {http_port} on `{http_host}`.
 
 ## 6 Network and media communication details
 
