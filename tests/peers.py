@@ -47,6 +47,9 @@ PACKAGES = {
     "dciodvfy": "dicom3tools",
     "openssl": "openssl",
     "promtool": "prometheus",
+    "systemd-analyze": "systemd",
+    "docker": "docker.io",
+    "true": "coreutils",
     "chromium": "chromium",
 }
 
