@@ -48,6 +48,7 @@ from node.pipeline.priors import PriorsDuty
 from node.pipeline.rules import load as load_rules
 from node.pipeline.strays import clear as clear_strays
 from node.queue.embedded import Children, Duties
+from node.queueing import engine_of
 from node.tracing import tracing
 from node.web.api.routes import Api
 from node.web.metrics import Processes
@@ -114,6 +115,7 @@ class Supervisor:
         self._archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
         self._pressure = Pressure(self._database, self._archive, effective.limits)
         self._board = Board(folders.board)
+        self._engine = engine_of(effective, self._database, self._key)
         certificates, self._trace = Certificates(effective.tls), tracing(effective)
         self._does, lease = effective.queue.does, effective.queue.lease_seconds
         this = describe(effective, folders, self._key)
@@ -175,6 +177,7 @@ class Supervisor:
         self._board.clear()
         self._folders.write_worker_settings(self._settings)
         schema.migrate(self._database.engine)
+        self._engine.prepare()
         self._auditing.started()
         self._admitting.started()
         released = self._member.start(self._clear_archive)
@@ -205,6 +208,7 @@ class Supervisor:
             ("clock", self._follow_clock, CLOCK_SECONDS),
             ("retention", self._retention.turn, RETENTION_SECONDS),
             ("members", self._member.tend, MEMBERS_SECONDS),
+            ("queue", self._engine.mend, MEMBERS_SECONDS),
         ]
         if self._settings.query.serve:
             duties.append(("catalogue", self._catalogue.describe, CATALOGUE_SECONDS))

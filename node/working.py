@@ -26,6 +26,7 @@ from node.folders import Folders
 from node.pipeline.analyse import Analyse
 from node.pipeline.rules import load as load_rules
 from node.queue.worker import Loop, bind_to_parent, stop_on_sigterm
+from node.queueing import engine_of
 from node.tracing import tracing
 
 logger = logging.getLogger(__name__)
@@ -52,12 +53,16 @@ def run_worker(data: Path, name: str, parent: int) -> int:
     _warm_up(registry, effective)
     log.event(logger, "worker.ready", worker=name)
 
-    def claim() -> Job | None:
+    def claim(job_id: int | None) -> Job | None:
+        token = uuid.uuid4().hex[:12]
+        if job_id is not None:
+            with database.write() as session:
+                return jobs.claim_for(session, job_id, pipeline, owner + name, token, now())
         with database.read() as session:
             if jobs.next_due(session, JobKind.ANALYSE, now(), pipeline) is None:
                 return None
         with database.write() as session:
-            return jobs.claim(session, JobKind.ANALYSE, owner + name, uuid.uuid4().hex[:12], now(), pipeline)
+            return jobs.claim(session, JobKind.ANALYSE, owner + name, token, now(), pipeline)
 
     def failed(job: Job, error: Exception) -> None:
         """Back to the queue; after one attempt more than allowed, which only writes the report, parked."""
@@ -82,7 +87,7 @@ def run_worker(data: Path, name: str, parent: int) -> int:
                 if is_news:
                     study_rows.add_event(session, job.subject_id, now(), f"The analysis waits: {sentence}")
 
-    Loop(claim, analyse, failed).run(stop, orphaned)
+    engine_of(effective, database, pipeline).work(Loop(claim, analyse, failed), stop, orphaned)
     trace.close()
     return 0
 

@@ -17,6 +17,8 @@ from sqlalchemy.orm import Session
 
 from node.core.job import NEXT, Job, JobKind, JobState
 from node.core.study import StudyState
+from node.db.handed import Ready
+from node.db.session import READY
 from node.db.tables import JobRow, Study
 
 AGEING = timedelta(seconds=30)  # films have priority 0 and CTs 10: a film passes the CTs of the last five minutes
@@ -57,6 +59,7 @@ def add(
             session.flush()
     except IntegrityError:
         return False
+    _tell(session, JobRow.id == row.id)
     return True
 
 
@@ -94,6 +97,12 @@ def claim_one(session: Session, job_id: int, worker: str, token: str, now: datet
     return Job(
         row.id, JobKind(row.kind), row.subject_id, row.key, row.attempts, row.claimed_by, row.created_at, row.payload
     )
+
+
+def claim_for(session: Session, job_id: int, pipeline: str, worker: str, token: str, now: datetime) -> Job | None:
+    """This job, if it is still READY and asks for this pipeline or for any."""
+    asked = session.scalar(select(JobRow.pipeline).where(JobRow.id == job_id))
+    return claim_one(session, job_id, worker, token, now) if asked in ("", pipeline) else None
 
 
 def finish(session: Session, job: Job, now: datetime) -> bool:
@@ -199,10 +208,25 @@ def _held(job: Job) -> ColumnElement[bool]:
 def _move(session: Session, old: JobState, new: JobState, which: ColumnElement[bool], **values: object) -> bool:
     if new not in NEXT[old]:
         raise AssertionError(f"a job cannot go from {old} to {new}")
-    result = session.execute(
+    moved = session.scalars(
         update(JobRow)
         .where(which, JobRow.state == old)
         .values(state=new, **values)
+        .returning(JobRow.id)
         .execution_options(synchronize_session=False)
+    ).all()
+    if moved and new is JobState.READY:
+        _tell(session, JobRow.id.in_(moved))
+    return bool(moved)
+
+
+def _tell(session: Session, which: ColumnElement[bool]) -> None:
+    """The queue engine hears of analyses that became READY."""
+    tell = session.info.get(READY)
+    if tell is None:
+        return
+    ready = select(JobRow.id, JobRow.pipeline, JobRow.turn_at, JobRow.next_at).where(
+        which, JobRow.kind == JobKind.ANALYSE, JobRow.state == JobState.READY
     )
-    return bool(result.rowcount)  # type: ignore[attr-defined]
+    for row in session.execute(ready).all():
+        tell(session.connection(), Ready(*row))

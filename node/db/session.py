@@ -6,7 +6,7 @@ IMMEDIATE) and on PostgreSQL (an advisory lock), see ``dialects``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +14,11 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session, sessionmaker
 
 from node.db import dialects
+from node.db.handed import Ready
 from node.db.turns import Turns
+
+READY = "tell what is ready"  # of a session's info
+Tell = Callable[[Connection, Ready], None]
 
 
 class Database:
@@ -60,6 +64,10 @@ class Database:
         """A reading transaction with one consistent view."""
         with self._readers() as session:
             yield session
+
+    def tell_what_is_ready(self, tell: Tell) -> None:
+        """Call ``tell`` for each analysis that becomes READY, in the transaction that makes it so."""
+        self._writers.configure(info={READY: tell})
 
     def trouble(self) -> str:
         """Why the server does not take a commit now; empty: it does, or there is none."""

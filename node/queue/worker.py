@@ -24,16 +24,17 @@ POLL_SECONDS, RETRY_SECONDS = 0.1, 1.0
 
 @dataclass(frozen=True)
 class Loop:
-    """claim() -> the next job or None; handle(job); failed(job, error) gives it back or parks it."""
+    """claim(id) -> that job or None, claim(None) -> the next one or None; handle(job); failed(job, error) gives it back
+    or parks it."""
 
-    claim: Callable[[], Job | None]
+    claim: Callable[[int | None], Job | None]
     handle: Callable[[Job], object]
     failed: Callable[[Job, Exception], object]
 
     def run(self, stop: threading.Event, orphaned: Callable[[], bool]) -> None:
         while not stop.is_set() and not orphaned():
             try:
-                job = self.claim()
+                job = self.claim(None)
             except Exception:
                 logger.exception("worker.cannot_claim")
                 stop.wait(RETRY_SECONDS)
@@ -42,6 +43,12 @@ class Loop:
                 stop.wait(POLL_SECONDS)
             else:
                 self._one(job, lambda: orphaned() or stop.wait(RETRY_SECONDS))
+
+    def one(self, job_id: int, has_to_end: Callable[[], bool]) -> None:
+        """This job, unless somebody else has it."""
+        job = self.claim(job_id)
+        if job is not None:
+            self._one(job, has_to_end)
 
     def _one(self, job: Job, has_to_end: Callable[[], bool]) -> None:
         log.event(logger, "job.started", job=job.id, kind=job.kind, attempt=job.attempts)

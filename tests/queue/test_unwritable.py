@@ -96,7 +96,7 @@ def test_a_worker_waits_until_it_can_give_its_job_back(monkeypatch: pytest.Monke
             raise LOCKED
         stop.set()
 
-    Loop(lambda: todo.pop() if todo else None, handle, failed).run(stop, lambda: False)
+    Loop(lambda _: todo.pop() if todo else None, handle, failed).run(stop, lambda: False)
     assert [str(error) for error in given_back] == ["of the study"] * 3
 
 
@@ -108,7 +108,7 @@ def test_a_worker_whose_supervisor_is_gone_waits_for_nothing(monkeypatch: pytest
         gone.set()
         raise LOCKED
 
-    Loop(lambda: todo.pop() if todo else None, breaks, breaks).run(threading.Event(), gone.is_set)
+    Loop(lambda _: todo.pop() if todo else None, breaks, breaks).run(threading.Event(), gone.is_set)
 
 
 def test_a_job_that_is_postponed_had_no_attempt(room: Room) -> None:
