@@ -44,7 +44,7 @@ def routes(
     store = f"{dicomweb.prefix}/studies" if dicomweb.serve else ""
     pages = (
         Studies(site, database),
-        OneStudy(site, database, {card.system: card for card in cards}, clock, has_viewer),
+        OneStudy(site, database, {card.system: card for card in cards}, catalogue.describe, clock, has_viewer),
         Images(site, database, archive, catalogue),
         Upload(site, store, dicomweb.most_upload_bytes),
         Models(site, cards, effective.analysis, registry.verify),

@@ -152,15 +152,19 @@ class StudyView:
 
 
 def read(session: Session, study_uid: str) -> StudyView | None:
-    found = session.execute(
-        select(Study, Patient, StudyKeys)
-        .join(Patient, Study.patient_id == Patient.id)
-        .outerjoin(StudyKeys, StudyKeys.study_id == Study.id)
-        .where(Study.study_uid == study_uid)
-    ).first()
+    found = (
+        session.execute(
+            select(Study, Patient, StudyKeys)
+            .join(Patient, Study.patient_id == Patient.id)
+            .outerjoin(StudyKeys, StudyKeys.study_id == Study.id)
+            .where(Study.study_uid == study_uid)
+        )
+        .tuples()
+        .first()
+    )
     if found is None:
         return None
-    study, patient, keys = found.tuple()
+    study, patient, keys = found
     line = story.study_line(session, study_uid)
     standing = select(Analysis).where(Analysis.study_id == study.id, ~Analysis.superseded)
     analysis = session.scalars(standing.order_by(Analysis.id.desc()).limit(1)).first()

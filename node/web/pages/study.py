@@ -17,6 +17,7 @@ from models.api import Card
 from node.core.audit import AuditEvent
 from node.core.study import StudyState
 from node.db import audit, destinations, story, stuck, study_page, told, verdicts, worklist
+from node.db.queries.resources import OWED
 from node.db.session import Database
 from node.db.study_page import StudyView
 from node.db.verdicts import Verdict
@@ -27,7 +28,7 @@ from node.web.pages.site import HEADERS, Posted, Site
 
 LONGEST_COMMENT = 500
 DONE = {  # what a page says after something was done
-    "again": "The analysis is being done again.",
+    "again": "It goes to analysis again. With the same models and settings the result stands; the story says so.",
     "deliver": "What was waiting or given up is being delivered now.",
     "nothing": "Nothing was waiting or given up: every object was delivered, or is owed to nobody.",
     "verdict": "Your verdict was kept.",
@@ -36,11 +37,13 @@ DONE = {  # what a page says after something was done
 
 @dataclass(frozen=True)
 class OneStudy:
-    """cards: by system. has_viewer: OHIF is installed and there is a DICOMweb service for it."""
+    """cards: by system. describe: reads the names of what has just come. has_viewer: OHIF is installed and there is a
+    DICOMweb service for it."""
 
     site: Site
     database: Database
     cards: Mapping[str, Card]
+    describe: Callable[[], None]
     clock: Callable[[], datetime]
     has_viewer: bool
 
@@ -56,6 +59,7 @@ class OneStudy:
         ]
 
     def _page(self, request: Request, _: Posted) -> Response:
+        self.describe()
         with self.database.read() as session:
             view = _found(session, request)
             given = verdicts.given(session, view.analysis.number) if view.analysis else []
@@ -119,8 +123,9 @@ class OneStudy:
             view = _found(session, request)
             told.command(session, who(request).said, "deliver again", self.clock(), study)
             names = dict.fromkeys(one.destination for one in view.sent if one.destination)
-            moved = [sum(destinations.retry(session, name, self.clock(), study)) for name in names]
-        return _back(study, "deliver" if sum(moved) else "nothing")
+            for name in names:
+                destinations.retry(session, name, self.clock(), study)
+        return _back(study, "deliver" if any(one.state in OWED for one in view.sent) else "nothing")
 
     def _verdict(self, request: Request, posted: Posted) -> Response:
         study, account = _uid(request), who(request)

@@ -105,7 +105,7 @@ function read(files, request) {
   const counted = new Map();
   for (const one of failures) counted.set(one["00081197"].Value[0], (counted.get(one["00081197"].Value[0]) ?? 0) + 1);
   for (const [reason, number] of counted) {
-    refuse(files.slice(0, number), told.reasons[reason] ?? `reason ${reason}`, files.length > 1 ? number : 0);
+    refuse(files, told.reasons[reason] ?? `reason ${reason}`, files.length > 1 ? number : 0);
   }
 }
 
@@ -122,7 +122,7 @@ function line(list, name, text) {
 }
 
 function refuse(files, reason, number = files.length > 1 ? files.length : 0) {
-  line("refused", number ? `${number} files` : files[0].name, `Not stored: ${reason}.`.replace(/\.\.$/, "."));
+  line("refused", number ? `${number} of ${files.length} files` : files[0].name, `Not stored: ${reason}.`.replace(/\.\.$/, "."));
 }
 
 function stored(study) {

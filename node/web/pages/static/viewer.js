@@ -438,4 +438,4 @@ class Viewer {
 }
 
 const root = document.querySelector("[data-viewer]");
-if (root) new Viewer(root, JSON.parse(document.getElementById("viewer-data").textContent));
+if (root) root.viewer = new Viewer(root, JSON.parse(document.getElementById("viewer-data").textContent));
