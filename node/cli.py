@@ -14,7 +14,7 @@ from pathlib import Path
 
 from node import __version__
 from node.commands import audit, models, query, users
-from node.commands.arguments import RESEARCH, moment
+from node.commands.arguments import RESEARCH, count, moment
 from node.core import settings
 from node.core.errors import LungnodeError, Misconfigured
 
@@ -164,13 +164,14 @@ def _add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     status = commands.add_parser("status", help="one line per study, or one study's whole story")
     status.add_argument("study", nargs="?", metavar="STUDY_UID")
     status.add_argument("--data", type=Path, required=True, metavar="DIR")
+    status.add_argument("--studies", type=count, default=100, metavar="N", help="the newest so many (100)")
     status.set_defaults(run=_status)
 
 
 def _status(parsed: argparse.Namespace) -> int:
     from node.commands import asking
 
-    return asking.status(parsed.data, parsed.study)
+    return asking.status(parsed.data, parsed.study, parsed.studies)
 
 
 def _add_retry(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

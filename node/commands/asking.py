@@ -27,16 +27,19 @@ def open_database(data: Path) -> Database:
     return database
 
 
-def status(data: Path, study_uid: str | None) -> int:
-    """How the node does, then one line per study; or one study's story. 1 when the study is unknown."""
+def status(data: Path, study_uid: str | None, most: int) -> int:
+    """How the node does, then a line for each of the newest studies, at most ``most``; or one study's story. 1 when the study is unknown."""
     from node.commands import mending  # it opens the database by this module
 
     with open_database(data).read() as session:
         if study_uid is None:
             _say("\n".join(mending.lines(session, data)))
-            for line in story.overview(session):
+            found, all_of_them = story.overview(session, most), story.studies(session)
+            for line in found:
                 when = line.last_received_at.strftime("%Y-%m-%d %H:%M:%SZ")
                 _say("  ".join((line.study_uid, when, line.modalities, str(line.instances), line.state, line.sentence)))
+            if len(found) < all_of_them:
+                _say(f"The newest {len(found)} of {all_of_them} studies; more of them: --studies N.")
             return 0
         sentences = story.story(session, study_uid)
         advice = mending.advice(session, data, study_uid)

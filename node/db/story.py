@@ -39,10 +39,15 @@ class StudyLine:
     sentence: str
 
 
-def overview(session: Session, limit: int = 1000) -> list[StudyLine]:
+def overview(session: Session, limit: int) -> list[StudyLine]:
     """The newest studies first."""
     studies = session.scalars(select(Study).order_by(Study.last_received_at.desc()).limit(limit)).all()
     return [_line(session, study) for study in studies]
+
+
+def studies(session: Session) -> int:
+    """How many there are."""
+    return session.scalar(select(func.count(Study.id))) or 0
 
 
 def study_line(session: Session, study_uid: str) -> StudyLine | None:

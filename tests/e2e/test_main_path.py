@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -106,6 +107,31 @@ def _answers(node: LungnodeProcess, orthanc: Orthanc, sources: dict[str, Dataset
     return {name: Sent(ds, orthanc.datasets(str(ds.StudyInstanceUID))) for name, ds in sources.items()}
 
 
+class Told:
+    """What ``lungnode query`` says of each study, asked for all of them at once: a command takes seconds to start."""
+
+    def __init__(self, node: LungnodeProcess, *flags: str) -> None:
+        self._node, self._flags = node, flags
+        self._found: dict[str, list[dict[str, Any]]] = {}
+
+    def of(self, study_uid: str) -> list[dict[str, Any]]:
+        if study_uid not in self._found:
+            self._found = {study_uid: []}
+            for record in self._node.query(*self._flags):
+                self._found.setdefault(record["study_uid"], []).append(record)
+        return self._found[study_uid]
+
+
+@pytest.fixture(scope="module")
+def findings(node: LungnodeProcess) -> Told:
+    return Told(node)
+
+
+@pytest.fixture(scope="module")
+def lesions(node: LungnodeProcess) -> Told:
+    return Told(node, "--lesions")
+
+
 @pytest.fixture(params=DRAWN + REAL)
 def sent(request: pytest.FixtureRequest) -> Sent:
     fixture = "all_sent" if request.param in DRAWN else "real_sent"
@@ -135,8 +161,8 @@ def test_results_belong_to_the_same_study_and_patient(sent: Sent) -> None:
         assert ds.SeriesInstanceUID != sent.source.SeriesInstanceUID
 
 
-def test_the_report_says_what_the_database_says(node: LungnodeProcess, sent: Sent) -> None:
-    records = node.query("--study", sent.study_uid)
+def test_the_report_says_what_the_database_says(findings: Told, sent: Sent) -> None:
+    records = findings.of(sent.study_uid)
     assert {record["sop_instance_uid"] for record in records} == {str(sent.source.SOPInstanceUID)}
     assert {record["system"] for record in records} == {"cxnet", "cnncf-xr", "patch-vote", "two-step", "ensemble"}
     told = {(finding, value) for _, finding, value in probabilities(sent.report)}
@@ -148,24 +174,23 @@ def test_the_report_says_what_the_database_says(node: LungnodeProcess, sent: Sen
     assert len(probabilities(sent.report)) == len(records)
 
 
-def test_the_report_names_its_algorithms_and_says_it_is_no_diagnosis(node: LungnodeProcess, sent: Sent) -> None:
+def test_the_report_names_its_algorithms_and_says_it_is_no_diagnosis(findings: Told, sent: Sent) -> None:
     everything = " ".join(str(item.get(name, "")) for item in items(sent.report) for name in ("TextValue", "UID"))
-    for record in node.query("--study", sent.study_uid):
+    for record in findings.of(sent.study_uid):
         assert record["weights_sha256"][:12] in everything
     assert "research use only" in everything.lower()
     assert sent.report.VerificationFlag == "UNVERIFIED"
     assert all(item.ContinuityOfContent == "SEPARATE" for item in items(sent.report) if "ContinuityOfContent" in item)
 
 
-def test_lesion_centres_stand_in_the_report(node: LungnodeProcess, sent: Sent) -> None:
-    lesions = node.query("--study", sent.study_uid, "--lesions")
+def test_lesion_centres_stand_in_the_report(lesions: Told, sent: Sent) -> None:
     points = [
         (float(item.GraphicData[0]), float(item.GraphicData[1]))
         for group in groups(sent.report)
         for item in items(group)
         if item.ValueType == "SCOORD" and item.GraphicType == "POINT"
     ]
-    for lesion in lesions:
+    for lesion in lesions.of(sent.study_uid):
         assert 0 <= lesion["x_unit"] <= 1
         assert 0 <= lesion["y_unit"] <= 1
         near = [np.hypot(x - lesion["x_px"], y - lesion["y_px"]) for x, y in points]

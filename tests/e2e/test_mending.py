@@ -95,6 +95,21 @@ def test_an_analysis_that_was_given_up(room: Room, tmp_path: Path, capsys: pytes
     assert cli.main(["retry", "1.2.3", "--data", str(tmp_path)]) == 1
 
 
+def test_status_names_the_newest_studies_and_how_many_there_are(
+    room: Room, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uids = []
+    for number in range(3):
+        uids.append(room.receive(Film(drawn(1, 64), f"newest {number}", f"study {number}", sop_class=CR)))
+        room.clock.pass_by(11)
+    assert cli.main(["status", "--data", str(tmp_path), "--studies", "2"]) == 0
+    said = capsys.readouterr().out
+    assert [uid in said for uid in uids] == [False, True, True]
+    assert "newest 2 of 3 studies" in said
+    assert cli.main(["status", "--data", str(tmp_path)]) == 0
+    assert all(uid in capsys.readouterr().out for uid in uids[:1])
+
+
 def test_priors_that_were_not_fetched(
     room: Room, orthanc: Orthanc, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
