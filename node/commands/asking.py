@@ -28,7 +28,7 @@ def open_database(data: Path) -> Database:
 
 
 def status(data: Path, study_uid: str | None, most: int) -> int:
-    """How the node does, then a line for each of the newest studies, at most ``most``; or one study's story. 1 when the study is unknown."""
+    """How the node does, a line for each of the newest ``most`` studies; or one study's story. 1 when it is unknown."""
     from node.commands import mending  # it opens the database by this module
 
     with open_database(data).read() as session:
