@@ -53,3 +53,12 @@ def effective(environment: Mapping[str, str]) -> Settings:
     if unset := [name for name, text in ours.items() if "${" in text and ":-" not in text]:
         raise Misconfigured(f"{unset} have no value where nobody sets one")
     return settings.load(None, {name: re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text) for name, text in ours.items()}, {})
+
+
+DOCKERFILE = list(instructions((DOCKER / "Dockerfile").read_text(encoding="utf-8")))
+FINAL = [one for one in DOCKERFILE if one.stage == DOCKERFILE[-1].stage]
+
+
+def nodes(file: str) -> dict[str, dict[str, Any]]:
+    """The services of a compose file that run our image."""
+    return {name: one for name, one in compose(file)["services"].items() if "build" in one}

@@ -24,11 +24,9 @@ import jsonschema
 import pytest
 
 from node.core import settings
-from tests.deploy.containers import DOCKER, ROOT, UID, compose, effective, instructions
+from tests.deploy.containers import DOCKER, DOCKERFILE, FINAL, ROOT, UID, compose, effective, nodes
 from tests.peers import program, run
 
-DOCKERFILE = list(instructions((DOCKER / "Dockerfile").read_text(encoding="utf-8")))
-FINAL = [one for one in DOCKERFILE if one.stage == DOCKERFILE[-1].stage]
 FILES = ("compose.yml", "cluster.yml")
 SERVICES = [(file, name) for file in FILES for name in compose(file)["services"]]
 SCHEMA = json.loads((Path(__file__).parent / "compose-spec.json").read_text(encoding="utf-8"))
@@ -38,11 +36,6 @@ PINNED = r"[\w./-]+:v?\d+\.\d+(\.\d+)?[\w.-]*"
 def service(file: str, name: str) -> dict[str, Any]:
     found: dict[str, Any] = compose(file)["services"][name]
     return found
-
-
-def nodes(file: str) -> dict[str, dict[str, Any]]:
-    """The services that run our image."""
-    return {name: one for name, one in compose(file)["services"].items() if "build" in one}
 
 
 def test_every_base_image_is_pinned() -> None:  # DL3006, DL3007
