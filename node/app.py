@@ -5,8 +5,6 @@ Everything the rooms need is built here and passed in. The data folder (``folder
 
 from __future__ import annotations
 
-import hashlib
-import importlib
 import json
 import logging
 import os
@@ -16,21 +14,17 @@ import sys
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
-from typing import cast
 
 from starlette.routing import BaseRoute
 
-from models.api import Registry
 from node import __version__, condition, keeping, publishing, showing
 from node.admitting import Admitting
 from node.archive import Archive
 from node.auditing import Auditing
 from node.board import Board
 from node.core import log
-from node.core.errors import Misconfigured
-from node.core.settings import Analysis, Settings
+from node.core.settings import Settings
 from node.db import clock, jobs, schema
 from node.db.session import Database, url_of
 from node.dimse.listening import open_doors, ports
@@ -45,10 +39,12 @@ from node.pipeline.completeness import close_quiet_studies
 from node.pipeline.deliver import Deliver
 from node.pipeline.pressure import Pressure
 from node.pipeline.priors import PriorsDuty
-from node.pipeline.rules import load as load_rules
 from node.pipeline.strays import clear as clear_strays
 from node.queue.embedded import Children, Duties
 from node.queueing import engine_of
+from node.routing import node_key, routes
+from node.routing import open_registry as open_registry
+from node.routing import pipeline_key as pipeline_key
 from node.tracing import tracing
 from node.web.api.routes import Api
 from node.web.metrics import Processes
@@ -70,45 +66,13 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
-def open_registry() -> Registry:
-    """The model registry of this installation. Reads cards only; torch is loaded by a worker's first load."""
-    module = importlib.import_module("models.registry")
-    return cast(Registry, module.Registry(Path(str(resources.files("models"))) / "weights"))
-
-
-def pipeline_key(effective: Settings, registry: Registry) -> str:
-    """Digest of what, besides the images, decides a result: settings of the analysis, rules of selection, models."""
-    analysis = effective.analysis
-    wanted = _systems(analysis)
-    cards = {card.system: card for card in registry.cards()}
-    missing = [system for system, _ in wanted if system not in cards]
-    if missing:
-        raise Misconfigured(f"no model {', '.join(missing)} is installed; there are {', '.join(sorted(cards))}")
-    for system, kind in wanted:
-        if cards[system].kind != kind:
-            raise Misconfigured(f"{system} is a model for {cards[system].kind}, not for {kind}")
-    parts = [f"{cards[system].system} {cards[system].version} {cards[system].weights_sha256}" for system, _ in wanted]
-    parts += [str(analysis.ensemble), analysis.device, load_rules(analysis.selection).digest]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def _systems(analysis: Analysis) -> list[tuple[str, str]]:
-    """(system, the kind its card must have), in the order of the settings."""
-    return [
-        (analysis.segmenter, "lungs"),
-        *((system, "lungs") for system in (analysis.biomarkers,) if system),
-        *((system, "film") for system in analysis.systems),
-        *((system, "ct") for system in analysis.ct_systems),
-        *((system, "indicators") for system in analysis.indicators),
-    ]
-
-
 class Supervisor:
     """Everything of one node but the analysis itself."""
 
     def __init__(self, effective: Settings, folders: Folders) -> None:
         self._settings, self._folders = effective, folders
-        self._key = pipeline_key(effective, open_registry())
+        self._routes = routes(effective, open_registry())
+        self._key = node_key(self._routes)
         receive = effective.receive
         self._database = Database(url_of(folders.data, effective.database.url), receive.fsync)
         self._now = now = self._database.clock
@@ -247,7 +211,7 @@ class Supervisor:
 
     def _close_studies(self) -> None:
         wanted, priors, (arriving, at) = self._settings.completeness, self._settings.priors, self._member.arriving()
-        close_quiet_studies(self._database, wanted, self._key, arriving, at, priors, self._trace)
+        close_quiet_studies(self._database, wanted, self._key, arriving, at, priors, self._trace, self._routes)
 
     def _follow_clock(self) -> None:
         with self._database.read() as session:

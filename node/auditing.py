@@ -70,6 +70,8 @@ def changes(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> dict[
         for key in dict.fromkeys((*old, *new)):
             pair = [old.get(key), new.get(key)]
             both = (section, key) == COPIED and all(pair)
+            if section == "sites":
+                pair = [value and {**value, "selection": bool(value.get("selection"))} for value in pair]
             if pair[0] != pair[1] and not both:
                 found[f"{section}.{key}"] = pair
     return found

@@ -63,12 +63,13 @@ class Folders:
         return file.read_text(encoding="utf-8").strip()
 
     def write_worker_settings(self, effective: Settings) -> None:
-        """A site's rules of selection are copied, so that every worker of this run has those that were checked."""
+        """Own rules of selection are copied, so that every worker of this run has those that were checked."""
         tree = configuration.as_tree(effective)
-        if effective.analysis.selection:
-            copy = (self.run / "selection.toml").resolve()
-            copy.write_bytes(Path(effective.analysis.selection).read_bytes())
-            tree["analysis"]["selection"] = str(copy)
+        for name, table in {"selection": tree["analysis"], **tree["sites"]}.items():
+            if table["selection"]:
+                copy = (self.run / f"{name}.toml").resolve()
+                copy.write_bytes(Path(table["selection"]).read_bytes())
+                table["selection"] = str(copy)
         self.worker_settings.write_text(json.dumps(tree), encoding="utf-8")
 
     def read_worker_settings(self) -> Settings:

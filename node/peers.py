@@ -12,6 +12,7 @@ from pathlib import Path
 
 from node.archive import Archive
 from node.core.settings import Destination, Settings
+from node.core.site import of_site, site_called
 from node.db.commitments import Named
 from node.db.session import Database
 from node.dimse import query, scu
@@ -63,8 +64,12 @@ class Peers:
         wanted = self.settings.query
         if not wanted.serve:
             return []
-        find = FindService(catalogue, self.settings.node.aet, wanted.max_matches, tell)
-        return [find, RetrieveService(catalogue, archive, self.move_destinations(), tell)]
+
+        def site_of(called_aet: str) -> str | None:
+            return site_called(self.settings.sites, called_aet)
+
+        find = FindService(catalogue, self.settings.node.aet, wanted.max_matches, tell, site_of)
+        return [find, RetrieveService(catalogue, archive, self.move_destinations, tell, site_of)]
 
     def commitment(self, commitments: Commitments) -> CommitmentService:
         """What the receiver offers of storage commitment, the reports of destinations included."""
@@ -86,10 +91,12 @@ class Peers:
             return self._address(named[aet])
         return self._address(Destination(aet, address, wanted.default_port)) if wanted.default_port else None
 
-    def move_destinations(self) -> dict[str, scu.Peer]:
-        """Whom C-MOVE may send to, by AE title: the destinations of results, and those of [query], which go first."""
-        extra = [Destination.parse(text) for text in self.settings.query.move_destinations]
-        return {peer.aet: self._address(peer) for peer in (*self._dicom_peers(), *extra)}
+    def move_destinations(self, site: str = "") -> dict[str, scu.Peer]:
+        """Whom C-MOVE may send to, by AE title: the destinations of results, the site's own alone, and those of
+        [query], which go first."""
+        own = (peer for peer in of_site(self.settings, site).peers if not peer.url)
+        extra = (Destination.parse(text) for text in self.settings.query.move_destinations)
+        return {peer.aet: self._address(peer) for peer in (*own, *extra)}
 
     def _dicom_peers(self) -> list[Destination]:
         return [peer for peer in self.settings.peers if not peer.url]

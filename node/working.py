@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,21 +12,23 @@ from sqlalchemy.exc import OperationalError
 
 from models.api import Registry, WeightsMismatch
 from node import __version__
-from node.app import open_registry, pipeline_key
 from node.archive import Archive
 from node.core import log
 from node.core.errors import Transient
 from node.core.job import Job, JobKind
 from node.core.settings import Settings
+from node.core.site import of_site
 from node.core.study import StudyState
 from node.db import intake as study_rows
 from node.db import jobs, members
 from node.db.session import Database, url_of
 from node.folders import Folders
 from node.pipeline.analyse import Analyse
+from node.pipeline.by_site import BySite
 from node.pipeline.rules import load as load_rules
 from node.queue.worker import Loop, bind_to_parent, stop_on_sigterm
 from node.queueing import engine_of
+from node.routing import node_key, open_registry, routes
 from node.tracing import tracing
 
 logger = logging.getLogger(__name__)
@@ -46,11 +48,16 @@ def run_worker(data: Path, name: str, parent: int) -> int:
     database = Database(url_of(data, effective.database.url), receive.fsync)
     now = database.clock
     archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
-    rules = load_rules(effective.analysis.selection)
-    trace = tracing(effective)
-    owner, pipeline = members.owner(folders.member_id()), pipeline_key(effective, registry)
-    analyse = Analyse(database, archive, registry, effective, __version__, now, lambda: not orphaned(), rules, trace)
-    _warm_up(registry, effective)
+    trace, known = tracing(effective), routes(effective, registry)
+    owner, pipeline = members.owner(folders.member_id()), node_key(known)
+
+    def analyser(wanted: Settings, refusal: str) -> Analyse:
+        rules = load_rules(wanted.analysis.selection)
+        return Analyse(
+            database, archive, registry, wanted, __version__, now, lambda: not orphaned(), rules, trace, refusal
+        )
+
+    _warm_up(registry, (of_site(effective, name) for name in known))
     log.event(logger, "worker.ready", worker=name)
 
     def claim(job_id: int | None) -> Job | None:
@@ -87,22 +94,26 @@ def run_worker(data: Path, name: str, parent: int) -> int:
                 if is_news:
                     study_rows.add_event(session, job.subject_id, now(), f"The analysis waits: {sentence}")
 
-    engine_of(effective, database, pipeline).work(Loop(claim, analyse, failed), stop, orphaned)
+    loop = Loop(claim, BySite(database, effective, analyser), failed)
+    engine_of(effective, database, pipeline).work(loop, stop, orphaned)
     trace.close()
     return 0
 
 
-def _warm_up(registry: Registry, effective: Settings) -> None:
+def _warm_up(registry: Registry, of_sites: Iterable[Settings]) -> None:
     """Load every system before the first study; one that cannot be loaded says so in each result instead."""
-    analysis = effective.analysis
-    loads: list[tuple[Callable[[str, str], object], str]] = [(registry.load_segmenter, analysis.segmenter)]
-    loads += [(registry.load_segmenter, system) for system in (analysis.biomarkers,) if system]
-    loads += [(registry.load_film_system, system) for system in analysis.systems]
-    loads += [(registry.load_ct_system, system) for system in analysis.ct_systems]
-    loads += [(registry.load_indicator_system, system) for system in analysis.indicators]
-    for load, system in loads:
+    loads: list[tuple[Callable[[str, str], object], str, str]] = []
+    for analysis in (effective.analysis for effective in of_sites):
+        lungs = (analysis.segmenter, analysis.biomarkers)
+        wanted: list[tuple[Callable[[str, str], object], str]] = []
+        wanted += [(registry.load_segmenter, system) for system in lungs if system]
+        wanted += [(registry.load_film_system, system) for system in analysis.systems]
+        wanted += [(registry.load_ct_system, system) for system in analysis.ct_systems]
+        wanted += [(registry.load_indicator_system, system) for system in analysis.indicators]
+        loads += [(load, system, analysis.device) for load, system in wanted]
+    for load, system, device in dict.fromkeys(loads):
         try:
-            load(system, analysis.device)
+            load(system, device)
         except WeightsMismatch as error:
             log.event(logger, "model.not_loaded", logging.WARNING, system=system, reason=str(error))
         except Exception:

@@ -29,13 +29,15 @@ class Encoded:
 
 
 @contextlib.contextmanager
-def associate(port: int, contexts: Sequence[tuple[str, str]], calling: str = "TESTSCU") -> Iterator[Association]:
+def associate(
+    port: int, contexts: Sequence[tuple[str, str]], calling: str = "TESTSCU", called: str = "LUNGNODE"
+) -> Iterator[Association]:
     """An association that proposes one presentation context for each (SOP class, transfer syntax)."""
     ae = AE(calling)
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 60
     for sop_class, transfer_syntax in dict.fromkeys(contexts):
         ae.add_requested_context(sop_class, transfer_syntax)
-    association = ae.associate(LOOPBACK, port, ae_title="LUNGNODE")
+    association = ae.associate(LOOPBACK, port, ae_title=called)
     if not association.is_established:
         raise ConnectionError("the association was not established")
     try:
@@ -69,8 +71,10 @@ def store_encoded(association: Association, instance: Encoded) -> int | None:
     return None if status is None else int(status)
 
 
-def store(port: int, instances: Sequence[Encoded], calling: str = "TESTSCU") -> list[int | None]:
+def store(
+    port: int, instances: Sequence[Encoded], calling: str = "TESTSCU", called: str = "LUNGNODE"
+) -> list[int | None]:
     """One association, all instances in order, the statuses."""
     contexts = [(instance.sop_class_uid, instance.transfer_syntax_uid) for instance in instances]
-    with associate(port, contexts, calling) as association:
+    with associate(port, contexts, calling, called) as association:
         return [store_encoded(association, instance) for instance in instances]

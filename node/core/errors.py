@@ -4,6 +4,7 @@
     ├── Refused            the input's fault, for ever: a sentence goes back to the sender or into the report
     │   ├── BadDataSet     the data set cannot be understood (truncated, no UIDs, absurd geometry)
     │   ├── Conflict       the same SOP Instance UID with other bytes
+    │   ├── OfAnotherSite  its study belongs to another site of this node
     │   └── NotAccepted    a SOP class, modality, view or image this node does not take
     ├── Transient          nobody's fault, try again later
     │   ├── OutOfResources disk or queue full
@@ -33,6 +34,10 @@ class BadDataSet(Refused):
 
 
 class Conflict(Refused):
+    pass
+
+
+class OfAnotherSite(Refused):
     pass
 
 

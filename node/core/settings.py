@@ -17,6 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from node.core.asked import Commitment, Query, check_asked
 from node.core.audit import Audit, check_audit
 from node.core.cluster import Queue, Shared, check_cluster
 from node.core.destination import KINDS as KINDS
@@ -29,6 +30,7 @@ from node.core.keeping import Priors, Retention, check_priors, check_retention
 from node.core.limits import Limits, PeerLimits, check_limits, read_access
 from node.core.login import Oidc, Web, check_login
 from node.core.security import Tls, check_tls
+from node.core.site import Site, check_sites, read_sites
 from node.core.spelling import check_equipment, check_peers
 from node.core.tracing import Tracing
 
@@ -100,25 +102,6 @@ class Delivery:
 
 
 @dataclass(frozen=True)
-class Commitment:
-    """Storage commitment: whether others may ask us, where they are told, and how long we wait for an answer."""
-
-    serve: bool
-    peers: tuple[str, ...]
-    default_port: int
-    ask_again_seconds: float
-
-
-@dataclass(frozen=True)
-class Query:
-    """What others may ask of us and fetch from us by C-FIND, C-MOVE and C-GET."""
-
-    serve: bool
-    max_matches: int
-    move_destinations: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Settings:
     node: Node
     receive: Receive
@@ -139,14 +122,16 @@ class Settings:
     limits: Limits
     destinations: Mapping[str, Objects]
     access: Mapping[str, PeerLimits]
+    sites: Mapping[str, Site]
     database: Shared
     queue: Queue
     tracing: Tracing
 
     @property
     def peers(self) -> tuple[Destination, ...]:
-        """Every destination with what it is sent: those of the list, then those that only have a table."""
-        names = dict.fromkeys((*self.delivery.destinations, *self.destinations))
+        """Every destination with what it is sent: those of the list, those that only have a table, those of sites."""
+        of_sites = (text for site in self.sites.values() for text in site.destinations)
+        names = dict.fromkeys((*self.delivery.destinations, *self.destinations, *of_sites))
         return tuple(
             dataclasses.replace(Destination.named(name), objects=self.destinations.get(name, self.objects))
             for name in names
@@ -154,7 +139,7 @@ class Settings:
 
 
 Tree = dict[str, dict[str, Any]]
-TABLES = ("destinations", "access")  # sections of tables, one for each peer that differs
+TABLES = ("destinations", "access", "sites")  # sections of tables, one for each peer that differs, or site
 
 
 def load(
@@ -243,7 +228,8 @@ def _build(tree: Tree) -> Settings:
     sections = {name: kind for name, kind in typing.get_type_hints(Settings).items() if name not in TABLES}
     found = {name: _section(name, kind, tree[name]) for name, kind in sections.items()}
     tables = {name: _table(name, values, tree["objects"]) for name, values in tree["destinations"].items()}
-    settings = Settings(**found, destinations=tables, access=read_access(tree["access"]))
+    access, sites = read_access(tree["access"]), read_sites(tree["sites"])
+    settings = Settings(**found, destinations=tables, access=access, sites=sites)
     _check(settings)
     return settings
 
@@ -313,20 +299,12 @@ def _check(settings: Settings) -> None:
     check_priors(settings.priors)
     check_audit(settings.audit)
     check_cluster(settings.database, settings.queue)
+    check_sites(settings.sites, settings.node.aet)
     for text in settings.tls.destinations:
         Destination.parse(text)
     if settings.delivery.away_after < 1:
         raise Misconfigured("delivery.away_after is at least 1")
-    if not 0 <= settings.commitment.default_port < 65536 or settings.commitment.ask_again_seconds <= 0:
-        raise Misconfigured("commitment.default_port is 0 to 65535, commitment.ask_again_seconds is above 0")
-    told = [Destination.parse(text).aet for text in settings.commitment.peers]
-    if len(told) != len(set(told)):
-        raise Misconfigured("commitment.peers names an AE title twice")
-    if settings.query.max_matches < 0:
-        raise Misconfigured("query.max_matches is 0 or more")
-    moved_to = [Destination.parse(text).aet for text in settings.query.move_destinations]
-    if len(moved_to) != len(set(moved_to)):
-        raise Misconfigured("query.move_destinations names an AE title twice: a C-MOVE could not tell them apart")
+    check_asked(settings.query, settings.commitment)
     if not 1 <= settings.results.series_number_base <= 2**31 - 100:
         raise Misconfigured("results.series_number_base is a positive IS value")
     if len(settings.delivery.destinations) != len(set(settings.delivery.destinations)):
@@ -342,6 +320,7 @@ def _check(settings: Settings) -> None:
 
 def _check_spelling(settings: Settings) -> None:
     delivered = (*settings.delivery.destinations, *settings.destinations)
+    delivered += tuple(text for site in settings.sites.values() for text in site.destinations)
     peers = (*delivered, *settings.tls.destinations, *settings.query.move_destinations, *settings.commitment.peers)
     peers += (settings.priors.source,) if settings.priors.source else ()
     check_peers((text, Destination.named(text).name) for text in peers)

@@ -32,13 +32,17 @@ NEXT: dict[StudyState, frozenset[StudyState]] = {
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an instance came from: association (or request) id, AE titles, address; the account of a request."""
+    """Where an instance came from: association (or request) id, AE titles, address; the account of a request.
+
+    site: that the called AE title is of, "" of the node itself; None: it came without one, and joins what is here.
+    """
 
     association: str
     calling_aet: str
     called_aet: str
     address: str
     account: str = ""
+    site: str | None = None
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ class Narrowed:
     patient_id: str | None = None
     accession_number: str | None = None
     days: tuple[str, str] | None = None
+    site: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,8 @@ def studies(session: Session, wanted: Narrowed, below: int | None, page: int) ->
 def patients(session: Session, wanted: Narrowed, below: int | None, page: int) -> list[StudyRecord]:
     """Each patient as the newest study says; paged by the patient's id, which stands in ``patient``."""
     other = aliased(Study)
-    newest = select(func.max(other.id)).where(other.patient_id == Study.patient_id, _holds_something(other))
+    of_site = [] if wanted.site is None else [other.site == wanted.site]
+    newest = select(func.max(other.id)).where(other.patient_id == Study.patient_id, _holds_something(other), *of_site)
     conditions = [*_conditions(wanted), Study.id == newest.correlate(Study).scalar_subquery()]
     if below is not None:
         conditions.append(Study.patient_id < below)
@@ -141,7 +143,7 @@ def _conditions(wanted: Narrowed) -> list[ColumnElement[bool]]:
         found.append(Study.accession_number == wanted.accession_number)
     if wanted.days is not None:
         found.append(Study.study_date.between(*wanted.days))
-    return found
+    return found + ([] if wanted.site is None else [Study.site == wanted.site])
 
 
 def _holds_something(study: type[Study] = Study) -> ColumnElement[bool]:
@@ -168,9 +170,10 @@ def _texts(keys: StudyKeys) -> StudyTexts:
     return StudyTexts(**{field.name: getattr(keys, field.name) for field in dataclasses.fields(StudyTexts)})
 
 
-def studies_of(session: Session, patient: int) -> list[int]:
-    """Ids of the patient's studies."""
-    return list(session.scalars(select(Study.id).where(Study.patient_id == patient, _holds_something())))
+def studies_of(session: Session, patient: int, site: str | None = None) -> list[int]:
+    """Ids of the patient's studies; site: of those of one site."""
+    which = [Study.patient_id == patient, _holds_something(), *([] if site is None else [Study.site == site])]
+    return list(session.scalars(select(Study.id).where(*which)))
 
 
 def series(session: Session, study_id: int) -> list[SeriesRecord]:

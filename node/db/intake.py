@@ -9,9 +9,11 @@ from typing import cast
 from sqlalchemy import Connection, Table, bindparam, exists, insert, select, update
 from sqlalchemy.orm import Session
 
+from node.core.errors import OfAnotherSite
 from node.core.study import NEXT, InstanceHeader, Origin, StudyState
 from node.db import tallies
 from node.db.driver import Rendered
+from node.db.retention_tables import Prior
 from node.db.tables import Base, Event, Instance, Output, Patient, Refusal, Series, Study
 
 
@@ -24,11 +26,15 @@ INSTANCES, OUTPUTS, PATIENTS, SERIES, STUDIES = (_table(of) for of in (Instance,
 _HERE = select(INSTANCES.c.sha256).where(INSTANCES.c.sop_uid == bindparam("uid")).scalar_subquery()
 KNOWN = Rendered(select(_HERE, exists().where(OUTPUTS.c.sop_uid == bindparam("uid"))))
 OPEN_SERIES = Rendered(
-    select(STUDIES.c.id, STUDIES.c.state, STUDIES.c.modalities, PATIENTS.c.patient_id, PATIENTS.c.issuer, SERIES.c.id)
+    select(
+        STUDIES.c.id, STUDIES.c.state, STUDIES.c.modalities, PATIENTS.c.patient_id, PATIENTS.c.issuer, SERIES.c.id,
+        STUDIES.c.site,
+    )
     .join_from(STUDIES, SERIES, SERIES.c.study_id == STUDIES.c.id)
     .join(PATIENTS, STUDIES.c.patient_id == PATIENTS.c.id)
     .where(STUDIES.c.study_uid == bindparam("study_uid"), SERIES.c.series_uid == bindparam("series_uid"))
-)
+)  # fmt: skip
+SITE = Rendered(select(STUDIES.c.site).where(STUDIES.c.study_uid == bindparam("study_uid")))
 TOUCH = Rendered(update(STUDIES).where(STUDIES.c.id == bindparam("study")).values(last_received_at=bindparam("now")))
 ADDED = (
     "sop_uid", "sop_class_uid", "transfer_syntax_uid", "series_id", "sha256", "bytes", "path", "instance_number",
@@ -54,11 +60,12 @@ def known_instance(connection: Connection, sop_instance_uid: str) -> Known:
 def add_instance(
     connection: Connection, header: InstanceHeader, sha256: str, size: int, path: str, origin: Origin, now: datetime
 ) -> None:
-    """Upsert patient, study and series, insert the instance, and reopen the study where that is due."""
-    series_id = _open_series(connection, header, now)
+    """Upsert patient, study and series, insert the instance, and reopen the study where that is due. OfAnotherSite
+    where the study belongs to another site than it came to."""
+    series_id = _open_series(connection, header, origin.site, now)
     if series_id is None:
         with Session(connection) as session:  # within the transaction, which it leaves open
-            study = _study(session, header, now)
+            study = _study(session, header, origin.site, now)
             series_id = _series(session, header, study).id
             if not header.is_own_result:
                 _receive(session, study, header, now)
@@ -85,7 +92,21 @@ def add_instance(
     ADD.run(connection, row)
 
 
-def _open_series(connection: Connection, header: InstanceHeader, now: datetime) -> int | None:
+def check_site(connection: Connection, study_uid: str, site: str | None) -> None:
+    """OfAnotherSite where the study is here and belongs to another one. None: it came to no AE title."""
+    if site is None:
+        return
+    found = SITE.run(connection, {"study_uid": study_uid}).fetchone()
+    if found is not None:
+        _same_site(found[0], site)
+
+
+def _same_site(of_study: str, site: str | None) -> None:
+    if site not in (None, of_study):
+        raise OfAnotherSite("The study belongs to another site of this node, which received it first.")
+
+
+def _open_series(connection: Connection, header: InstanceHeader, site: str | None, now: datetime) -> int | None:
     """The series where this is one more instance of what is being received, its study's clock set; else None.
 
     What most instances of a CT come to: one query and one update instead of a tour through the objects.
@@ -94,7 +115,8 @@ def _open_series(connection: Connection, header: InstanceHeader, now: datetime) 
     found = OPEN_SERIES.run(connection, uids).fetchone()
     if found is None or header.is_own_result:
         return None
-    study_id, state, modalities, patient_id, issuer, series_id = found
+    study_id, state, modalities, patient_id, issuer, series_id, of_study = found
+    _same_site(of_study, site)
     same_patient = (patient_id, issuer) == (header.patient_id, header.issuer_of_patient_id)
     if state != StudyState.RECEIVING or not same_patient or header.modality not in ("", *modalities.split("\\")):
         return None
@@ -102,7 +124,7 @@ def _open_series(connection: Connection, header: InstanceHeader, now: datetime) 
     return int(series_id)
 
 
-def _study(session: Session, header: InstanceHeader, now: datetime) -> Study:
+def _study(session: Session, header: InstanceHeader, site: str | None, now: datetime) -> Study:
     study = session.scalars(select(Study).where(Study.study_uid == header.study_instance_uid)).first()
     if study is None:
         study = Study(
@@ -114,14 +136,23 @@ def _study(session: Session, header: InstanceHeader, now: datetime) -> Study:
             first_received_at=now,
             last_received_at=now,
             opened_at=now,
+            site=_site_of_subject(session, header.study_instance_uid) if site is None else site,
         )
         session.add(study)
         session.flush()
-    elif not header.is_own_result:
+        return study
+    _same_site(study.site, site)
+    if not header.is_own_result:
         first = session.get(Patient, study.patient_id)
         if first is not None and (first.patient_id, first.issuer) != (header.patient_id, header.issuer_of_patient_id):
             add_event(session, study.id, now, "An instance names another patient than the first of this study.")
     return study
+
+
+def _site_of_subject(session: Session, study_uid: str) -> str:
+    """Of the study that this one is fetched for as a prior; empty where it is none."""
+    of = select(Study.site).join(Prior, Prior.of_study_id == Study.id).where(Prior.study_uid == study_uid)
+    return session.scalar(of) or ""
 
 
 def _patient(session: Session, header: InstanceHeader) -> Patient:
@@ -184,6 +215,11 @@ def add_refusal(
         )
     )
     tallies.count(session, tallies.REFUSAL, f"0x{status:04X}")
+
+
+def site_of(session: Session, study_id: int) -> str:
+    """The site that a study belongs to; empty: the node itself."""
+    return session.scalar(select(Study.site).where(Study.id == study_id)) or ""
 
 
 def receiving_studies(session: Session) -> list[tuple[int, str, str, datetime, datetime]]:

@@ -82,6 +82,7 @@ class Study(Base):
     first_received_at: Mapped[datetime]
     last_received_at: Mapped[datetime]
     opened_at: Mapped[datetime]  # start of the present receiving period; the hard limit counts from here
+    site: Mapped[str] = mapped_column(String(32), default="", server_default="")  # whose it is; empty: the node itself
 
 
 class Series(Base):

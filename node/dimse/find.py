@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from pydicom import DataElement, Dataset
@@ -23,6 +24,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from node.core import log
 from node.core.audit import AuditEvent
+from node.dimse.access import called_aet
 from node.pipeline.catalogue import Catalogue, NotAnIdentifier, Query
 from node.pipeline.header import is_uid
 from node.pipeline.query_keys import Level, Value, known_at
@@ -42,12 +44,21 @@ PROVIDED = ("QueryRetrieveLevel", "RetrieveAETitle", "InstanceAvailability")  # 
 UTF_8 = "ISO_IR 192"
 
 
+SiteOf = Callable[[str], str | None]
+
+
+def everything(_: str) -> None:
+    """A node without sites."""
+
+
 class FindService:
     """What the receiver offers of C-FIND. max_matches: of one query; 0 is no limit. tell: the audit trail, before the
-    first response."""
+    first response. site_of: the site of a called AE title, whose studies alone are found."""
 
-    def __init__(self, catalogue: Catalogue, aet: str, max_matches: int, tell: Tell = untold) -> None:
-        self._catalogue, self._aet, self._most, self._tell = catalogue, aet, max_matches, tell
+    def __init__(
+        self, catalogue: Catalogue, aet: str, max_matches: int, tell: Tell = untold, site_of: SiteOf = everything
+    ) -> None:
+        self._catalogue, self._aet, self._most, self._tell, self._site_of = catalogue, aet, max_matches, tell, site_of
         self.handlers: list[Any] = [(evt.EVT_C_FIND, self._find)]
 
     def offer(self, ae: AE) -> None:
@@ -70,7 +81,7 @@ class FindService:
         query, unknown = read(_identifier(event), patient_root=event.context.abstract_syntax == MODELS[0])
         self._tell(asked_by(event.assoc, "query", str(event.context.abstract_syntax), query))
         count = 0
-        for values in self._catalogue.find(query):
+        for values in self._catalogue.find(replace(query, site=self._site_of(called_aet(event.assoc)))):
             if event.is_cancelled:
                 log.event(logger, "query.cancelled", query_level=str(query.level), matches=count)
                 yield CANCELLED, None

@@ -8,8 +8,8 @@ PS3.4 sections C.4.2 and C.4.3.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from typing import Any
 
@@ -30,7 +30,8 @@ from node.archive import Archive
 from node.core import log
 from node.db.catalogue import Held
 from node.dimse import contexts
-from node.dimse.find import asked_by, read
+from node.dimse.access import called_aet
+from node.dimse.find import SiteOf, asked_by, everything, read
 from node.dimse.scu import Peer
 from node.dimse.status import SUCCESS, WARNINGS
 from node.dimse.suboperations import NotSent, Originator, open_association, store
@@ -85,13 +86,19 @@ class Progress:
 
 
 class RetrieveService:
-    """What the receiver offers of C-MOVE and C-GET. destinations: by AE title, as C-MOVE names them. tell: the audit
-    trail, before the first object goes."""
+    """What the receiver offers of C-MOVE and C-GET. destinations: of a site, by AE title, as C-MOVE names them. tell:
+    the audit trail, before the first object goes. site_of: the site of a called AE title, whose studies alone go."""
 
     def __init__(
-        self, catalogue: Catalogue, archive: Archive, destinations: Mapping[str, Peer], tell: Tell = untold
+        self,
+        catalogue: Catalogue,
+        archive: Archive,
+        destinations: Callable[[str], Mapping[str, Peer]],
+        tell: Tell = untold,
+        site_of: SiteOf = everything,
     ) -> None:
-        self._catalogue, self._archive, self._destinations, self._tell = catalogue, archive, destinations, tell
+        self._catalogue, self._archive, self._destinations = catalogue, archive, destinations
+        self._tell, self._site_of = tell, site_of
         self.handlers: list[Any] = []
 
     def offer(self, ae: AE) -> None:
@@ -131,15 +138,15 @@ class RetrieveService:
             request.assoc.dimse.cancel_req = {}
 
     def _answer(self, request: _Request) -> None:
-        destination = None
+        destination, site = None, self._site_of(called_aet(request.assoc))
         if isinstance(request.message, C_MOVE):
-            destination = self._destinations.get(str(request.message.MoveDestination).strip())
+            destination = self._destinations(site or "").get(str(request.message.MoveDestination).strip())
             if destination is None:
                 request.refuse(NO_DESTINATION, "the settings of this node know no such AE title")
                 return
         query, _ = read(request.identifier(), patient_root=request.context.abstract_syntax in PATIENT_ROOT)
         self._tell(asked_by(request.assoc, "retrieve", str(request.context.abstract_syntax), query))
-        held = self._catalogue.held(query)
+        held = self._catalogue.held(replace(query, site=site))
         if len(held) > MOST:
             request.refuse(NO_COUNT, f"more than {MOST} objects")
             return

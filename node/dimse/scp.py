@@ -19,7 +19,7 @@ from node.core.errors import InternalError, LungnodeError
 from node.core.settings import Node, Receive
 from node.core.study import Origin
 from node.dimse import contexts, streaming
-from node.dimse.access import Access
+from node.dimse.access import Access, called_aet
 from node.dimse.listening import OVER_TLS, Doors, SharedDoor
 from node.dimse.status import SUCCESS, status_of
 from node.dimse.tls import Certificates, OverTls
@@ -107,7 +107,7 @@ class Receiver:
         for ended in [one for one in list(self._names) if not one.is_alive()]:
             self._leave(ended)
         name = uuid.uuid4().hex[:12]
-        rejection = self._access.enter(name, calling, str(assoc.requestor.address))
+        rejection = self._access.enter(name, calling, str(assoc.requestor.address), called_aet(assoc))
         if rejection is None:
             self._names[assoc] = name
         else:
@@ -143,8 +143,9 @@ class Receiver:
 
     def _origin(self, assoc: Association) -> Origin:
         requestor, acceptor = assoc.requestor, assoc.acceptor
-        name = self._names.get(assoc, "")
-        return Origin(name, requestor.ae_title.strip(), acceptor.ae_title.strip(), str(requestor.address))
+        name, site = self._names.get(assoc, ""), self._access.site(called_aet(assoc))
+        calling, called = requestor.ae_title.strip(), acceptor.ae_title.strip()
+        return Origin(name, calling, called_aet(assoc) if site else called, str(requestor.address), site=site)
 
     def _store(self, event: evt.Event) -> int | Dataset:
         """The ordinary way: all of it at once."""
@@ -204,7 +205,6 @@ def _application_entity(node: Node, receive: Receive, storage: contexts.Storage)
     ae.add_supported_context(contexts.VERIFICATION)
     ae.maximum_associations = receive.max_associations
     ae.maximum_pdu_size = receive.max_pdu_bytes
-    ae.require_called_aet = receive.require_called_aet
     ae.require_calling_aet = list(receive.calling_aets)
     ae.acse_timeout = receive.acse_timeout_seconds
     ae.dimse_timeout = receive.dimse_timeout_seconds

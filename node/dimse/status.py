@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from node.core.errors import BadDataSet, Conflict, LungnodeError, NotAccepted, OutOfResources, Transient
+from node.core.errors import (
+    BadDataSet,
+    Conflict,
+    LungnodeError,
+    NotAccepted,
+    OfAnotherSite,
+    OutOfResources,
+    Transient,
+)
 from node.pipeline.header import MismatchError
 
 SUCCESS = 0x0000
@@ -11,6 +19,7 @@ STATUS: tuple[tuple[type[LungnodeError], int], ...] = (
     (MismatchError, 0xA900),  # Error: data set does not match SOP class, PS3.4 Table B.2-1
     (BadDataSet, 0xC000),  # Error: cannot understand, PS3.4 Table B.2-1
     (Conflict, 0x0111),  # Duplicate SOP Instance, PS3.7 C.5.9
+    (OfAnotherSite, 0x0124),  # Refused: not authorized, PS3.7 C.5.22
     (NotAccepted, 0x0122),  # Refused: SOP class not supported, PS3.7 C.5.26
     (OutOfResources, 0xA700),  # Refused: out of resources, PS3.4 Table B.2-1; senders try again
     (Transient, 0xA700),

@@ -69,7 +69,8 @@ class ClaimLost(InternalError):
 class Analyse:
     """Call it with a claimed job. ``still_ours`` is asked before the commit: false when the supervisor is gone.
 
-    rules: of selection; the shipped ones where none are given.
+    rules: of selection; the shipped ones where none are given. refusal: why no study that comes to this one is
+    analysed; empty: each is.
     """
 
     database: Database
@@ -81,14 +82,15 @@ class Analyse:
     still_ours: Callable[[], bool] = lambda: True
     rules: Rules = field(default_factory=load)
     trace: traces.Trace = traces.untraced
+    refusal: str = ""
 
     def __call__(self, job: Job) -> None:
         stages, began = Stages(), self.clock()
         work = self._begin(job)
         if work is None:
             return
-        if job.attempts > self.settings.analysis.max_attempts:
-            work.reason = self._gave_up(job)
+        if job.attempts > self.settings.analysis.max_attempts or self.refusal:
+            work.reason = self.refusal or self._gave_up(job)
             work.left_out = [_left(i, work.reason) for i in work.instances if not i.is_own_result]
         else:
             self._look(work, stages)

@@ -58,13 +58,15 @@ class NotAnIdentifier(Refused):
 class Query:
     """asked: keyword -> what to match, empty for everything; only keywords that ``known_at`` the level has.
 
-    relational: the unique keys of the levels above may be absent or lists (PS3.4 section C.4.1.2.2.1).
+    relational: the unique keys of the levels above may be absent or lists (PS3.4 section C.4.1.2.2.1). site: whose
+    studies alone; None: all.
     """
 
     level: Level
     asked: Mapping[str, str]
     patient_root: bool
     relational: bool = False
+    site: str | None = None
 
 
 class Catalogue:
@@ -102,7 +104,7 @@ class Catalogue:
 
     def _candidates(self, query: Query) -> Iterator[StudyRecord]:
         """Studies, or patients in the form of their newest study, that fit what the rows alone can tell."""
-        narrowed, below = _narrowed(query.asked), None
+        narrowed, below = _narrowed(query), None
         read = rows.patients if query.level is Level.PATIENT else rows.studies
         while True:
             with self._database.read() as session:
@@ -122,7 +124,7 @@ class Catalogue:
                 return
         if query.level is Level.PATIENT:
             if query.asked.keys() & OF_PATIENT:
-                values |= self._extent_of_patient(study)
+                values |= self._extent_of_patient(study, query.site)
             yield _asked(query, values)
         elif query.level is Level.STUDY:
             yield _asked(query, values)
@@ -180,9 +182,9 @@ class Catalogue:
             "NumberOfStudyRelatedInstances": extent.objects,
         }
 
-    def _extent_of_patient(self, study: StudyRecord) -> dict[str, Value]:
+    def _extent_of_patient(self, study: StudyRecord, site: str | None) -> dict[str, Value]:
         with self._database.read() as session:
-            ids = rows.studies_of(session, study.patient)
+            ids = rows.studies_of(session, study.patient, site)
             extent = rows.extent(session, ids)
         return {
             "NumberOfPatientRelatedStudies": len(ids),
@@ -200,7 +202,8 @@ class Catalogue:
         if not wanted:
             raise NotAnIdentifier(f"the identifier names no {UNIQUE[query.level]}")
         only = {level: _list(query.asked.get(UNIQUE[level], "")) for level in LEVELS}
-        narrowed = Narrowed(study_uids=only[Level.STUDY], patient_id=query.asked.get("PatientID") or None)
+        patient = query.asked.get("PatientID") or None
+        narrowed = Narrowed(study_uids=only[Level.STUDY], patient_id=patient, site=query.site)
         found: list[Held] = []
         below: int | None = None
         while True:
@@ -240,8 +243,9 @@ def _require_unique_keys(query: Query) -> None:
             raise NotAnIdentifier(f"the identifier needs one {keyword}")
 
 
-def _narrowed(asked: Mapping[str, str]) -> Narrowed:
+def _narrowed(query: Query) -> Narrowed:
     """Only conditions that are at least as wide as the matching."""
+    asked = query.asked
 
     def exact(keyword: str) -> str | None:
         wanted = asked.get(keyword, "")
@@ -253,6 +257,7 @@ def _narrowed(asked: Mapping[str, str]) -> Narrowed:
         patient_id=exact("PatientID"),
         accession_number=exact("AccessionNumber"),
         days=days(date) if date and "." not in date else None,
+        site=query.site,
     )
 
 

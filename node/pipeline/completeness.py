@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from sqlalchemy.orm import Session
 
@@ -19,6 +20,7 @@ from node.core import log
 from node.core.job import JobKind
 from node.core.keeping import Priors
 from node.core.settings import Completeness
+from node.core.site import Route
 from node.core.study import StudyState
 from node.db import intake as rows
 from node.db import jobs, retention
@@ -41,8 +43,10 @@ def close_quiet_studies(
     now: datetime,
     priors: Priors | None = None,
     trace: Trace = untraced,
+    routes: Mapping[str, Route] = MappingProxyType({}),
 ) -> list[str]:
-    """Close every study that is due; returns their UIDs. priors: None where none are ever fetched."""
+    """Close every study that is due; returns their UIDs. priors: None where none are ever fetched. routes: by site;
+    the ``pipeline_key`` is what a worker must have for all of them, and the key of a study whose site has none."""
     with database.read() as session:
         receiving = rows.receiving_studies(session)
     closed = []
@@ -54,7 +58,8 @@ def close_quiet_studies(
             continue
         study = _Quiet(study_id, study_uid, films, last_received_at)
         with database.write() as session:
-            key = _close(session, study, pipeline_key, priors, now)
+            route = routes.get(rows.site_of(session, study_id), Route(pipeline_key))
+            key = _close(session, study, pipeline_key, route, priors, now)
         if key is None:
             continue
         closed.append(study_uid)
@@ -74,7 +79,9 @@ class _Quiet:
     last_received_at: datetime
 
 
-def _close(session: Session, study: _Quiet, pipeline_key: str, priors: Priors | None, now: datetime) -> str | None:
+def _close(
+    session: Session, study: _Quiet, pipeline_key: str, route: Route, priors: Priors | None, now: datetime
+) -> str | None:
     """Close one study; the key of its analyse job, empty where it is only kept. None: something arrived since it was
     looked at, and it stays open."""
     fresh = {row[0]: row[4] for row in rows.receiving_studies(session)}
@@ -86,7 +93,7 @@ def _close(session: Session, study: _Quiet, pipeline_key: str, priors: Priors | 
         rows.move_study(session, study.id, StudyState.RECEIVING, StudyState.STORED)
         rows.add_event(session, study.id, now, kept)
         return ""
-    key = _queue(session, study, instances, pipeline_key, now)
+    key = _queue(session, study, instances, pipeline_key, route, now)
     if priors and priors.source and not of:
         jobs.add(session, JobKind.PRIORS, study.id, study.study_uid, now)
     return key
@@ -106,11 +113,13 @@ def _why_only_kept(
     return ""
 
 
-def _queue(session: Session, study: _Quiet, instances: list[tuple[str, str]], pipeline_key: str, now: datetime) -> str:
+def _queue(
+    session: Session, study: _Quiet, instances: list[tuple[str, str]], pipeline_key: str, route: Route, now: datetime
+) -> str:
     digest = digest_of(instances)
-    key = hashlib.sha256(f"{study.study_uid}\n{digest}\n{pipeline_key}".encode()).hexdigest()
+    key = hashlib.sha256(f"{study.study_uid}\n{digest}\n{route.pipeline_key}".encode()).hexdigest()
     rows.move_study(session, study.id, StudyState.RECEIVING, StudyState.QUEUED)
-    priority = FILM_PRIORITY if study.films else OTHER_PRIORITY
+    priority = FILM_PRIORITY if study.films or route.urgent else OTHER_PRIORITY
     if jobs.add(session, JobKind.ANALYSE, study.id, key, now, payload=digest, priority=priority, pipeline=pipeline_key):
         count = f"{len(instances)} instance{'' if len(instances) == 1 else 's'}"
         rows.add_event(session, study.id, now, f"Complete with {count}; waits for analysis.")

@@ -28,7 +28,7 @@ from node.archive import Archive, failure
 from node.board import Board
 from node.core import log
 from node.core.audit import Recent
-from node.core.errors import BadDataSet, Conflict, LungnodeError, OutOfResources
+from node.core.errors import BadDataSet, Conflict, LungnodeError, OfAnotherSite, OutOfResources
 from node.core.study import InstanceHeader, Origin
 from node.core.uids import PRODUCT_UID
 from node.db import intake as rows
@@ -174,7 +174,7 @@ class Intake:
         sha256, size = file.digest(), file.received
         self._admit(arriving.origin.association, header.study_instance_uid)
         with self._archive.claimed(header.sop_instance_uid):
-            known = self._known(header, sha256)
+            known = self._known(header, sha256, arriving.origin.site)
             if known.sha256 is not None and self._archive.holds(header.sop_instance_uid):
                 return self._noted("duplicate", header, arriving.origin, size)
             if known.is_our_output:
@@ -185,6 +185,9 @@ class Intake:
                 return self._noted("stored", header, arriving.origin, size)
             try:
                 self._commit(header, sha256, size, path, arriving.origin)
+            except OfAnotherSite:  # it began at both at the same time
+                self._archive.discard(path)
+                raise
             except SQLAlchemyError as error:
                 self._archive.discard(path)
                 raise OutOfResources("the database cannot be written") from error
@@ -199,9 +202,11 @@ class Intake:
             raise OutOfResources(sentence)
         self._board.sends(association, study_uid)
 
-    def _known(self, header: InstanceHeader, sha256: str) -> rows.Known:
-        """What is known of the UID; Conflict when it stands for other bytes."""
+    def _known(self, header: InstanceHeader, sha256: str, site: str | None) -> rows.Known:
+        """What is known of the UID; Conflict when it stands for other bytes, OfAnotherSite when its study is not of
+        the site that it came to: nobody there would ever hear of it."""
         with self._database.looking() as connection:
+            rows.check_site(connection, header.study_instance_uid, site)
             known = rows.known_instance(connection, header.sop_instance_uid)
         if known.sha256 not in (None, sha256):
             raise Conflict("Another object with this SOP Instance UID is stored already; it is kept.")

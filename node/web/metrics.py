@@ -28,6 +28,7 @@ REASONS = {  # of a refusal, by the status that was answered: PS3.4 Table B.2-1,
     "0x0110": "processing_failure",
     "0x0111": "duplicate_instance",
     "0x0122": "sop_class_not_supported",
+    "0x0124": "not_authorized",
 }
 
 

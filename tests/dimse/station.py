@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from node.board import Board
 from node.core import settings
 from node.core.limits import Limits
 from node.core.security import Tls
+from node.core.site import Site
 from node.db import schema
 from node.db.session import Database, sqlite_url
 from node.dimse.access import Access
@@ -100,10 +101,12 @@ def station(
     tls: Tls | None = None,
     access: Callable[[Board], Access] | None = None,
     limits: Limits | None = None,
+    sites: Mapping[str, Site] | None = None,
     **receive: object,
 ) -> Iterator[Station]:
     """``receive``: settings of [receive] that differ from the defaults. The first two are of [query]."""
     effective = settings.load(flags={("node", "dicom_host"): "127.0.0.1", ("node", "dicom_port"): 0})
+    effective = dataclasses.replace(effective, sites=sites or {})
     receive = {"min_free_bytes": 0, **receive}
     wanted = dataclasses.replace(effective.receive, **receive)  # type: ignore[arg-type]
     folder.mkdir(parents=True, exist_ok=True)
