@@ -16,6 +16,7 @@ class Dicomweb:
     cors_origins: tuple[str, ...]
     most_upload_bytes: int
     silent_seconds: float
+    most_renderings: int
     viewer_folder: str
 
 
@@ -28,5 +29,7 @@ def check_dicomweb(dicomweb: Dicomweb) -> None:
     for origin in dicomweb.cors_origins:
         if origin != "*" and not re.fullmatch(r"https?://[^\s/?#]+", origin):
             raise Misconfigured(f'dicomweb.cors_origins: {origin!r} is no origin such as "https://viewer.example.org"')
+    if dicomweb.most_renderings < 1:
+        raise Misconfigured("dicomweb.most_renderings is at least 1")
     if dicomweb.most_upload_bytes < 1 or dicomweb.silent_seconds <= 0:
         raise Misconfigured("dicomweb.most_upload_bytes is at least 1, dicomweb.silent_seconds above 0")

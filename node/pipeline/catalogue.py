@@ -6,8 +6,10 @@ Knows the database and the archive, and no network. The texts that are matched a
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pydicom import dcmread
@@ -24,6 +26,7 @@ from node.pipeline.query_keys import LEVELS, UNIQUE, Level, Value, days, is_sing
 from node.pipeline.uses import Uses
 
 PAGE = 200  # candidates read at once
+ADVICE = "ask for less, by date, patient or study, or for a page that begins sooner."
 STUDY_TEXTS = {
     "PatientName": "patient_name",
     "PatientBirthDate": "birth_date",
@@ -52,6 +55,10 @@ OF_STUDY = {
 
 class NotAnIdentifier(Refused):
     """The identifier lacks a unique key of a level above, or names none of the level. PS3.4 section C.4.1.2.1."""
+
+
+class TooBroad(Refused):
+    """The search takes longer than it may; a narrower one, or a page nearer to the begin, need not."""
 
 
 @dataclass(frozen=True)
@@ -94,21 +101,25 @@ class Catalogue:
                     for one, study, series in read:
                         rows.describe(session, one, study, series)
 
-    def find(self, query: Query) -> Iterator[dict[str, Value]]:
-        """The matches, newest first, each with a value for every keyword asked and the unique keys of its level."""
+    def find(self, query: Query, seconds: float = math.inf) -> Iterator[dict[str, Value]]:
+        """The matches, newest first, each with a value for every keyword asked and the unique keys of its level.
+        seconds: after which ``TooBroad`` ends it."""
         if not query.relational:
             _require_unique_keys(query)
         self.describe()
-        for study in self._candidates(query):
+        in_time = _patience(seconds)
+        for study in self._candidates(query, in_time):
+            in_time()
             yield from self._below(query, study)
 
-    def _candidates(self, query: Query) -> Iterator[StudyRecord]:
+    def _candidates(self, query: Query, in_time: Callable[[], None]) -> Iterator[StudyRecord]:
         """Studies, or patients in the form of their newest study, that fit what the rows alone can tell."""
         narrowed, below = _narrowed(query), None
         read = rows.patients if query.level is Level.PATIENT else rows.studies
         while True:
             with self._database.read() as session:
                 page = read(session, narrowed, below, PAGE)
+            in_time()
             for study in page:
                 if _fits(query, _of_study(study)):
                     yield study
@@ -231,6 +242,17 @@ class Catalogue:
             return one
         syntax = read_file_meta_info(self._archive.path(one.path)).TransferSyntaxUID
         return replace(one, transfer_syntax_uid=str(syntax))
+
+
+def _patience(seconds: float) -> Callable[[], None]:
+    """Raises TooBroad once they are over."""
+    until = time.monotonic() + seconds
+
+    def in_time() -> None:
+        if time.monotonic() > until:
+            raise TooBroad(f"The search takes longer than {seconds:g} s: {ADVICE}")
+
+    return in_time
 
 
 def _require_unique_keys(query: Query) -> None:

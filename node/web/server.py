@@ -21,8 +21,10 @@ from starlette.routing import BaseRoute, Route
 from node import __version__
 from node.core.errors import Misconfigured
 from node.web.auth.needs import ANYBODY, needs
-from node.web.connections import MOST_CONNECTIONS, PLAIN, Certificate, Hurried, Secrecy
+from node.web.coded import Uncoded
+from node.web.connections import MOST_CONNECTIONS, PLAIN, Certificate, Secrecy
 from node.web.metrics import NodeMetrics, Readings
+from node.web.pace import Paced
 
 START_SECONDS = 10.0
 RENEWED_SECONDS = 10  # between two looks at the files of the certificate
@@ -64,7 +66,8 @@ def application(
         Route("/health/ready", ready, middleware=[needs(ANYBODY)]),
         Route("/metrics", metrics, middleware=[needs("figures")]),
     ]
-    return Starlette(routes=[*own, *more], middleware=list(before), exception_handlers=dict(handlers or {}))
+    stands = [Middleware(Uncoded), *before]
+    return Starlette(routes=[*own, *more], middleware=stands, exception_handlers=dict(handlers or {}))
 
 
 class WebServer:
@@ -85,7 +88,7 @@ class WebServer:
             app,
             host=host,
             port=port,
-            http=Hurried,
+            http=Paced,
             log_config=None,
             access_log=False,
             lifespan="off",

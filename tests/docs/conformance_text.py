@@ -161,7 +161,8 @@ session, or name and password (Basic), over TLS or on this machine (access.md).
 a dot; lists of UIDs and code strings with commas; `limit`, `offset`, `includefield` (`all`, keywords, tags).
 Required keys are all matched: {required}. Fuzzy, empty-value and multiple-value matching are answered by a Warning
 299, and so is an attribute that is not matched. No match is 204. More than {max_matches} matches are answered by
-206 with the first of them and a Warning; a `limit` within that is 200.
+206 with the first of them and a Warning; a `limit` within that is 200. A search that takes longer than 20 s is
+answered 413.
 
 **Retrieve**: by `Accept` or the query parameter `accept`. Objects in the stored transfer syntax where that is asked
 for or `transfer-syntax=*` is; Explicit VR Little Endian by default, except for what is stored with losses and no

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from starlette.responses import PlainTextResponse, Response
 
 from node.core.errors import BadDataSet, Conflict, LungnodeError, NotAccepted, Refused, Transient
+from node.pipeline.catalogue import TooBroad
 
 BAD_REQUEST, FORBIDDEN, NOT_FOUND, NOT_ACCEPTABLE, TOO_SLOW = 400, 403, 404, 406, 408
 CONFLICT, TOO_LARGE, UNSUPPORTED_TYPE, BROKEN, UNAVAILABLE = 409, 413, 415, 500, 503
 RETRY_SECONDS = "30"  # after 503
 STATUS: tuple[tuple[type[LungnodeError], int], ...] = (  # of a retrieval; of a store each instance has its reason
+    (TooBroad, TOO_LARGE),  # PS3.18 Table 10.6.3-1
     (Transient, UNAVAILABLE),
     (NotAccepted, NOT_ACCEPTABLE),
     (BadDataSet, NOT_ACCEPTABLE),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 MOST_HEADER_BYTES = 16384  # of the headers of one part
 MOST_PREAMBLE_BYTES = 65536  # before the first part
+MOST_PARTS = 50_000  # of a message; each is remembered until its end
 SIGNS = r"0-9A-Za-z'()+_,\-./:=?"
 BOUNDARY = re.compile(rf"[{SIGNS} ]{{0,127}}[{SIGNS}]")  # RFC 2046 section 5.1.1 has 70 at most; Orthanc sends 73
 
@@ -50,7 +51,7 @@ class Reader:
         self._mark = b"\r\n--" + boundary.encode("ascii")
         self._held = b"\r\n"  # so that a boundary at the very beginning is one too
         self._state = self._preamble
-        self._finished = False
+        self._finished, self._parts = False, 0
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         self._held = self._held + chunk if self._held else chunk
@@ -89,7 +90,9 @@ class Reader:
         if (not found and len(self._held) > MOST_HEADER_BYTES) or len(lines) > MOST_HEADER_BYTES:
             raise Malformed("The headers of a part are too long.")
         if found:
-            self._held, self._state = rest, self._content
+            self._held, self._state, self._parts = rest, self._content, self._parts + 1
+            if self._parts > MOST_PARTS:
+                raise Malformed(f"A message has at most {MOST_PARTS} parts; send more in another one.")
             yield Begin(_headers(lines))
 
     def _content(self) -> Iterator[Event]:

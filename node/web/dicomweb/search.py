@@ -53,6 +53,7 @@ OWN = frozenset({"limit", "offset", "includefield", "fuzzymatching", "accept", "
                  "multiplevaluematching"})  # fmt: skip
 NOT_SUPPORTED = ("fuzzymatching", "emptyvaluematching", "multiplevaluematching")  # said by a Warning when asked for
 MOST_PARAMETERS = 200
+MOST_SECONDS = 20.0  # of one search, on its way to the last match that was asked for
 MORE = "There are additional results that can be requested."  # PS3.18 section 8.3.4.4
 TAG = re.compile(r"[0-9A-Fa-f]{8}")
 
@@ -102,7 +103,7 @@ def search(catalogue: Catalogue, asked: Asked, root: str, most: int) -> Found:
     """root: URL of the service. most: matches of one answer, 0 for no limit."""
     wanted = asked.limit if asked.limit is not None else most or None
     count = min(wanted, most) if most and wanted is not None else wanted
-    found = itertools.islice(catalogue.find(asked.query), asked.offset, None)
+    found = itertools.islice(catalogue.find(asked.query, MOST_SECONDS), asked.offset, None)
     matches = [_match(asked, values, root) for values in itertools.islice(found, count)]
     cut = asked.limit is None or count != asked.limit
     return Found(matches, whole=not (cut and count is not None and next(found, None) is not None))

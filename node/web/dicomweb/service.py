@@ -40,6 +40,7 @@ from node.web.dicomweb.capabilities import described
 from node.web.dicomweb.media import GIF, JPEG, JSON, PNG, XML
 from node.web.dicomweb.metadata import Headers
 from node.web.dicomweb.multipart import Writer
+from node.web.dicomweb.renderings import Renderings
 from node.web.dicomweb.resources import Objects, Resource, etag, is_known, only_images, root_of
 from node.web.dicomweb.retrieve import Body
 from node.web.dicomweb.store import Store
@@ -76,10 +77,12 @@ class Service:
     senders: Sequence[Network]  # from which anybody may store, as by C-STORE; none: from everywhere
 
     def application(self) -> Starlette:
-        headers, view = Headers(self.objects), [needs("view")]
+        headers, view, renderings = Headers(self.objects), [needs("view")], Renderings(self.wanted.most_renderings)
         routes = [Route("/", self._guarded(self._capabilities), methods=["OPTIONS", "GET"], middleware=view)]
         for path in PATHS:
-            routes.append(Route(path, self._guarded(self._get(path, headers)), methods=["GET"], middleware=view))
+            slowly = renderings if path.rpartition("/")[2] in ("rendered", "thumbnail") else None
+            answer = self._guarded(self._get(path, headers), slowly)
+            routes.append(Route(path, answer, methods=["GET"], middleware=view))
         for path in ("/studies", STUDY):
             routes.append(Route(path, self._stored, methods=["POST"], middleware=[needs("store")]))
         cors = Middleware(
@@ -104,8 +107,10 @@ class Service:
             return self._frames
         return self._bulk if kind.endswith("/bulkdata") else self._instances
 
-    def _guarded(self, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        """Everything that a function may raise, as an answer."""
+    def _guarded(
+        self, answer: Answer, renderings: Renderings | None = None
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Everything that a function may raise, as an answer. renderings: among which it waits for its turn."""
 
         def answered(request: Request) -> Response:
             try:
@@ -122,7 +127,12 @@ class Service:
                 return Refusal(BROKEN, FAILED).response()
 
         async def endpoint(request: Request) -> Response:
-            return await run_in_threadpool(answered, request)
+            if renderings is None:
+                return await run_in_threadpool(answered, request)
+            found = await renderings.answer(answered, request)
+            if isinstance(found, _Pieces):
+                found.body_iterator = renderings.pieces(found.pieces)
+            return found
 
         return endpoint
 
@@ -243,7 +253,15 @@ def _streamed(request: Request, body: Body, headers: Mapping[str, str]) -> Respo
     begun = list(itertools.islice(pieces, 2))
     if len(begun) < 2:
         return Response(b"".join(begun), 200, dict(headers), body.content_type)
-    return StreamingResponse(_logged(itertools.chain(begun, pieces)), 200, dict(headers), body.content_type)
+    return _Pieces(_logged(itertools.chain(begun, pieces)), headers, body.content_type)
+
+
+class _Pieces(StreamingResponse):
+    """pieces: of the body, none of which was sent yet."""
+
+    def __init__(self, pieces: Iterator[bytes], headers: Mapping[str, str], content_type: str) -> None:
+        super().__init__(pieces, 200, dict(headers), content_type)
+        self.pieces = pieces
 
 
 def _gathered(parts: Iterable[bytes]) -> Iterator[bytes]:
