@@ -26,6 +26,7 @@ demo: install  ## send a film by DICOM through a node to a stand-in PACS and sho
 	$(BIN)/lungnode demo $(if $(FILM),"$(FILM)")
 
 run: install  ## a node that stays up: DICOM port 11112, HTTP port 8080, data in run-data/; no login on this machine
+	@echo "The pages are at http://127.0.0.1:8080/ once the node has started; Ctrl+C ends it."
 	LUNGNODE_WEB_LOOPBACK_NEEDS_NO_LOGIN=true $(BIN)/lungnode serve --data run-data
 
 peers:

@@ -41,6 +41,7 @@ from node.dimse.standin import StandIn
 PHANTOM_MM = 400.0  # height of the drawn film
 READY_SECONDS = 120.0
 DONE_SECONDS = 600.0
+PAGES_PORT = 8080
 SETTINGS = """\
 [node]
 dicom_host = "127.0.0.1"
@@ -81,7 +82,8 @@ def demo(film: Path | None, out: Path) -> int:
         _tell_pacs(console, pacs, out)
         picture = overview.draw(sent.path, [item.path for item in pacs.received], out / "overview.png")
         console.print(f"\nOverview picture: {picture}" if picture else "\nNo overview picture: no heat map came back.")
-        console.print("Research use only, not for diagnosis.")
+        _tell_page(console, sent, out)
+        console.print("\nResearch use only, not for diagnosis.")
         return 0 if state is StudyState.ANALYSED and pacs.received else 1
 
 
@@ -206,3 +208,10 @@ def _tell_pacs(console: Console, pacs: StandIn, out: Path) -> None:
         console.print(f"  {header.Modality}  {header.SeriesDescription}\n      {item.path.relative_to(out.parent)}")
     if not pacs.received:
         console.print("  nothing")
+
+
+def _tell_page(console: Console, film: Film, out: Path) -> None:
+    """The node has ended with the demonstration; its data are still there to be served."""
+    console.print("\nTo see the study in a browser, serve what was kept, and open its page:")
+    console.print(f"  lungnode serve --data {out / 'data'} --config {out / 'demo.toml'} --http-port {PAGES_PORT}")
+    console.print(f"  http://127.0.0.1:{PAGES_PORT}/studies/{film.study_uid}")
