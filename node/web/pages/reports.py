@@ -66,14 +66,13 @@ class Reports:
         begin, end = today - timedelta(days=days - 1), today + timedelta(days=1)
         of = {"calling_aet": sender} if sender else {}
         with self.database.read() as session:
-            now = _by_class(session, {"since": begin, "until": end, **of})
-            before = _by_class(session, {"since": begin - timedelta(days=days), "until": begin, **of})
+            before = _rows(session, {"since": begin - timedelta(days=days), "until": begin, **of}, ("system", "class"))
             daily = _rows(session, {"since": begin, "until": end, **of}, ("system", "class", "day"))
             senders = [row["calling_aet"] for row in _rows(session, {"since": begin, "until": end}, ("calling_aet",))]
             states = worklist.states(session)
         systems = [
-            _system(system, now, before, [row for row in daily if row["system"] == system], (begin, days))
-            for system in dict.fromkeys(system for system, _ in now)
+            _system(system, _of(system, before), _of(system, daily), (begin, days))
+            for system in dict.fromkeys(row["system"] for row in daily)
         ]
         return self.site.page(
             request,
@@ -105,28 +104,26 @@ def _rows(session: Session, wanted: Mapping[str, Any], by: tuple[str, ...]) -> l
     return [dict(zip(names, row, strict=True)) for row in found.rows]
 
 
-def _by_class(session: Session, wanted: Mapping[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
-    return {(row["system"], row["class"]): row for row in _rows(session, wanted, ("system", "class"))}
+def _of(system: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [row for row in rows if row["system"] == system]
 
 
 def _system(
-    system: str,
-    now: Mapping[tuple[str, str], dict[str, Any]],
-    before: Mapping[tuple[str, str], dict[str, Any]],
-    daily: Sequence[dict[str, Any]],
-    period: tuple[datetime, int],
+    system: str, before: Sequence[dict[str, Any]], daily: Sequence[dict[str, Any]], period: tuple[datetime, int]
 ) -> SystemReport:
-    classes = [name for one, name in now if one == system]
-    rows = tuple(_compared(name, now[system, name], before.get((system, name))) for name in classes)
+    classes = list(dict.fromkeys(row["class"] for row in daily))
+    then = {row["class"]: row for row in before}
+    rows = tuple(_compared(name, [row for row in daily if row["class"] == name], then.get(name)) for name in classes)
     return SystemReport(system, rows, _chart(system, classes, daily, period), tuple(map(words.class_name, classes)))
 
 
-def _compared(name: str, now: Mapping[str, Any], before: Mapping[str, Any] | None) -> Compared:
+def _compared(name: str, days: Sequence[Mapping[str, Any]], before: Mapping[str, Any] | None) -> Compared:
+    count = sum(row["count"] for row in days)
     return Compared(
         name,
-        now["count"],
-        now["mean_probability"],
-        now["decided"] / now["count"],
+        count,
+        sum(row["count"] * row["mean_probability"] for row in days) / count,
+        sum(row["decided"] for row in days) / count,
         before["count"] if before else 0,
         before["mean_probability"] if before else None,
         before["decided"] / before["count"] if before else None,
