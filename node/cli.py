@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from node import __version__
-from node.commands import audit, models, query, users
+from node.commands import audit, models, query, rules, users
 from node.commands.arguments import RESEARCH, count, moment
 from node.core import settings
 from node.core.errors import LungnodeError, Misconfigured
@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     audit.add(commands)
     users.add(commands)
     _add_select(commands)
+    rules.add(commands)
     _add_destinations(commands)
     _add_retention(commands)
     _add_models(commands)

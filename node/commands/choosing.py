@@ -11,20 +11,23 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from node.app import open_registry
 from node.commands import show
 from node.commands.asking import open_database
 from node.commands.sending import files_under
 from node.core import settings as configuration
 from node.core.errors import Refused
+from node.core.settings import Settings
+from node.core.site import of_site
 from node.core.study import StoredInstance
 from node.core.uids import PRODUCT_UID
+from node.db import intake as study_rows
 from node.db import results as rows
 from node.folders import Folders
 from node.pipeline.film import read_header
 from node.pipeline.header import text_of
 from node.pipeline.rules import load
 from node.pipeline.trial import Said, Trial, Verdict, grouped, left
+from node.routing import open_registry
 
 TABLE = ("series_uid", "modality", "sop_instance_uid", "images", "taken", "rule", "sentence", "remarks")
 SAME_UID = "Another file holds the same instance."
@@ -37,7 +40,8 @@ def stored(data: Path, study_uid: str, config: Path | None, rules: Path | None, 
     if not instances:
         sys.stderr.write(f"lungnode: no study {study_uid} is stored here\n")
         return 1
-    _say(trial(data, config, rules).verdicts(instances), form)
+    site = site_of_stored_study(data, study_uid)
+    _say(trial(data, config, rules, site).verdicts(instances), form)
     return 0
 
 
@@ -53,13 +57,23 @@ def _say(verdicts: Sequence[Verdict], form: show.Format) -> None:
     sys.stdout.write(show.render(verdicts, Verdict, form, TABLE) + "\n")
 
 
-def trial(data: Path | None, config: Path | None, rules: Path | None) -> Trial:
+def settings_of(data: Path | None, config: Path | None) -> Settings:
     """The settings of ``config``, else those with which a node last ran on ``data``, else the shipped ones."""
     if config is None and data is not None and Folders(data).worker_settings.exists():
-        effective = Folders(data).read_worker_settings()
-    else:
-        effective = configuration.load(config, os.environ)
-    return Trial(effective.analysis, load(rules or effective.analysis.selection), open_registry().cards())
+        return Folders(data).read_worker_settings()
+    return configuration.load(config, os.environ)
+
+
+def trial(data: Path | None, config: Path | None, rules: Path | None, site: str = "") -> Trial:
+    """By ``settings_of``, for the studies of a site."""
+    analysis = of_site(settings_of(data, config), site).analysis
+    return Trial(analysis, load(rules or analysis.selection), open_registry().cards())
+
+
+def site_of_stored_study(data: Path, study_uid: str) -> str:
+    with open_database(data).read() as session:
+        study_id = rows.study_id_of(session, study_uid)
+        return "" if study_id is None else study_rows.site_of(session, study_id)
 
 
 def of_stored_study(data: Path, study_uid: str) -> list[StoredInstance]:

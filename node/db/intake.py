@@ -222,6 +222,11 @@ def site_of(session: Session, study_id: int) -> str:
     return session.scalar(select(Study.site).where(Study.id == study_id)) or ""
 
 
+def newest_studies(session: Session, most: int) -> list[tuple[str, str]]:
+    """(study UID, site) of the last that came, the newest first."""
+    return list(session.execute(select(Study.study_uid, Study.site).order_by(Study.id.desc()).limit(most)).tuples())
+
+
 def receiving_studies(session: Session) -> list[tuple[int, str, str, datetime, datetime]]:
     """(id, study UID, modalities, opened at, last received at) of every study that is being received."""
     wanted = (Study.id, Study.study_uid, Study.modalities, Study.opened_at, Study.last_received_at)
