@@ -18,11 +18,15 @@ from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry, generate_latest
+
 from node.core.filters import parse
+from node.db import figures, tallies
 from node.db.queries import aggregate
 from node.db.queries.pages import page
 from node.db.queries.resources import RESOURCES
 from node.db.session import Database, sqlite_url
+from node.web.metrics import NodeMetrics, Readings
 from tests.bench import ledger
 from tests.bench.page import machine, write_section
 from tests.peers import Absent
@@ -105,6 +109,24 @@ def _aggregates(database: Database) -> float:
     return (time.perf_counter() - began) * 1000
 
 
+def _scrape(database: Database, size: int) -> tuple[float, float]:
+    """Milliseconds of one scrape of the metrics, and of what the duty reads for it, the newest day."""
+    with database.write() as session:
+        for number in range(200):
+            tallies.analysis(session, {f"model.{system}": number / 10 for system in ledger.SYSTEMS}, float(number))
+    newest = ledger.BEGAN + timedelta(minutes=2 * size / ledger.EACH)
+    began = time.perf_counter()
+    with database.read() as session:
+        readings = Readings(figures.read(session))
+    registry = CollectorRegistry()
+    registry.register(NodeMetrics(lambda: readings))
+    generate_latest(registry)
+    asked = time.perf_counter()
+    with database.read() as session:
+        figures.recent(session, newest - timedelta(days=1))
+    return (asked - began) * 1000, (time.perf_counter() - asked) * 1000
+
+
 def _warm(database: Database) -> None:
     """Into the cache of the operating system, where a database that is asked all day has its file."""
     if database.engine.dialect.name == "sqlite":
@@ -121,7 +143,12 @@ def report(name: str, databases: Sequence[Database], sizes: Sequence[int], round
     sys.stderr.write(f"{name}: asked\n")
     lines = "\n".join(table(measure(databases, sizes, rounds)))
     month = statistics.median(_aggregates(databases[-1]) for _ in range(3))
-    return f"### {name}\n\n{lines}\n\nCounts and means of a month among {sizes[-1]:,}: {month:.0f} ms.\n"
+    scrapes = [_scrape(databases[-1], sizes[-1]) for _ in range(5)]
+    scrape, day = (statistics.median(found[place] for found in scrapes) for place in (0, 1))
+    return (
+        f"### {name}\n\n{lines}\n\nAmong {sizes[-1]:,}: counts and means of a month {month:.0f} ms; a scrape of the "
+        f"metrics {scrape:.0f} ms, and what a duty reads for it, the newest day, {day:.0f} ms.\n"
+    )
 
 
 def main() -> int:
