@@ -65,6 +65,8 @@ class Admitting:
         password = made_up()
         password_hash, now = hashed(password), self._clock()
         with self._database.write() as session:
+            if accounts.users(session):  # by another node on this database, meanwhile
+                return
             accounts.add(session, FIRST, ("admin",), password_hash, now)
             audit.append(session, AuditEvent("account", details={"changed": "the first user", "user": FIRST}), now)
         sys.stderr.write(
