@@ -131,11 +131,16 @@ class Membership:
             log.event(logger, "jobs.adopted", logging.WARNING, jobs=adopted)
 
     def _beat_on(self) -> None:
+        silent = False
         while not self._stop.wait(BEAT_SECONDS):
             try:
                 self._beat()
-            except Exception:
-                logger.exception("member.not_heard")
+                silent = False
+            except SQLAlchemyError as error:
+                if not silent:
+                    reason = str(getattr(error, "orig", None) or type(error).__name__).strip().splitlines()[0]
+                    log.event(logger, "member.not_heard", logging.WARNING, reason=reason)
+                silent = True
 
     def _beat(self) -> None:
         now = self.database.clock()  # first: what arrives from here on may be missing

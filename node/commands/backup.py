@@ -19,7 +19,7 @@ from node.core.errors import Misconfigured
 from node.db import copy as rows
 from node.db import told
 from node.db.session import Database
-from node.folders import Folders
+from node.folders import Folders, database_url
 
 NAME = "lungnode.sqlite"
 TRIES = 3
@@ -27,6 +27,11 @@ TRIES = 3
 
 def backup(data: Path, to: Path) -> int:
     """0 when the copy is whole; 1 when a file that the database names is missing, after naming each."""
+    if database_url(data):
+        raise Misconfigured(
+            "the database is a PostgreSQL server, which copies itself: pg_dump first, then the folder of the archive "
+            "(docs/cluster.md)"
+        )
     database, source, target = open_database(data), Folders(data), Folders(to)
     if target.run.exists():
         raise Misconfigured(f"{to} is the data folder of a node; a backup needs a folder of its own")

@@ -34,7 +34,7 @@ SHARED = (
 
 
 @pytest.fixture(params=DRAWN)
-def sent(request: pytest.FixtureRequest, all_sent: dict[str, Sent]) -> Sent:  # noqa: F811
+def sent(request: pytest.FixtureRequest, all_sent: dict[str, Sent]) -> Sent:
     return all_sent[request.param]
 
 
