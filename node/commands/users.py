@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import getpass
-import re
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from node.core.audit import AuditEvent, account
 from node.core.errors import Misconfigured
-from node.core.rights import ROLES, SCOPES, check_roles, check_scopes, scopes_of
+from node.core.rights import NAME, ROLES, SCOPES, check_roles, check_scopes, scopes_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 USER_ACTIONS = ("list", "add", "passwd", "disable", "enable", "roles")
 TOKEN_ACTIONS = ("list", "create", "revoke")
-NAME = r"[A-Za-z0-9._@-]{1,64}"
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -6,6 +6,7 @@ who may view studies sees whose they are; every other scope works without the na
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -48,6 +49,7 @@ class Account:
 
 
 NOBODY = Account()
+NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")  # of users and tokens
 
 
 def scopes_of(roles: Iterable[str]) -> frozenset[str]:

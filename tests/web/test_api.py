@@ -33,7 +33,7 @@ from node.db.tables import LesionRow, Patient
 from node.web.api import openapi
 from node.web.api.routes import Api
 from node.web.server import Vitals, WebServer
-from tests.admitted import everybody_here
+from tests.admitted import everybody_here, token
 from tests.bench import ledger
 from tests.peers import LOOPBACK
 
@@ -183,6 +183,24 @@ def test_a_reader_s_newest_word_stands_and_can_be_asked_for(node: Node) -> None:
     ]  # fmt: skip
     found = node.get("/api/v1/analyses", verdict="disagree").json()["rows"]
     assert [row["id"] for row in found] == [2] and node.get("/api/v1/analyses", verdict="agree").json()["rows"] == []
+
+
+def test_who_logged_in_speaks_for_themselves(node: Node) -> None:
+    secret = token(node.database, "judge")
+    for given, status in (({"verdict": "agree"}, 201), ({"verdict": "agree", "reader": "reader-7"}, 403)):
+        asked = urllib.request.Request(
+            f"http://{LOOPBACK}:{node.web.port}/api/v1/analyses/3/verdict",
+            json.dumps(given).encode(),
+            {"Content-Type": "application/json", "Authorization": f"Bearer {secret}"},
+        )
+        try:
+            with urllib.request.urlopen(asked, timeout=20) as answer:
+                found = answer.status
+        except urllib.error.HTTPError as error:
+            found = error.code
+        assert found == status
+    (said,) = node.get("/api/v1/analyses/3/verdicts").json()["rows"]
+    assert said["reader"].startswith("user-")
 
 
 def test_a_verdict_that_cannot_be_kept_is_refused(node: Node) -> None:

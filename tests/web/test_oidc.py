@@ -99,16 +99,17 @@ class Place:
     door: Door
     provider: Provider
 
-    def log_in(self, code: str = "the code", state: str | None = None, next_page: str = READ) -> httpx.Response:
+    def log_in(self, code: str = "the code", state: str | None = None, error: str = "") -> httpx.Response:
         """What a browser does: to the provider and back. The cookies are Secure, so that they are carried by hand."""
-        begun = httpx.get(f"{self.door.url}/login/oidc", params={"next": next_page})
+        begun = httpx.get(f"{self.door.url}/login/oidc", params={"next": READ})
         asked = urlsplit(begun.headers["location"])
         assert begun.status_code == 303 and asked.path == "/authorize"
         self.provider.asked = {name: values[0] for name, values in parse_qs(asked.query).items()}
         cookies = {
             name: value.partition(";")[0] for name, _, value in map(_parted, begun.headers.get_list("set-cookie"))
         }
-        given = {"code": code, "state": self.provider.asked["state"] if state is None else state}
+        given = {"error": error} if error else {"code": code}
+        given["state"] = self.provider.asked["state"] if state is None else state
         return httpx.get(f"{self.door.url}/login/oidc/callback", params=given, cookies=cookies)
 
     def reason(self) -> str:
@@ -218,10 +219,8 @@ def test_who_is_disabled_here_does_not_come_in_again(place: Place) -> None:
 
 
 def test_a_provider_that_is_away_or_refuses_is_said(empty_database: Path, tmp_path: Path, place: Place) -> None:
-    answered = httpx.get(
-        f"{place.door.url}/login/oidc/callback", params={"error": "access_denied", "state": "x"}, cookies={}
-    )
-    assert answered.status_code == 403
+    refused = place.log_in(code="", error="access_denied")
+    assert refused.status_code == 403 and place.reason() == "the provider said access_denied"
     wanted = {"issuer": "http://127.0.0.1:9", "client_id": CLIENT, "redirect_url": REDIRECT}
     with Door(empty_database, tmp_path / "away", {("oidc", key): value for key, value in wanted.items()}) as door:
         answered = httpx.get(f"{door.url}/login/oidc")

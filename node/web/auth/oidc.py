@@ -11,7 +11,6 @@ import base64
 import hashlib
 import hmac
 import os
-import re
 import ssl
 import threading
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from starlette.routing import BaseRoute, Route
 
 from node.core.audit import AuditEvent
 from node.core.login import Oidc
-from node.core.rights import ROLES
+from node.core.rights import NAME, ROLES
 from node.db import accounts, audit
 from node.db.accounts import User
 from node.web.auth.identity import new_secret
@@ -159,7 +158,7 @@ class OidcLogin:
         """The user of this issuer and subject, made at the first login, with the roles of this token."""
         wanted, subject = self.provider.wanted, str(claims["sub"])
         name, roles = str(claims.get(wanted.name_claim, "")), self._roles(claims)
-        if not re.fullmatch(r"[A-Za-z0-9._@-]{1,64}", name) or len(subject) > 255:
+        if not NAME.fullmatch(name) or len(subject) > 255:
             raise NotProven(f"the claim {wanted.name_claim} names no account")
         if not roles:
             raise NotProven("the token names no role of this node")

@@ -21,6 +21,7 @@ from argon2.exceptions import Argon2Error, InvalidHashError
 
 from node.core.audit import AuditEvent, Recent
 from node.core.errors import Misconfigured
+from node.core.rights import NAME
 from node.db import accounts, audit
 from node.db.accounts import User
 from node.db.session import Database
@@ -69,7 +70,7 @@ class Passwords:
     def check(self, name: str, password: str, address: str, way: str) -> User | Denied:
         """way: "session" for a login, "password" for one request. A login tells of itself with its session."""
         with self.database.read() as session:
-            user = accounts.by_name(session, name)
+            user = accounts.by_name(session, name) if NAME.fullmatch(name) else None
         known = self._fingerprint(name, password)
         if way == "password" and user and user.disabled_at is None and self._is_known(known, user):
             return user
