@@ -52,7 +52,7 @@ def _users(parsed: argparse.Namespace) -> int:
     database = open_database(parsed.data)
     if parsed.action == "list":
         return _list_users(database)
-    if not parsed.name or not re.fullmatch(NAME, parsed.name):
+    if not parsed.name or not NAME.fullmatch(parsed.name):
         raise Misconfigured("a name has 1 to 64 letters, digits, '.', '_', '@' or '-'")
     if parsed.action in ("add", "roles") and not parsed.roles:
         raise Misconfigured(f"{parsed.action} needs --roles, of {', '.join(ROLES)}")
@@ -129,7 +129,7 @@ def _tokens(parsed: argparse.Namespace) -> int:
     database = open_database(parsed.data)
     if parsed.action == "list":
         return _list_tokens(database)
-    if not parsed.name or not re.fullmatch(NAME, parsed.name):
+    if not parsed.name or not NAME.fullmatch(parsed.name):
         raise Misconfigured("a name has 1 to 64 letters, digits, '.', '_', '@' or '-'")
     if parsed.action == "create":
         return _create(database, parsed)
