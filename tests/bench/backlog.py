@@ -1,5 +1,5 @@
 """A backlog of jobs in the ledger, on SQLite and on PostgreSQL: what adding, claiming and finishing one costs with few
-and with many before it, asked in turns; then it is drained by a process that is killed in the middle and by one that comes after it.
+and with many before it, asked in turns; then it is drained by one process that is killed in the middle and by another.
 
 Every operation is a transaction of its own, as workers have them. SQLite syncs each of them to the disk; the
 PostgreSQL of the tests does not sync.

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Self
 
 import psutil
 from pydicom import Dataset
@@ -70,6 +71,13 @@ class Took:
         return self.done - self.claimed
 
 
+class Patient(LungnodeProcess):
+    """Started on a machine that is busy with something else too."""
+
+    def start(self, seconds: float = 240) -> Self:
+        return super().start(seconds)
+
+
 @contextmanager
 def node(cost: Cost, workers: int) -> Iterator[LungnodeProcess]:
     """A node with one receiver and so many workers, ready."""
@@ -77,7 +85,7 @@ def node(cost: Cost, workers: int) -> Iterator[LungnodeProcess]:
     flags = ("--workers", str(workers))
     with (
         Storescp("--ignore") as pacs,
-        LungnodeProcess(*flags, settings=SETTINGS, send_to=[pacs.address], environment=environment) as running,
+        Patient(*flags, settings=SETTINGS, send_to=[pacs.address], environment=environment) as running,
     ):
         wait_until(lambda: len(running.events("worker.ready")) == workers, 120, f"{workers} workers are ready")
         yield running
