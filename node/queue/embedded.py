@@ -25,6 +25,7 @@ EVENTS = {
     "worker": {"started": "worker.started", "died": "worker.died", "killed": "worker.killed"},
     "receiver": {"started": "receiver.started", "died": "receiver.died", "killed": "receiver.killed"},
 }
+SILENT_SECONDS = 60.0  # until the same failure of a duty is logged again: some have several turns a second
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds before a dead child is started again
 
 
@@ -50,11 +51,16 @@ class Duties:
         )
 
     def add(self, name: str, function: Callable[[], object], seconds: float) -> None:
+        said, said_at = "", 0.0
+
         def run() -> None:
+            nonlocal said, said_at
             try:
                 function()
-            except Exception:
-                logger.exception("duty.failed", extra={"fields": {"duty": name}})
+            except Exception as error:
+                if str(error) != said or time.monotonic() >= said_at + SILENT_SECONDS:
+                    said, said_at = str(error), time.monotonic()
+                    logger.exception("duty.failed", extra={"fields": {"duty": name}})
 
         self._scheduler.add_job(run, _After(seconds), id=name)
 

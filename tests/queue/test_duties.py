@@ -59,3 +59,21 @@ def test_turns_go_on(turns: list[float], days: int) -> None:
     before = len(turns)
     wait_until(lambda: len(turns) > before + 3, 10, "turns after the step")
     assert len(turns) < before + 100
+
+
+def test_a_duty_that_fails_in_the_same_way_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    duties, problems = Duties(), iter(["one", "one", "other", "other", "one"])
+    ended = list[str]()
+
+    def fail() -> None:
+        problem = next(problems, "")
+        ended.append(problem)
+        if problem:
+            raise OSError(problem)
+
+    duties.add("breaks", fail, 0.01)
+    duties.start()
+    wait_until(lambda: "" in ended, 10, "it has had its turns")
+    duties.stop()
+    failures = [record for record in caplog.records if record.message == "duty.failed"]
+    assert [str(record.exc_info[1]) for record in failures if record.exc_info] == ["one", "other", "one"]
