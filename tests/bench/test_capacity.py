@@ -41,7 +41,7 @@ def test_one_worker_with_a_fixed_cost_waits_as_pollaczek_and_khinchine_say(busy:
     assert found == pytest.approx(known, rel=0.08)
 
 
-@pytest.mark.parametrize(("workers", "busy"), [(2, 0.8), (5, 0.8)])
+@pytest.mark.parametrize(("workers", "busy"), [(2, 0.6), (5, 0.6)])
 def test_several_workers_wait_as_erlang_says(workers: int, busy: float) -> None:
     offered = workers * busy
     last = offered**workers / math.factorial(workers) / (1 - busy)
