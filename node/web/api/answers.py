@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from starlette.requests import Request
@@ -16,8 +17,6 @@ from node.db.queries.pages import Page
 JSON, CSV, PARQUET = "application/json", "text/csv", "application/vnd.apache.parquet"
 FORMS = {"json": JSON, "csv": CSV, "parquet": PARQUET}
 PROBLEM = "application/problem+json"
-TITLES = {400: "Bad Request", 404: "Not Found", 406: "Not Acceptable", 413: "Content Too Large",
-          415: "Unsupported Media Type", 500: "Internal Server Error", 503: "Service Unavailable"}  # fmt: skip
 
 
 class Problem(Exception):
@@ -28,7 +27,7 @@ class Problem(Exception):
         self.status, self.more = status, more
 
     def answer(self) -> Response:
-        body = {"type": "about:blank", "title": TITLES[self.status], "status": self.status, "detail": str(self)}
+        body = {"type": "about:blank", "title": HTTPStatus(self.status).phrase, "status": self.status, "detail": str(self)}
         return Response(json.dumps({**body, **self.more}), self.status, media_type=PROBLEM)
 
 
