@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute, Mount, Route
@@ -12,7 +14,9 @@ from starlette.routing import BaseRoute, Mount, Route
 from node.app import Supervisor
 from node.core import settings
 from node.folders import Folders
+from node.web import server
 from node.web.auth.needs import Needs
+from node.web.server import application
 
 FLAGS = {
     ("node", "dicom_host"): "127.0.0.1",
@@ -40,15 +44,18 @@ def of_a_node(folder: Path) -> list[Declared]:
     (viewer / "index.html").write_text("<html></html>")
     folders = Folders(folder / "data")
     folders.make()
-    supervisor = Supervisor(settings.load(flags={**FLAGS, ("dicomweb", "viewer_folder"): str(viewer)}), folders)
-    try:
-        app = supervisor._web._server.config.app
-        assert isinstance(app, Starlette)
-        return list(declared(app.routes))
-    finally:
-        for door in supervisor._doors.values():
-            door.close()
-        supervisor._database.close()
+    made: list[Starlette] = []
+
+    def kept(*given: Any) -> Starlette:
+        made.append(application(*given))
+        return made[-1]
+
+    with mock.patch.object(server, "application", kept):
+        supervisor = Supervisor(settings.load(flags={**FLAGS, ("dicomweb", "viewer_folder"): str(viewer)}), folders)
+    for door in supervisor._doors.values():
+        door.close()
+    supervisor._database.close()
+    return list(declared(made[-1].routes))
 
 
 def declared(routes: Sequence[BaseRoute], prefix: str = "") -> Iterator[Declared]:
