@@ -147,6 +147,7 @@ def _environment() -> Environment:
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
+        auto_reload=False,  # an upgrade beside a node that runs changes none of its pages
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -133,3 +133,9 @@ def measure(stored: str) -> str:
         return f"{first.capitalize()}{f', {class_name(rest)}' if rest else ''}"
     rest = stored.removeprefix(f"{known[0]}_").replace("covid19", "COVID-19").replace("_", " ")
     return f"{MEASURES[known[0]]}: {rest}"
+
+
+def quantity(meaning: str) -> str:
+    """The name of a number, without what the heading above it says already."""
+    bare = meaning.removeprefix("Predicted ").removesuffix(" (image-derived)")
+    return bare[:1].upper() + bare[1:]
