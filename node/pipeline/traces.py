@@ -28,7 +28,7 @@ class Run:
         return trace_id(self.study_uid)
 
     def span_id(self, name: str, which: str = "") -> int:
-        return _number(f"lungnode span {self.study_uid}\n{self.key}\n{name}\n{which}", 8)
+        return _number(f"lungnode/span/{self.study_uid}\n{self.key}\n{name}\n{which}", 8)
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def untraced(_: Iterable[Span]) -> None:
 
 
 def trace_id(study_uid: str) -> int:
-    """As 32 hexadecimal digits: ``printf 'lungnode study UID' | sha256sum | cut -c -32``."""
-    return _number(f"lungnode study {study_uid}", 16)
+    """As 32 hexadecimal digits: ``printf 'lungnode/study/UID' | sha256sum | cut -c -32``."""
+    return _number(f"lungnode/study/{study_uid}", 16)
 
 
 def _number(text: str, size: int) -> int:

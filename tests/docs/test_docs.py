@@ -12,7 +12,7 @@ from node.dimse.find import MODELS as FIND_MODELS
 from node.dimse.retrieve import MODELS as RETRIEVE_MODELS
 from node.dimse.status import STATUS
 from node.results import codes
-from tests.docs import api_page, audit_page, conformance_page, metrics_page, models_page, selection_page
+from tests.docs import api_page, audit_page, conformance_page, logs_page, metrics_page, models_page, selection_page
 from tests.docs.settings_page import PAGE, page
 
 ROOT = Path(__file__).parents[2]
@@ -42,6 +42,19 @@ def test_audit_page_is_written_from_the_kinds_of_events() -> None:
 
 def test_metrics_page_is_written_from_the_metrics() -> None:
     assert metrics_page.PAGE.read_text(encoding="utf-8") == metrics_page.page(), "run python -m tests.docs.metrics_page"
+
+
+def test_every_event_of_the_log_is_on_its_page() -> None:
+    assert logs_page.unknown() == [], "give it a meaning in tests/docs/logs_text.py"
+    assert [name for name in logs_page.MEANINGS if not logs_page.places(name)] == [], "no code says so"
+    assert logs_page.PAGE.read_text(encoding="utf-8") == logs_page.page(), "run python -m tests.docs.logs_page"
+
+
+def test_events_have_names_of_one_form_and_no_field_is_of_a_patient() -> None:
+    kept = set().union(*(one.fields for one in logs_page.said()))
+    assert len(kept) > 30 and not [field for field in kept if re.search("patient|name|birth|accession|value", field)]
+    odd = [one.name for one in logs_page.said() if not re.fullmatch(r"[a-z]+\.([a-z_]+|\*)", one.name)]
+    assert odd == []
 
 
 def test_every_view_is_on_the_page_about_sql() -> None:

@@ -52,7 +52,7 @@ def test_all_of_a_study_is_one_trace_whoever_sends_it(collector: Collector) -> N
         sender.close()
     by_id = {span.span_id: span for span in collector.spans}
     assert len(by_id) == len(collector.spans) == len(a_study(RUN)), "ids are unique"
-    wanted = hashlib.sha256(f"lungnode study {RUN.study_uid}".encode()).hexdigest()[:32]
+    wanted = hashlib.sha256(f"lungnode/study/{RUN.study_uid}".encode()).hexdigest()[:32]
     assert {span.trace_id for span in collector.spans} == {wanted}
     (root,) = [span for span in collector.spans if not span.parent]
     assert root.name == "study"
