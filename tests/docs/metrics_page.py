@@ -30,6 +30,8 @@ TAIL = """
   that brought them. A counter never falls. `lungnode_instances_stored_total` and `lungnode_studies_received_total` are
   the numbers of the newest rows.
 - **This run.** Rejections, open associations, processes and their deaths begin at 0 with each start.
+- **Several nodes** on one database (docs/cluster.md) all tell the same of it: do not add them up. What is of this run,
+  and the disks, are each node's own.
 - **Buckets** are seconds, {buckets}. A quantile
   of a histogram is no better than the bucket that it falls into.
 - **Reasons** of a refusal by the status that the sender got: {reasons}; any other is `other`.
