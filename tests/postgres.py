@@ -24,13 +24,13 @@ NAME = "lungnode"
 class Postgres:
     """Used as a context; ``database`` makes an empty database in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, fsync: bool = False) -> None:
         found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
         if not found:
             raise Absent("PostgreSQL is not installed (Debian package postgresql)")
         self._programs = found[-1].parent
         self._folder = Path(tempfile.mkdtemp(prefix="lungnode-postgres-"))
-        self._made = 0
+        self._made, self._fsync = 0, "on" if fsync else "off"
         self.port = free_port()
 
     def __enter__(self) -> Self:
@@ -38,9 +38,8 @@ class Postgres:
         if as_whom:
             shutil.chown(self._folder, pwd.getpwnam("postgres").pw_uid)
         self._run(*as_whom, self._programs / "initdb", "-D", self._folder / "data", "-A", "trust", "-U", NAME)
-        options = (
-            f"-p {self.port} -c fsync=off -c listen_addresses={LOOPBACK} -c unix_socket_directories={self._folder}"
-        )
+        sockets = f"-c listen_addresses={LOOPBACK} -c unix_socket_directories={self._folder}"
+        options = f"-p {self.port} -c fsync={self._fsync} {sockets}"
         control = [*as_whom, self._programs / "pg_ctl", "-D", self._folder / "data"]
         self._stop = [*control, "-m", "immediate", "stop"]
         self._start = [*control, "-o", options, "-l", self._folder / "log", "-w", "start"]

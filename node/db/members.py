@@ -19,6 +19,7 @@ FORGOTTEN = timedelta(days=1)  # after which a node that was lost is no longer s
 ADOPTED = "The models and settings that it was queued for are with no worker any more; those of now are used."
 SILENT = "its node was not heard of any more"
 AT_ONCE = 500
+RECEIVE = frozenset({"receiver", "web", "all"})  # roles to which images come
 CLOCK_SECONDS = 2.0
 
 
@@ -83,8 +84,11 @@ def others(session: Session, node: Node, since: datetime) -> int:
 
 
 def arriving(session: Session, now: datetime) -> tuple[frozenset[str], datetime]:
-    """Studies that an open association of a living node sends, and the moment at which that was so for all of them."""
-    rows = session.execute(select(Member.arriving, Member.beat_at).where(Member.lost_at.is_(None))).tuples().all()
+    """Studies that an open association of a living node sends, and when that was so for all who receive."""
+    living = select(Member.arriving, Member.beat_at, Member.roles).where(Member.lost_at.is_(None))
+    rows = [
+        (text, at) for text, at, roles in session.execute(living).tuples() if RECEIVE.intersection(roles.split(","))
+    ]
     studies = frozenset(uid for text, _ in rows for uid in text.splitlines())
     return studies, min((at for _, at in rows), default=now)
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.conftest import QUICK
-from tests.e2e.conftest import sample_films as sample_films
+from tests.faults.kills import SETTINGS
 from tests.peers import Orthanc
 from tests.postgres import Postgres
 from tests.served import LungnodeProcess
@@ -15,8 +14,8 @@ from tests.served import LungnodeProcess
 
 @pytest.fixture(scope="session")
 def node(orthanc: Orthanc, postgres: Postgres) -> Iterator[LungnodeProcess]:
-    """As that of ``tests/e2e``, on PostgreSQL."""
+    """As that of ``tests/e2e`` with one system, on PostgreSQL."""
     environment = {"LUNGNODE_DATABASE_URL": postgres.url(postgres.made())}
-    with LungnodeProcess(settings=QUICK, send_to=[orthanc.address], environment=environment) as running:
+    with LungnodeProcess(settings=SETTINGS, send_to=[orthanc.address], environment=environment) as running:
         orthanc.know("node", "LUNGNODE", running.dicom_port)
         yield running

@@ -12,24 +12,20 @@ from tests.e2e.test_main_path import (
     Sent,
     all_sent,
     test_a_resend_gives_no_new_result,
-    test_lesion_centres_stand_in_the_report,
     test_orthanc_gives_back_the_bytes_that_were_built,
     test_other_bytes_under_a_known_uid_are_refused,
     test_results_routed_back_are_stored_and_not_analysed,
     test_the_pacs_holds_one_report_and_exactly_the_outputs,
-    test_the_report_says_what_the_database_says,
 )
 from tests.served import LungnodeProcess, lungnode
 
 SHARED = (
     all_sent,
     test_a_resend_gives_no_new_result,
-    test_lesion_centres_stand_in_the_report,
     test_orthanc_gives_back_the_bytes_that_were_built,
     test_other_bytes_under_a_known_uid_are_refused,
     test_results_routed_back_are_stored_and_not_analysed,
     test_the_pacs_holds_one_report_and_exactly_the_outputs,
-    test_the_report_says_what_the_database_says,
 )  # collected here by their names
 
 

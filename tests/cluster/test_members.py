@@ -73,8 +73,8 @@ def test_what_a_silent_node_was_at_is_done_by_others(any_database: Database) -> 
 
 
 def test_a_study_that_arrives_anywhere_is_known_to_whoever_closes_it(any_database: Database) -> None:
-    a, b = node("a"), node("b")
-    joined(any_database, a, b)
+    a, b = node("a", roles=("receiver",)), node("b", roles=("web", "worker"))
+    joined(any_database, a, b, node("c"))
     with any_database.write() as session:
         members.beat(session, a, frozenset({"1.2", "1.3"}), 0.0, NOW + 5 * SECOND)
         members.beat(session, b, frozenset({"1.4"}), 0.0, NOW + 3 * SECOND)
