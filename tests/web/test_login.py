@@ -27,14 +27,14 @@ HERE = {("web", "loopback_needs_no_login"): True}
 
 
 @pytest.fixture
-def door(empty_database: Path, tmp_path: Path) -> Iterator[Door]:
-    with Door(empty_database, tmp_path / "door") as opened:
+def door(empty_file: Path, tmp_path: Path) -> Iterator[Door]:
+    with Door(empty_file, tmp_path / "door") as opened:
         yield opened
 
 
 @pytest.fixture
-def open_here(empty_database: Path, tmp_path: Path) -> Iterator[Door]:
-    with Door(empty_database, tmp_path / "here", HERE) as opened:
+def open_here(empty_file: Path, tmp_path: Path) -> Iterator[Door]:
+    with Door(empty_file, tmp_path / "here", HERE) as opened:
         yield opened
 
 
@@ -57,6 +57,8 @@ def test_people_are_led_to_the_login_and_back(door: Door) -> None:
     client = door.client(Accept="text/html")
     asked = client.get(f"{READ}?study=1.2")
     assert asked.status_code == 303 and asked.headers["location"] == "/login?next=/api/v1/results%3Fstudy%3D1.2"
+    refused = door.log_in(client, "anna", "wrong wrong wrong", f"{READ}?study=1.2")
+    assert refused.status_code == 403 and f'value="{READ}?study=1.2"' in refused.text
     answered = door.log_in(client, "anna", next_page=f"{READ}?study=1.2")
     assert answered.headers["location"] == f"{READ}?study=1.2"
 

@@ -130,7 +130,7 @@ def provider() -> Iterator[Provider]:
 
 
 @pytest.fixture
-def place(empty_database: Path, tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(empty_file: Path, tmp_path: Path, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     provider.changes, provider.signed_by, provider.header = {}, None, {}
     monkeypatch.setenv("LUNG_SECRET", "shared with the provider")
     wanted = {
@@ -139,7 +139,7 @@ def place(empty_database: Path, tmp_path: Path, provider: Provider, monkeypatch:
         "redirect_url": REDIRECT,
         "client_secret": "env:LUNG_SECRET",
     }
-    with Door(empty_database, tmp_path / "door", {("oidc", key): value for key, value in wanted.items()}) as door:
+    with Door(empty_file, tmp_path / "door", {("oidc", key): value for key, value in wanted.items()}) as door:
         yield Place(door, provider)
 
 
@@ -218,11 +218,11 @@ def test_who_is_disabled_here_does_not_come_in_again(place: Place) -> None:
     assert place.log_in().status_code == 403 and place.reason() == "the user is disabled"
 
 
-def test_a_provider_that_is_away_or_refuses_is_said(empty_database: Path, tmp_path: Path, place: Place) -> None:
+def test_a_provider_that_is_away_or_refuses_is_said(empty_file: Path, tmp_path: Path, place: Place) -> None:
     refused = place.log_in(code="", error="access_denied")
     assert refused.status_code == 403 and place.reason() == "the provider said access_denied"
     wanted = {"issuer": "http://127.0.0.1:9", "client_id": CLIENT, "redirect_url": REDIRECT}
-    with Door(empty_database, tmp_path / "away", {("oidc", key): value for key, value in wanted.items()}) as door:
+    with Door(empty_file, tmp_path / "away", {("oidc", key): value for key, value in wanted.items()}) as door:
         answered = httpx.get(f"{door.url}/login/oidc")
         assert answered.status_code == 503 and "does not answer" in answered.text
         assert "/login/oidc" in httpx.get(f"{door.url}/login").text

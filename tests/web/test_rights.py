@@ -46,8 +46,8 @@ def routes(tmp_path_factory: pytest.TempPathFactory) -> list[Declared]:
 
 
 @pytest.fixture(scope="module")
-def door(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with Door(empty_database, tmp_path_factory.mktemp("door")) as opened:
+def door(empty_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    with Door(empty_file, tmp_path_factory.mktemp("door")) as opened:
         yield opened
 
 
@@ -171,11 +171,11 @@ def test_a_body_that_does_not_come_is_answered(door: Door, monkeypatch: pytest.M
     assert secured.SILENT_SECONDS >= 10
 
 
-def test_the_port_speaks_tls_and_follows_its_certificate(empty_database: Path, tmp_path: Path) -> None:
+def test_the_port_speaks_tls_and_follows_its_certificate(empty_file: Path, tmp_path: Path) -> None:
     authority = Authority(tmp_path / "certificates")
     pair = authority.sign("first")
     flags = {("web", "certificate"): str(pair.certificate), ("web", "key"): str(pair.key)}
-    with Door(empty_database, tmp_path / "door", flags) as door:
+    with Door(empty_file, tmp_path / "door", flags) as door:
         trust = ssl.create_default_context(cafile=authority.file)
         with httpx.Client(verify=trust, base_url=door.url) as client:
             assert client.get("/health/live").headers["strict-transport-security"].startswith("max-age=")

@@ -23,14 +23,14 @@ FAR_SAFE = {**FAR, "X-Forwarded-Proto": "https"}
 
 
 @pytest.fixture(scope="module")
-def door(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with Door(empty_database, tmp_path_factory.mktemp("door")) as opened:
+def door(empty_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    with Door(empty_file, tmp_path_factory.mktemp("door")) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def proxied(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with Door(empty_database, tmp_path_factory.mktemp("proxied"), PROXIED) as opened:
+def proxied(empty_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    with Door(empty_file, tmp_path_factory.mktemp("proxied"), PROXIED) as opened:
         yield opened
 
 
@@ -133,8 +133,8 @@ def test_secrets_of_other_machines_are_taken_over_tls_alone(proxied: Door) -> No
     assert httpx.get(proxied.url + READ, headers=FAR, cookies=session).status_code == 401
 
 
-def test_secrets_are_taken_in_the_clear_where_the_settings_say_so(empty_database: Path, tmp_path: Path) -> None:
-    with Door(empty_database, tmp_path, {**PROXIED, ("web", "plain_http"): True}) as door:
+def test_secrets_are_taken_in_the_clear_where_the_settings_say_so(empty_file: Path, tmp_path: Path) -> None:
+    with Door(empty_file, tmp_path, {**PROXIED, ("web", "plain_http"): True}) as door:
         token = door.token(door.user("anna", "reader"), "view")
         assert ask(door, READ, token, **FAR) == 200
 

@@ -7,6 +7,7 @@ own, so that no other site can log somebody in. Where the audit trail cannot be 
 from __future__ import annotations
 
 import hmac
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,21 +57,19 @@ class Login:
             Route("/account/password", self._change, methods=["POST"], middleware=mine),
         ]
 
-    def page(self, request: Request, problem: str = "", status: int = 200, retry_seconds: float = 0.0) -> Response:
-        """The form of the login."""
+    def page(self, request: Request, problem: str = "", status: int = 200, next_page: str = "") -> Response:
+        """The form of the login. next_page: where it leads, if the URL does not say it."""
         bound = request.cookies.get(BEFORE) or new_secret()
         answer = self.shown(
             request,
             "login.html",
             status,
             bound=csrf_of(bound),
-            next=local(request.query_params.get("next", "")),
+            next=local(next_page or request.query_params.get("next", "")),
             problem=problem,
             provider=self.has_provider,
         )
         _keep(request, answer, BEFORE, bound, path=LOGIN)
-        if retry_seconds:
-            answer.headers["Retry-After"] = str(int(retry_seconds) + 1)
         return answer
 
     def entered(self, request: Request, user: User, way: str, next_page: str) -> Response:
@@ -99,14 +98,17 @@ class Login:
 
     def _enter(self, request: Request, name: str, given: Any) -> Response:
         if not Asked.of(request.scope, self.rules).is_secret:
-            return self.page(request, NOT_IN_THE_CLEAR, 403)
+            return self.page(request, NOT_IN_THE_CLEAR, 403, given.get("next", ""))
         bound = request.cookies.get(BEFORE, "")
         if not bound or not hmac.compare_digest(csrf_of(bound).encode(), given.get("csrf", "").encode()):
-            return self.page(request, FOREIGN, 403)
+            return self.page(request, FOREIGN, 403, given.get("next", ""))
         address = request.client.host if request.client else ""
         answer = self.passwords.check(name, given.get("password", ""), address, "session")
         if isinstance(answer, Denied):
-            return self.page(request, answer.sentence, 429 if answer.retry_seconds else 403, answer.retry_seconds)
+            shown = self.page(request, answer.sentence, 429 if answer.retry_seconds else 403, given.get("next", ""))
+            if answer.retry_seconds:
+                shown.headers["Retry-After"] = str(math.ceil(answer.retry_seconds))
+            return shown
         return self.entered(request, answer, "password", given.get("next", ""))
 
     def _logout(self, request: Request) -> Response:
