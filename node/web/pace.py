@@ -76,7 +76,7 @@ class Paced(Hurried):
             self._refuse(TOO_SLOW, "its answer was not taken" if stalls else "its body trickled in")
 
     def _refuse(self, answer: bytes, why: str) -> None:
-        log.event(logger, "web.cut_off", logging.WARNING, address=self.client[0] if self.client else "", reason=why)
+        log.event(logger, "client.cut_off", logging.WARNING, address=self.client[0] if self.client else "", reason=why)
         answering = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
         if answering:  # what is unsent is given up, so that the connection ends now
             self.transport.abort()

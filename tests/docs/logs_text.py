@@ -105,7 +105,7 @@ MEANINGS = {
     "tracing.sent_again": "it takes spans again",
     "web.certificate_not_renewed": "as `tls.not_renewed`, of the HTTP port",
     "web.certificate_renewed": "as `tls.renewed`, of the HTTP port",
-    "web.cut_off": "an HTTP client was too slow or its header had no end",
+    "client.cut_off": "an HTTP client was too slow or its header had no end",
     "worker.cannot_claim": "the queue could not be asked for the next job",
     "worker.cannot_give_back": "a failed job could not be written down; the supervisor releases it",
     "worker.cannot_listen": "the database's notices of new jobs cannot be heard; the queue is asked in turn",
