@@ -6,7 +6,7 @@ FILM   ?=
 DATA   ?= ../shared/data
 .DEFAULT_GOAL := help
 
-.PHONY: viewer help install demo run test check bench bench-models faults fuzz soak lock peers
+.PHONY: viewer help install demo run test check bench bench-models bench-scale faults fuzz soak lock peers
 
 help:  ## this list
 	@echo "lungnode: a DICOM-native AI node for chest imaging. Research use only, not for diagnosis."
@@ -46,6 +46,9 @@ bench: install peers  ## ingest against storescp and Orthanc, and the whole path
 
 bench-models: install  ## milliseconds of each model, and against single images
 	$(BIN)/python -m tests.bench.models
+
+bench-scale: install peers  ## more workers with models of a fixed cost, and a backlog of 10,000 jobs over a kill
+	$(BIN)/python -m tests.bench scale
 
 faults: install peers  ## 1,000 kills of the node's processes under load
 	$(BIN)/python -m pytest tests/faults -m slow
