@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from node.commands.query import KINDS
 from node.core.filters import FILTERS, BadFilter, parse
 from node.db import schema, verdicts
-from node.db.queries import aggregate, pages, views
+from node.db.queries import aggregate, pages, scope, views
 from node.db.queries.resources import RESOURCES, RESULTS
 from node.db.session import Database, sqlite_url
 from node.db.tables import Finding
@@ -104,6 +104,19 @@ def test_every_filter_means_what_it_says(database: Database, filters: dict[str, 
     keys = ORDERS[sort.lstrip("-")]
     wanted.sort(key=lambda row: tuple(row[key] for key in keys), reverse=sort.startswith("-"))
     assert asked(database, "results", filters, sort) == wanted
+
+
+@pytest.mark.parametrize("sort", ["", "probability"])
+def test_a_narrow_range_is_the_same_read_by_number_or_by_walking(
+    database: Database, monkeypatch: pytest.MonkeyPatch, sort: str
+) -> None:
+    filters = {"system": "cxnet", "version": "1.0.0", "min_probability": "0.3", "max_probability": "0.6"}
+    for more in ({}, {"class": "covid19"}, {"until": "2020-01-01T01:00:00"}):
+        by_number = asked(database, "results", {**filters, **more}, sort)
+        with monkeypatch.context() as patched:
+            patched.setattr(scope, "FEW", 1)
+            assert asked(database, "results", {**filters, **more}, sort) == by_number
+        assert by_number and all(MEANS[name](row, value) for row in by_number for name, value in filters.items())
 
 
 def test_a_superseded_analysis_is_shown_when_it_is_asked_for(database: Database) -> None:
