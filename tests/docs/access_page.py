@@ -63,9 +63,9 @@ A header that is not valid is refused, whatever else there is. Passwords, tokens
 machine alone, unless `web.plain_http` is set.
 
 Passwords are kept as argon2id (RFC 9106), {shortest} letters at least. After {of_user} wrong ones of a user, or
-{of_address} from an address, within {window:.0f} min the answer is 429 until they are old; this is kept in memory, so
-a restart forgets it, and somebody who guesses can keep a user from logging in (tokens and sessions go on). A user who
-is unknown takes as long and gets the same answer.
+{of_address} from an address, within {window:.0f} min the answer is 429 until they are old; each node counts for
+itself in memory, so a restart forgets it; and somebody who guesses can keep a user from logging in (tokens and
+sessions go on). A user who is unknown takes as long and gets the same answer.
 
 ## TLS and proxies
 
