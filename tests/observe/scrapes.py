@@ -39,7 +39,11 @@ class Scrape:
         return {name for name, _ in self.values}
 
 
-def scraped(metering: Metering) -> Scrape:
+def served(metering: Metering) -> str:
     registry = CollectorRegistry()
     registry.register(NodeMetrics(metering.read))
-    return Scrape.of(generate_latest(registry).decode())
+    return generate_latest(registry).decode()
+
+
+def scraped(metering: Metering) -> Scrape:
+    return Scrape.of(served(metering))

@@ -7,6 +7,7 @@ covered: rejections and deaths of processes (tests/e2e/test_guarded_node.py, tes
 from __future__ import annotations
 
 import math
+import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -28,7 +29,8 @@ from node.metering import WINDOW, Metering
 from node.pipeline.pressure import Pressure
 from node.web.metrics import METRICS, REASONS, Processes
 from tests.bench import ledger
-from tests.observe.scrapes import Scrape, scraped
+from tests.observe.scrapes import Scrape, scraped, served
+from tests.peers import program
 
 FINDINGS = 12_000
 END = ledger.BEGAN + timedelta(minutes=2 * (FINDINGS // ledger.EACH - 1))
@@ -77,6 +79,11 @@ def test_every_metric_is_there_with_its_kind_and_follows_the_conventions(full: M
         assert scrape.types.get(one.full_name if one.kind == "info" else one.name) == kind, one.name
         assert one.full_name.endswith("_total") == (one.kind == "counter"), one.name
         assert one.meaning.endswith(".") and not {"le", "quantile"} & set(one.labels)
+
+
+def test_prometheus_finds_no_fault_with_names_units_and_help(full: Metering) -> None:
+    ran = subprocess.run([program("promtool"), "check", "metrics"], input=served(full), capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")
 
 
 def test_a_node_that_has_done_nothing_says_so(metering: Metering) -> None:
