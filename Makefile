@@ -48,7 +48,7 @@ bench-models: install  ## milliseconds of each model, and against single images
 	$(BIN)/python -m tests.bench.models
 
 bench-scale: install peers  ## more workers with models of a fixed cost, and a backlog of 10,000 jobs over a kill
-	$(BIN)/python -m tests.bench scale
+	$(BIN)/python -m tests.bench scale backlog
 
 faults: install peers  ## 1,000 kills of the node's processes under load
 	$(BIN)/python -m pytest tests/faults -m slow

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import statistics
+import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -61,7 +62,11 @@ def measured(count: int = JOBS) -> str:
             file.mkdir()
         urls = {"SQLite": [sqlite_url(file) for file in files]}
         urls["PostgreSQL"] = [postgres.url(postgres.made()) for _ in files]
-        return table({name: drained(few, many, count) for name, (few, many) in urls.items()}, count)
+        found = {}
+        for name, (few, many) in urls.items():
+            found[name] = drained(few, many, count)
+            sys.stderr.write(f"{name}: {found[name]}\n")
+        return table(found, count)
 
 
 def drained(few_url: str, url: str, count: int) -> Drained:

@@ -1,4 +1,4 @@
-"""``python -m tests.bench scale``: one receiver and 1, 2, 4 workers, models of a fixed cost; then a backlog of jobs.
+"""``python -m tests.bench scale``: one receiver and 1, 2, 4 workers, models of a fixed cost.
 
 A model that waits stands for one whose work is done elsewhere (a GPU), and shows what the node itself allows; one that
 works shows what the cores allow. Processor time outside the models is that of all processes of the node, the time of
@@ -7,12 +7,13 @@ the models and what the node takes while nothing is sent subtracted.
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass
 
 from pydicom import Dataset
 
-from tests.bench import backlog, costing
+from tests.bench import costing
 from tests.bench.costing import Cost
 from tests.bench.page import load
 from tests.films import encoded
@@ -40,10 +41,10 @@ class Ran:
 
 def measured(quick: bool) -> str:
     """Markdown."""
-    studies, jobs = (4, 200) if quick else (24, backlog.JOBS)
+    studies = 4 if quick else 16
     plan = [(False, 1), (False, 2), (False, 4), (True, 1), (True, 2), (True, 4)]
     ran = [_one(Cost(FILM_SECONDS, works=works), workers, studies) for works, workers in plan[: 2 if quick else None]]
-    return f"{_table(ran, studies)}\n\n{backlog.measured(jobs)}"
+    return _table(ran, studies)
 
 
 def _one(cost: Cost, workers: int, studies: int) -> Ran:
@@ -60,7 +61,9 @@ def _one(cost: Cost, workers: int, studies: int) -> Ran:
         took = costing.took(node, uids)
         seconds = max(one.delivered for one in took) - min(one.claimed for one in took)
         outside = spent - idle * lasted - (studies * cost.film if cost.works else 0.0)
-        return Ran(cost, workers, 60 * studies / seconds, 1000 * outside / studies, idle, costing.stages(node))
+        ran = Ran(cost, workers, 60 * studies / seconds, 1000 * outside / studies, idle, costing.stages(node))
+        sys.stderr.write(f"{ran}, load {load():.1f}\n")
+        return ran
 
 
 def _send(node: LungnodeProcess, films: list[Dataset]) -> list[str]:

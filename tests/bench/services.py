@@ -10,6 +10,7 @@ import contextlib
 import csv
 import json
 import statistics
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from tests.pipeline.slices import Scan, scan, thorax
 from tests.sending import store
 from tests.served import LungnodeProcess
 
-FILMS, SLICES = 6, (120, 300)
+FILMS, SLICES = 6, (60, 120)
 FILM_SIDE, CT_SIDE = 2048, 512
 SETTINGS = "[node]\nthreads_per_worker = 1\n\n[completeness]\nquiet_seconds = 0.5\nquiet_seconds_film = 0.5\n"
 
@@ -73,6 +74,7 @@ def _one(node: LungnodeProcess, what: str, kind: str, images: list[Dataset]) -> 
     stages = {name: float(value) for name, value in json.loads(row["stage_seconds"]).items()}
     models = sum(value for name, value in stages.items() if name.startswith(("segment", "model", "biomarkers")))
     (moments,) = took(node, [uid])
+    sys.stderr.write(f"{what}: {seconds:.1f} s of processor, {moments.service:.1f} s by the clock\n")
     return Service(what, kind, seconds, models / sum(stages.values()), moments.delivered - moments.done)
 
 
