@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import insert, select, update
 
 from node.core.study import StudyState
-from node.db import worklist
+from node.db import study_page, worklist
 from node.db.key_tables import StudyKeys
 from node.db.session import Database
 from node.db.tables import Finding, Study
@@ -92,3 +92,13 @@ def test_a_superseded_analysis_is_not_told(filled: Database) -> None:
     with filled.read() as session:
         line = next(one for one in worklist.page(session, Wanted()).studies if one.study_uid == ledger.uid(3))
     assert (line.outcome, line.decided, line.deliveries) == ("", (), {})
+
+
+def test_a_study_is_read_whole(filled: Database) -> None:
+    with filled.read() as session:
+        view = study_page.read(session, ledger.uid(4))
+        assert study_page.read(session, "1.2.3") is None
+    assert view is not None and view.analysis is not None
+    assert (len(view.images), len(view.analysis.scores), len(view.sent)) == (1, ledger.EACH, 2)
+    assert {(one.destination, one.state) for one in view.sent} == {("PACS@192.0.2.9:104", "waiting")}
+    assert (view.patient_id, view.accession_number, view.state) == ("P-1", "A-4", StudyState.ANALYSED)
