@@ -6,7 +6,7 @@ FILM   ?=
 DATA   ?= ../shared/data
 .DEFAULT_GOAL := help
 
-.PHONY: viewer help install demo run test check bench bench-models bench-scale faults fuzz soak lock peers
+.PHONY: viewer help install demo run test test-postgres check bench bench-models bench-scale faults fuzz soak lock peers
 
 help:  ## this list
 	@echo "lungnode: a DICOM-native AI node for chest imaging. Research use only, not for diagnosis."
@@ -34,6 +34,9 @@ peers:
 
 test: install peers  ## install what the tests need and run all of them
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-postgres: install peers  ## the suites of the pipeline and of the audit trail with their rows in PostgreSQL
+	$(BIN)/python -m pytest -p tests.on_postgres tests/pipeline tests/audit
 
 check: install  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check node models tests

@@ -60,13 +60,13 @@ class Postgres:
         """Empty, without a table."""
         return Database(self.url(self.made()))
 
-    def made(self) -> str:
-        """The name of one more database."""
+    def made(self, template: str = "template0") -> str:
+        """The name of one more database, a copy of ``template``."""
         self._made += 1
         name = f"t{self._made}"
         engine = create_engine(self.url("postgres"), isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
+            connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
         engine.dispose()
         return name
 

@@ -106,4 +106,4 @@ def recent(session: Session, since: datetime) -> list[Recent]:
 
 def received_bytes(session: Session) -> int:
     """Of the received objects that are in the archive. Reads every row of them."""
-    return session.scalar(select(func.sum(Instance.bytes))) or 0
+    return int(session.scalar(select(func.sum(Instance.bytes))) or 0)  # PostgreSQL sums up to a decimal number

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, case, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
@@ -68,8 +68,9 @@ _MADE = exists().where(
 _OWED = (Analysis.study_id == Study.id) & (Output.analysis_id == Analysis.id) & (Delivery.output_id == Output.id)
 _HAS_FILES = _RECEIVED | _MADE
 _NEEDED = case((StudyUse.at > Study.last_received_at, StudyUse.at), else_=Study.last_received_at)
+_WHOLE_BYTES = cast(func.coalesce(func.sum(Instance.bytes), 0), BigInteger)  # PostgreSQL sums up to a decimal number
 _BYTES = (
-    select(func.coalesce(func.sum(Instance.bytes), 0))
+    select(_WHOLE_BYTES)
     .join(Series, Instance.series_id == Series.id)
     .where(Series.study_id == Study.id)
     .correlate(Study)
@@ -169,7 +170,7 @@ def remove(session: Session, study_id: int, rule: str, bounds: Bounds, now: date
     if session.scalar(free) is None:
         return None
     files, size = session.execute(
-        select(func.count(), func.coalesce(func.sum(Instance.bytes), 0)).join(Series).where(Series.study_id == study_id)
+        select(func.count(), _WHOLE_BYTES).join(Series).where(Series.study_id == study_id)
     ).one()
     removal = Removal(study_id=study_id, rule=rule, files=files, bytes=size, removed_at=now)
     session.add(removal)

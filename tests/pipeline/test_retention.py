@@ -169,7 +169,7 @@ def test_what_was_committed_to_a_peer_goes_where_the_operator_says_so(room: Room
 def test_given_up_deliveries_of_a_superseded_analysis_keep_nothing(room: Room) -> None:
     uid = analysed(room, "kept")
     change(room, "UPDATE deliveries SET state = 'failed'")
-    change(room, "UPDATE analyses SET superseded = 1")
+    change(room, "UPDATE analyses SET superseded = true")
     room.clock.pass_by(31 * DAY)
     assert going(retention(room).decide()) == [uid]
 
