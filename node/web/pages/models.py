@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -48,14 +48,16 @@ class Shown:
 
 
 class Models:
-    """verify: digests of the weights, by system; asked once, since it reads all of them."""
+    """analyses: of the node, and of each of its sites. verify: digests of the weights, by system; asked once, since it
+    reads all of them."""
 
     def __init__(
-        self, site: Site, cards: Sequence[Card], analysis: Analysis, verify: Callable[[], Mapping[str, str]]
+        self, site: Site, cards: Sequence[Card], analyses: Iterable[Analysis], verify: Callable[[], Mapping[str, str]]
     ) -> None:
         self._site, self._cards, self._verify = site, cards, verify
-        self._used = {analysis.segmenter, analysis.biomarkers, *analysis.systems, *analysis.ct_systems}
-        self._used |= set(analysis.indicators)
+        self._used = set[str]()
+        for one in analyses:
+            self._used |= {one.segmenter, one.biomarkers, *one.systems, *one.ct_systems, *one.indicators}
 
     def routes(self) -> list[BaseRoute]:
         return [
