@@ -1,4 +1,4 @@
-"""``pytest -p tests.on_postgres PATHS``: tests that keep rows in a folder's SQLite file keep them in PostgreSQL instead.
+"""``pytest -p tests.on_postgres PATHS``: tests that keep rows in the SQLite file of a folder keep them in PostgreSQL.
 
 For every test that opens ``Database(sqlite_url(folder))`` itself; each folder gets a database of its own, with its
 tables. Tests of SQLite itself (tests/db), of its file, and of processes, which have their settings, are not for this.
