@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 from models.api import Registry
 from node.archive import Archive
 from node.core.settings import Settings
+from node.core.site import of_site
 from node.db.session import Database
 from node.peers import Peers
 from node.pipeline.catalogue import Catalogue
@@ -42,19 +43,15 @@ def routes(
     cards, dicomweb = registry.cards(), effective.dicomweb
     has_viewer = dicomweb.serve and (viewer_folder(dicomweb) / "index.html").is_file()
     store = f"{dicomweb.prefix}/studies" if dicomweb.serve else ""
+    analyses = [of_site(effective, name).analysis for name in ("", *effective.sites)]
+    names = tuple(peer.name for peer in effective.peers)
     pages = (
         Studies(site, database),
         OneStudy(site, database, {card.system: card for card in cards}, catalogue.describe, clock, has_viewer),
         Images(site, database, archive, catalogue),
         Upload(site, store, dicomweb.most_upload_bytes),
-        Models(site, cards, effective.analysis, registry.verify),
-        Destinations(
-            site,
-            database,
-            tuple(peer.name for peer in effective.peers),
-            lambda name: peers.probe(peers.find(name)),
-            clock,
-        ),
+        Models(site, cards, analyses, registry.verify),
+        Destinations(site, database, names, lambda name: peers.probe(peers.find(name)), clock),
         Reports(site, database, clock),
         Effective(site, effective),
         AuditTrail(site, database),

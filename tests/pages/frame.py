@@ -14,7 +14,6 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from node import showing
-from node.app import open_registry
 from node.archive import Archive
 from node.core import settings
 from node.core.rights import Account, scopes_of
@@ -23,6 +22,7 @@ from node.db.session import Database, sqlite_url
 from node.peers import Peers
 from node.pipeline.catalogue import Catalogue
 from node.pipeline.trail import Trail
+from node.routing import open_registry
 from node.web.auth.needs import CSRF, WHO
 from node.web.pages.site import Site
 from node.web.server import Vitals, WebServer
