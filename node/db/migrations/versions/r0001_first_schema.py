@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from node.db.tables import UtcDateTime
+from node.db.moments import UtcDateTime
 
 revision = "0001"
 down_revision = None
