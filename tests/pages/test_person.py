@@ -282,3 +282,29 @@ def test_a_lost_node_is_no_error_of_the_list(open_page: Open) -> None:
     with page.expect_response("**/studies/rows*", timeout=SECONDS) as answer:
         pass
     assert answer.value.ok
+
+
+def test_somebody_who_logged_in_may_send_and_steer_and_log_out(browser: Browser) -> None:
+    """Forms and uploads carry the token of the session; without it they are refused (tests/web)."""
+    with_login = {"LUNGNODE_WEB_LOOPBACK_NEEDS_NO_LOGIN": "false", "LUNGNODE_NODE_WORKERS": "0"}
+    with LungnodeProcess(send_to=["NOBODY@127.0.0.1:9"], environment=with_login) as node:
+        password = re.search(r"with the password (\S+)", node.logged())
+        assert password
+        path = _saved(node, wrap(Film(drawn(2, 128), "pages login", identity=ANNA)), "film.dcm")
+        page = browser.new_page()
+        page.goto(f"http://{LOOPBACK}:{node.http_port}/destinations")
+        kept(page, "login")
+        page.get_by_label("Name").fill("admin")
+        page.get_by_label("Password").fill(password[1])
+        page.get_by_role("button", name="Log in").click()
+        expect(page.locator("h1")).to_have_text("Destinations")
+        page.get_by_role("button", name="Pause").click()
+        expect(page.get_by_role("status")).to_contain_text("sent nothing from now on")
+        page.get_by_role("link", name="Upload").click()
+        page.set_input_files("#files", path)
+        expect(page.locator("#studies li")).to_be_visible(timeout=SECONDS)
+        page.get_by_role("button", name="Log out").click()
+        expect(page.locator("h1")).to_have_text("Log in")
+        page.goto(f"http://{LOOPBACK}:{node.http_port}/studies")
+        expect(page.locator("h1")).to_have_text("Log in")
+        page.close()
