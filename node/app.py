@@ -16,33 +16,29 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from node import __version__, condition, keeping, publishing, showing
+from node import __version__, condition, publishing, reloading, showing
 from node.admitting import Admitting
 from node.archive import Archive
 from node.auditing import Auditing
 from node.board import Board
 from node.core import log
+from node.core.errors import LungnodeError
+from node.core.reload import changed, merged
 from node.core.settings import Settings
-from node.db import clock, jobs, schema
+from node.db import clock, jobs, members, schema
 from node.db.session import Database, url_of
 from node.dimse.listening import open_doors, ports
-from node.dimse.tls import Certificates
 from node.folders import Folders, lock
+from node.following import Following, Ground
 from node.membership import Membership, describe
 from node.metering import TURN_SECONDS, Metering
-from node.peers import Peers
 from node.pipeline.catalogue import Catalogue
-from node.pipeline.commitment import Commitments
-from node.pipeline.completeness import close_quiet_studies
-from node.pipeline.deliver import Deliver
-from node.pipeline.pressure import Pressure
-from node.pipeline.priors import PriorsDuty
 from node.pipeline.strays import clear as clear_strays
 from node.queue.embedded import Children, Duties
-from node.queueing import engine_of
-from node.routing import node_key, routes
+from node.reloading import Reload
 from node.routing import open_registry as open_registry
 from node.routing import pipeline_key as pipeline_key
 from node.tracing import tracing
@@ -69,44 +65,23 @@ def now() -> datetime:
 class Supervisor:
     """Everything of one node but the analysis itself."""
 
-    def __init__(self, effective: Settings, folders: Folders) -> None:
-        self._settings, self._folders = effective, folders
-        self._routes = routes(effective, open_registry())
-        self._key = node_key(self._routes)
+    def __init__(self, effective: Settings, folders: Folders, again: Callable[[], Settings] | None = None) -> None:
+        """again: reads the settings anew, whence they came."""
+        self._folders, self._again, self._has_to_reload = folders, again or (lambda: effective), threading.Event()
         receive = effective.receive
         self._database = Database(url_of(folders.data, effective.database.url), receive.fsync)
-        self._now = now = self._database.clock
+        self._now = self._database.clock
         self._archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
-        self._pressure = Pressure(self._database, self._archive, effective.limits)
-        self._board = Board(folders.board)
-        self._engine = engine_of(effective, self._database, self._key)
-        certificates, self._trace = Certificates(effective.tls), tracing(effective)
+        self._board, self._trace = Board(folders.board), tracing(effective)
         self._does, lease = effective.queue.does, effective.queue.lease_seconds
-        this = describe(effective, folders, self._key)
+        owner = members.owner(folders.member_id())
+        self._ground = Ground(self._database, self._archive, self._trace, owner)
+        self._following = Following(effective, self._ground)
+        this = describe(effective, folders, self._following.key)
         self._member = Membership(self._database, self._archive, self._board, this, lease)
-        peers = Peers(effective, certificates)
         self._catalogue = Catalogue(self._database, self._archive)
-        commitments = Commitments(self._database, self._archive, now, effective.delivery.backoff_seconds)
-        self._commitment = peers.commitment(commitments)
         self._doors = self._open_doors() if self._does("receiver") else {}
-        self._deliver = Deliver(
-            self._database,
-            self._archive,
-            effective.delivery,
-            peers.send,
-            now,
-            peer=peers.find,
-            ask=peers.ask,
-            probe=peers.probe,
-            committing=peers.committing(commitments, self._database, now),
-            trace=self._trace,
-            owner=self._member.owner,
-        )
-        self._retention = keeping.retention(effective, self._database, self._archive, now)
-        self._priors: PriorsDuty | None = None
-        if effective.priors.source:
-            wanted = keeping.priors(effective, self._database, self._archive, now, certificates)
-            self._priors = PriorsDuty(wanted, effective.delivery.backoff_seconds, self._member.owner)
+        self._reloading: Reload | None = None
         self._duties = Duties()
         self._receivers = Children(
             "receiver",
@@ -115,33 +90,40 @@ class Supervisor:
             os.environ,
             self._board.release,
             [door.fileno() for door in self._doors.values()],
+            self._board.serves,
         )
         self._workers = Children(
             "worker", self._worker_command, this.workers, self._worker_environment(), self._release
         )
-        more: list[BaseRoute] = [*Api(self._database, now).routes()]
-        more += publishing.routes(effective, folders.board, self._database, self._archive, self._catalogue, now)
-        site, registry = Site(effective.node.aet), open_registry()
-        more += showing.routes(
-            site, effective, self._database, self._archive, self._catalogue, registry, peers, self._now
-        )
-        more = more if self._does("web") else []
-        self._auditing = Auditing(self._database, effective, folders, now)
-        self._admitting = Admitting(effective, self._database, self._now, site.page)
-        more += self._admitting.routes
-        before = self._admitting.before(self._auditing.before_routes, more)
+        self._site = Site(effective.node.aet)
+        self._auditing = Auditing(self._database, effective, folders, self._now)
+        self._admitting = Admitting(effective, self._database, self._now, self._site.page)
         self._metering = Metering(
-            self._database, self._board, self._pressure, self._processes, self._problems, self._now
+            self._database, self._board, lambda: self._following.pressure, self._processes, self._problems, self._now
         )
         host, port, secrecy = effective.node.http_host, effective.node.http_port, self._admitting.secrecy
-        self._web = WebServer(self._vitals(), host, port, more, before, secrecy, site.handlers())
+        shown = self._shown(self._following)
+        self._web = WebServer(self._vitals(), host, port, *shown, secrecy, self._site.handlers())
+
+    def _shown(self, following: Following) -> tuple[list[BaseRoute], list[Middleware]]:
+        """Routes of the web, and what stands before them."""
+        effective, more = following.settings, list[BaseRoute]()
+        if self._does("web"):
+            archive, catalogue = self._archive, self._catalogue
+            more += Api(self._database, self._now).routes()
+            more += publishing.routes(effective, self._folders.board, self._database, archive, catalogue, self._now)
+            more += showing.routes(
+                self._site, effective, self._database, archive, catalogue, open_registry(), following.peers, self._now
+            )
+        more += self._admitting.routes
+        return more, self._admitting.before(self._auditing.before_routes, more)
 
     def start(self) -> None:
         """Recover what a crash left, then open the doors; the ports are written when all of them are open."""
         self._board.clear()
         self._folders.write_worker_settings(self._settings)
         schema.migrate(self._database.engine)
-        self._engine.prepare()
+        self._following.engine.prepare()
         self._auditing.started()
         self._admitting.started()
         released = self._member.start(self._clear_archive)
@@ -166,18 +148,17 @@ class Supervisor:
         """What is done once, however many nodes share the database."""
         duties: list[tuple[str, Callable[[], object], float]] = [
             ("audit", self._auditing.turn, AUDIT_SECONDS),
-            ("completeness", self._close_studies, COMPLETENESS_SECONDS),
-            ("delivery", self._deliver.pump, DELIVERY_SECONDS),
-            ("commitment", self._commitment.pump, COMMITMENT_SECONDS),
+            ("completeness", lambda: self._following.close_studies(*self._member.arriving()), COMPLETENESS_SECONDS),
+            ("delivery", lambda: self._following.deliver.pump(), DELIVERY_SECONDS),
+            ("commitment", lambda: self._following.commitment.pump(), COMMITMENT_SECONDS),
             ("clock", self._follow_clock, CLOCK_SECONDS),
-            ("retention", self._retention.turn, RETENTION_SECONDS),
+            ("retention", lambda: self._following.retention.turn(), RETENTION_SECONDS),
+            ("priors", lambda: self._following.fetch_priors(), PRIORS_SECONDS),
             ("members", self._member.tend, MEMBERS_SECONDS),
-            ("queue", self._engine.mend, MEMBERS_SECONDS),
+            ("queue", lambda: self._following.engine.mend(), MEMBERS_SECONDS),
         ]
         if self._settings.query.serve:
             duties.append(("catalogue", self._catalogue.describe, CATALOGUE_SECONDS))
-        if self._priors is not None:
-            duties.append(("priors", self._priors.pump, PRIORS_SECONDS))
         for name, function, seconds in duties:
             self._duties.add(name, self._member.once(function), seconds)
 
@@ -187,8 +168,45 @@ class Supervisor:
             self._duties.follow_clock()
             for children in (self._receivers, self._workers):
                 children.tend()
+            if self._has_to_reload.is_set():
+                self._has_to_reload.clear()
+                self._reload()
+            if self._reloading is not None and not self._receivers.is_renewing:
+                reloading.write(self._folders, self._reloading)
+                self._reloading = None
         except Exception:
             logger.exception("duty.failed", extra={"fields": {"duty": "children"}})
+
+    def ask_to_reload(self) -> None:
+        """From a signal: the next ``tend`` takes the settings anew."""
+        self._has_to_reload.set()
+
+    def _reload(self) -> None:
+        """All that can change now, or nothing: what is wrong with the new settings is said, and the old ones hold."""
+        before = self._following
+        try:
+            effective, waiting = merged(before.settings, self._again())
+            after = Following(effective, self._ground, before)
+            shown = self._shown(after)
+            self._folders.write_worker_settings(effective)
+        except (LungnodeError, OSError) as error:
+            self._reloading = Reload(self._now(), refused=str(error))
+            self._auditing.refused(str(error))
+            log.event(logger, "configuration.refused", logging.ERROR, reason=str(error))
+            return
+        found = changed(before.settings, effective)
+        self._following, self._archive.min_free_bytes = after, effective.receive.min_free_bytes
+        before.stop_priors(0)
+        self._web.show(*shown)
+        self._member.now_has(after.key)
+        log.start(effective.node.log_level, process="node")
+        if reloading.concerns_receivers(found):
+            self._receivers.renew()
+        if reloading.concerns_workers(found) or after.key != before.key:
+            self._workers.renew()
+        self._reloading = Reload(self._now(), changed=tuple(found), waiting=tuple(waiting))
+        self._auditing.changed(before.settings, effective)
+        log.event(logger, "configuration.reloaded", changed=found, waiting=waiting)
 
     def stop(self) -> None:
         """Drain: associations end, the duties stop, workers and deliveries finish what they are at."""
@@ -197,10 +215,9 @@ class Supervisor:
             door.close()
         self._receivers.stop(DRAIN_SECONDS + 5)  # each aborts what is left after its own drain
         self._duties.stop()
-        if self._priors is not None:
-            self._priors.stop(PRIORS_SECONDS)
+        self._following.stop_priors(PRIORS_SECONDS)
         self._workers.stop(DRAIN_SECONDS)
-        self._deliver.drain(DRAIN_SECONDS)
+        self._following.deliver.drain(DRAIN_SECONDS)
         self._trace.close()
         self._web.stop()
         self._auditing.stopped(self._member.once(self._auditing.turn))
@@ -209,9 +226,10 @@ class Supervisor:
         self._folders.ports.unlink(missing_ok=True)
         log.event(logger, "node.stopped")
 
-    def _close_studies(self) -> None:
-        wanted, priors, (arriving, at) = self._settings.completeness, self._settings.priors, self._member.arriving()
-        close_quiet_studies(self._database, wanted, self._key, arriving, at, priors, self._trace, self._routes)
+    @property
+    def _settings(self) -> Settings:
+        """Those that hold now."""
+        return self._following.settings
 
     def _follow_clock(self) -> None:
         with self._database.read() as session:
@@ -257,7 +275,8 @@ class Supervisor:
 
     def _condition(self) -> condition.Node:
         receivers = condition.Receivers(self._receivers.count, self._receiving(), self._receivers.deaths())
-        disks, troubles = self._pressure.disks(), self._pressure.troubles()
+        pressure = self._following.pressure
+        disks, troubles = pressure.disks(), pressure.troubles()
         workers = self._workers.count if self._does("worker") else None
         return condition.Node(self._folders.data, True, disks, workers, troubles, receivers)
 
@@ -269,7 +288,7 @@ class Supervisor:
 
     def _problems(self) -> list[str]:
         """Why the node is not ready, one sentence each."""
-        problems = self._pressure.problems()
+        problems = self._following.pressure.problems()
         for kind, wanted, alive in (
             ("receivers", self._receivers.count, self._receiving()),
             ("workers", self._workers.count, self._workers.alive()),
@@ -279,8 +298,8 @@ class Supervisor:
         return problems
 
 
-def serve(effective: Settings, data: Path) -> int:
-    """Run a node until SIGTERM or SIGINT; 0 when it drained."""
+def serve(effective: Settings, data: Path, again: Callable[[], Settings] | None = None) -> int:
+    """Run a node until SIGTERM or SIGINT; 0 when it drained. SIGHUP: the settings are read anew, by ``again``."""
     log.start(effective.node.log_level, process="node")
     folders = Folders(data, effective.database.archive)
     folders.make()
@@ -288,7 +307,8 @@ def serve(effective: Settings, data: Path) -> int:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        supervisor = Supervisor(effective, folders)
+        supervisor = Supervisor(effective, folders, again)
+        signal.signal(signal.SIGHUP, lambda *_: supervisor.ask_to_reload())
         supervisor.start()
         try:
             while not stop.wait(TENDING_SECONDS):

@@ -45,6 +45,18 @@ class Auditing:
             if self._changed:
                 audit.append(session, AuditEvent("settings", details=self._changed), self._clock())
 
+    def changed(self, before: Settings, after: Settings) -> None:
+        """A reload that holds."""
+        if found := changes(as_tree(before), as_tree(after)):
+            with self._database.write() as session:
+                audit.append(session, AuditEvent("settings", details=found), self._clock())
+
+    def refused(self, reason: str) -> None:
+        """A reload that does not."""
+        with self._database.write() as session:
+            event = AuditEvent("settings", outcome="serious", details={"refused": reason})
+            audit.append(session, event, self._clock())
+
     def stopped(self, turn: Callable[[], object]) -> None:
         """When everything else has ended: the last rows are chained and sent, where that is for this node to do."""
         with self._database.write() as session:

@@ -56,6 +56,14 @@ class Board:
         """This process takes associations from now on."""
         self._own.mkdir(parents=True, exist_ok=True)
 
+    def retire(self) -> None:
+        """This process takes no more associations; those that it has go on."""
+        (self._folder / f"retired.{self._process}").touch()
+
+    def serves(self, process: str) -> bool:
+        """Whether it takes associations, or died while it did."""
+        return (self._open / process).is_dir() and not (self._folder / f"retired.{process}").exists()
+
     def serving(self, besides: str = "") -> int:
         """How many processes do but for one that is named, dead ones included until they are released."""
         return sum(1 for path in self._open.glob("*") if path.name != besides)
@@ -64,6 +72,7 @@ class Board:
         """Take down what a dead process left; how many associations ended with it."""
         left = sum(1 for _ in (self._open / process).glob("*"))
         shutil.rmtree(self._open / process, ignore_errors=True)
+        (self._folder / f"retired.{process}").unlink(missing_ok=True)
         return left
 
     def enter(self, association: str, calling_aet: str, most: int, most_of_peer: int) -> bool:

@@ -10,10 +10,11 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from node import __version__
-from node.commands import audit, models, query, rules, users
+from node.commands import audit, models, query, reloading, rules, users
 from node.commands.arguments import RESEARCH, count, moment
 from node.core import settings
 from node.core.errors import LungnodeError, Misconfigured
@@ -50,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     users.add(commands)
     _add_select(commands)
     rules.add(commands)
+    reloading.add(commands)
     _add_destinations(commands)
     _add_retention(commands)
     _add_models(commands)
@@ -92,10 +94,11 @@ def _serve(parsed: argparse.Namespace) -> int:
         ("database", "url"): parsed.database,
         ("queue", "roles"): parsed.role.split(",") if parsed.role else None,
     }
-    effective = settings.load(parsed.config, os.environ, flags)
+    read = partial(settings.load, parsed.config, os.environ, flags)
+    effective = read()
     from node import app
 
-    return app.serve(effective, parsed.data)
+    return app.serve(effective, parsed.data, read)
 
 
 def _worker(parsed: argparse.Namespace) -> int:

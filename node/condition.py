@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from node import reloading
 from node.db import members
 from node.db import stuck as rows
 from node.db.members import Seen
@@ -79,7 +80,7 @@ def read(database: Database, node: Node, now: datetime) -> dict[str, Any]:
 
 def _of_node(node: Node, backlog: Backlog, now: datetime) -> list[Stuck]:
     elsewhere = ("backup", "--to", ELSEWHERE)
-    found = [Stuck(trouble.subject, now, trouble.sentence, elsewhere) for trouble in node.troubles]
+    found = _of_settings(node) + [Stuck(trouble.subject, now, trouble.sentence, elsewhere) for trouble in node.troubles]
     since = backlog.oldest_since or now
     found += [Stuck("disk", now, disk.sentence, elsewhere) for disk in node.disks if not disk.has_room]
     if not node.runs and (backlog.unfinished or backlog.waiting):
@@ -90,6 +91,18 @@ def _of_node(node: Node, backlog: Backlog, now: datetime) -> list[Stuck]:
         text = f"The node runs without workers (node.workers = 0); {_count(queued, 'study')} waiting."
         found.append(Stuck("workers", since, text, ("serve", "--workers", "1")))
     return found
+
+
+def _of_settings(node: Node) -> list[Stuck]:
+    """What a reload of the node that runs refused, and what of it waits for the next start."""
+    last = reloading.last(node.data) if node.runs else None
+    if last is None:
+        return []
+    if last.refused:
+        text = "The new settings were refused, and the old ones hold."
+        return [Stuck("configuration", last.at, text, ("reload",), last.refused)]
+    text = f"Changed settings that hold from the next start on: {', '.join(last.waiting)}."
+    return [Stuck("configuration", last.at, text, ("serve",))] if last.waiting else []
 
 
 def _of_nodes(nodes: Sequence[Seen], backlog: Backlog, now: datetime) -> list[Stuck]:

@@ -54,6 +54,11 @@ class Folders:
     def worker_settings(self) -> Path:
         return self.run / "settings.json"
 
+    @property
+    def reload(self) -> Path:
+        """What became of the last reload, see ``reloading``."""
+        return self.run / "reload.json"
+
     def member_id(self) -> str:
         """The name of this node among those that share its database; kept, so that a start knows what its last run
         was at."""
@@ -68,9 +73,9 @@ class Folders:
         for name, table in {"selection": tree["analysis"], **tree["sites"]}.items():
             if table["selection"]:
                 copy = (self.run / f"{name}.toml").resolve()
-                copy.write_bytes(Path(table["selection"]).read_bytes())
+                _replace(copy, Path(table["selection"]).read_bytes())
                 table["selection"] = str(copy)
-        self.worker_settings.write_text(json.dumps(tree), encoding="utf-8")
+        _replace(self.worker_settings, json.dumps(tree).encode())
 
     def read_worker_settings(self) -> Settings:
         """Those of the run that is going on, or of the last one."""
@@ -85,6 +90,13 @@ class Folders:
         for path in (self.data, self.archive, self.run, *self.data.glob("lungnode.sqlite*")):
             if not os.access(path, os.R_OK | os.W_OK):
                 raise Misconfigured(f"cannot use the data folder {self.data}: no right to write {path.name}")
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Whoever reads it meanwhile has the old or the new one, whole."""
+    temporary = file.with_suffix(".part")
+    temporary.write_bytes(content)
+    temporary.replace(file)
 
 
 def database_url(data: Path) -> str:
@@ -107,4 +119,19 @@ def lock(folders: Folders) -> IO[str]:
     except OSError as error:
         raise Misconfigured(f"cannot use the data folder {folders.data}: {error.strerror}") from error
     folders.ports.unlink(missing_ok=True)  # what an earlier node left; never a running one's
+    folders.reload.unlink(missing_ok=True)
+    handle.write(str(os.getpid()))
+    handle.flush()
     return handle
+
+
+def running(data: Path) -> int | None:
+    """The process id of the node that runs on this folder; None where none does."""
+    try:
+        with (Folders(data).run / "lock").open() as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return int((Folders(data).run / "lock").read_text() or 0) or None
+    except OSError:
+        pass
+    return None

@@ -11,7 +11,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -87,6 +87,13 @@ class Membership:
             self._beating = threading.Thread(target=self._beat_on, name="member", daemon=True)
             self._beating.start()
         return released
+
+    def now_has(self, pipeline: str) -> None:
+        """Its workers have other models or settings from now on."""
+        if pipeline != self.node.pipeline:
+            self.node = replace(self.node, pipeline=pipeline)
+            with self.database.write() as session:
+                members.join(session, self.node, self.database.clock())
 
     def stop(self) -> None:
         """The others need not wait for the end of the lease."""

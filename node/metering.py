@@ -35,7 +35,7 @@ class Metering:
 
     database: Database
     board: Board
-    pressure: Pressure
+    pressure: Callable[[], Pressure]
     processes: Callable[[], Mapping[str, Processes]]
     problems: Callable[[], list[str]]
     clock: Callable[[], datetime]
@@ -60,7 +60,7 @@ class Metering:
             associations=self.board.associations(),
             disks={
                 disk.holds.split()[0]: Room(disk.free_bytes, disk.total_bytes, disk.refusal_bytes)
-                for disk in self.pressure.disks()
+                for disk in self.pressure().disks()
             },
             processes=self.processes(),
             recent=self._kept.recent,

@@ -57,6 +57,7 @@ class Receiver:
         for service in services:
             service.offer(self._ae)
         self._servers: dict[str, Any] = {}
+        self._is_closed = False
 
     def start(self, doors: Doors) -> None:
         """Take connections from sockets that listen already; they are the receiver's to close."""
@@ -89,14 +90,24 @@ class Receiver:
         """Those that are open, by the names of the doors."""
         return {name: int(server.server_address[1]) for name, server in self._servers.items()}
 
+    def close(self) -> None:
+        """No new association from now on; other processes may take those that come."""
+        if not self._is_closed:
+            for server in self._servers.values():
+                server.close_door()
+            self._is_closed = True
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._ae.active_associations
+
     def stop(self, drain_seconds: float) -> None:
         """No new association; those that run get ``drain_seconds`` to end before they are aborted."""
         if not self._servers:
             return
-        for server in self._servers.values():
-            server.close_door()
+        self.close()
         deadline = time.monotonic() + drain_seconds
-        while self._ae.active_associations and time.monotonic() < deadline:
+        while not self.is_idle and time.monotonic() < deadline:
             time.sleep(0.05)
         self._ae.shutdown()
 

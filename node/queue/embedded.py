@@ -90,6 +90,7 @@ class _Child:
     pause: float = FIRST_PAUSE
     restart_at: float | None = None
     deaths: int = 0
+    is_retiring: bool = False  # it ends what it is at, and its end is no death
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,10 @@ class Children:
     """Processes of one kind, ``worker`` or ``receiver``. ``command(name)`` is the argument vector of one;
     ``on_death(name)`` releases what it held; ``inherited``: descriptors that they get. Start and tend them from one
     thread that outlives them: the kernel ends a child that is bound to its parent with the thread that made it.
+
+    is_ready: whether the child of this name does what it is for. Where that can be asked, ``renew`` starts a child
+    beside each, which goes on (SIGHUP tells it to end what it is at) once the other is ready; else one takes the place
+    of the other.
     """
 
     kind: str
@@ -105,12 +110,48 @@ class Children:
     environment: Mapping[str, str]
     on_death: Callable[[str], object]
     inherited: Sequence[int] = ()
+    is_ready: Callable[[str], bool] | None = None
+    _replaced: list[tuple[_Child, str]] = field(default_factory=list)  # and the name of what takes its place
     _children: list[_Child] = field(default_factory=list)
 
     def start(self) -> None:
         for number in range(self.count):
-            name = f"{self.kind}-{number + 1}"
-            self._children.append(_Child(name, self._spawn(name), time.monotonic()))
+            self._children.append(self._child(f"{self.kind}-{number + 1}"))
+
+    def _child(self, name: str) -> _Child:
+        return _Child(name, self._spawn(name), time.monotonic())
+
+    def renew(self) -> None:
+        """Every child made anew, as its command is now; each of old ends what it is at. It is over when nothing
+        ``is_renewing``."""
+        for place, child in enumerate(self._children):
+            if self.is_ready is None:
+                child.is_retiring = True
+                if child.process.poll() is None:
+                    child.process.send_signal(signal.SIGTERM)
+                continue
+            new = self._child(f"{self.kind}-{1 + max(self._numbers())}")
+            new.deaths, self._children[place] = child.deaths, new
+            self._replaced.append((child, new.name))
+
+    def _numbers(self) -> list[int]:
+        known = [*self._children, *(child for child, _ in self._replaced)]
+        return [int(child.name.rpartition("-")[2]) for child in known]
+
+    @property
+    def is_renewing(self) -> bool:
+        """Whether one of old does anything but to end what it is at."""
+        old = [child for child, _ in self._replaced if child.process.poll() is None]
+        return self.is_ready is not None and any(not one.is_retiring or self.is_ready(one.name) for one in old)
+
+    def _tend_replaced(self) -> None:
+        for child, successor in list(self._replaced):
+            if child.process.poll() is not None:
+                self.on_death(child.name)
+                self._replaced.remove((child, successor))
+            elif not child.is_retiring and self.is_ready is not None and self.is_ready(successor):
+                child.is_retiring = True
+                child.process.send_signal(signal.SIGHUP)
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
@@ -127,12 +168,16 @@ class Children:
 
     def tend(self) -> None:
         """Notice the dead, release their claims, start them again when their pause is over."""
+        self._tend_replaced()
         for child in self._children:
             if child.process.poll() is None:
                 if time.monotonic() - child.started > LONGEST_PAUSE:
                     child.pause = FIRST_PAUSE
                 continue
-            if child.restart_at is None:
+            if child.is_retiring:
+                self.on_death(child.name)
+                child.process, child.started, child.is_retiring = self._spawn(child.name), time.monotonic(), False
+            elif child.restart_at is None:
                 self.on_death(child.name)  # raises while the database cannot be written: then at the next turn
                 code = child.process.returncode
                 sentence = f"It {f'was ended by signal {-code}' if code < 0 else f'ended with status {code}'}; "
@@ -153,11 +198,12 @@ class Children:
 
     def stop(self, grace_seconds: float) -> None:
         """SIGTERM lets each finish what it is at; what remains after the grace is killed, by its own pid."""
-        for child in self._children:
+        everyone = [*self._children, *(child for child, _ in self._replaced)]
+        for child in everyone:
             if child.process.poll() is None:
                 child.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + grace_seconds
-        for child in self._children:
+        for child in everyone:
             try:
                 child.process.wait(timeout=max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:

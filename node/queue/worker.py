@@ -82,6 +82,13 @@ def bind_to_parent(parent: int) -> Callable[[], bool]:
     return lambda: os.getppid() != parent
 
 
+def retire_on_sighup() -> threading.Event:
+    """An event that SIGHUP sets: another process takes the place of this one, which ends what it is at."""
+    retire = threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: retire.set())
+    return retire
+
+
 def stop_on_sigterm() -> threading.Event:
     """An event that SIGTERM sets; SIGINT is the supervisor's to pass on."""
     stop = threading.Event()

@@ -17,6 +17,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from node import __version__
 from node.core.errors import Misconfigured
@@ -83,9 +84,11 @@ class WebServer:
         secrecy: Secrecy = PLAIN,
         handlers: Mapping[Any, Callable[[Request, Exception], Response]] | None = None,
     ) -> None:
-        app = application(vitals, more, before, handlers)
+        self._vitals, self._handlers = vitals, handlers
+        self.show(more, before)
         config = uvicorn.Config(
-            app,
+            self._answer,
+            interface="asgi3",
             host=host,
             port=port,
             http=Paced,
@@ -106,6 +109,13 @@ class WebServer:
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._ended = threading.Event()
         self._where = f"{host}:{port}"
+
+    def show(self, more: Sequence[BaseRoute], before: Sequence[Middleware]) -> None:
+        """These routes from now on; requests that are being answered go on as they began."""
+        self._app = application(self._vitals, more, before, self._handlers)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
 
     def start(self) -> None:
         self._thread.start()

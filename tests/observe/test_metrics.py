@@ -42,7 +42,9 @@ def _metering(folder: Path, problems: list[str] | None = None) -> Metering:
     limits: Limits = load().limits
     pressure = Pressure(database, Archive(folder / "archive", False, 1000), limits)
     workers = {"worker": Processes(2, 1, 3)}
-    return Metering(database, Board(folder / "board"), pressure, lambda: workers, lambda: problems or [], lambda: END)
+    return Metering(
+        database, Board(folder / "board"), lambda: pressure, lambda: workers, lambda: problems or [], lambda: END
+    )
 
 
 @pytest.fixture

@@ -1,0 +1,87 @@
+"""What of the supervisor follows the settings: made when a node starts, and anew by each reload.
+
+Part of the composition root, beside ``app``. What is under way goes on as it began: a delivery that sends, a study that
+is being closed. Making it checks what the settings name (models, rules, certificates); Misconfigured where they are not
+to be had.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from node import keeping
+from node.archive import Archive
+from node.core.settings import Settings
+from node.db.session import Database
+from node.dimse.tls import Certificates
+from node.peers import Peers
+from node.pipeline.commitment import Commitments
+from node.pipeline.completeness import close_quiet_studies
+from node.pipeline.deliver import Deliver
+from node.pipeline.pressure import Pressure
+from node.pipeline.priors import PriorsDuty
+from node.queueing import engine_of
+from node.routing import node_key, open_registry, routes
+from node.tracing import Tracer
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What stays as long as the node runs. owner: of claims, see ``db.members``."""
+
+    database: Database
+    archive: Archive
+    trace: Tracer
+    owner: str
+
+
+class Following:
+    """before: what it takes the place of, whose deliveries go on."""
+
+    def __init__(self, settings: Settings, ground: Ground, before: Following | None = None) -> None:
+        self.settings, self._ground = settings, ground
+        database, archive, now = ground.database, ground.archive, ground.database.clock
+        self.routes = routes(settings, open_registry())
+        self.key = node_key(self.routes)
+        certificates = Certificates(settings.tls)
+        self.peers = peers = Peers(settings, certificates)
+        self.pressure = Pressure(database, archive, settings.limits)
+        self.engine = engine_of(settings, database, self.key)
+        commitments = Commitments(database, archive, now, settings.delivery.backoff_seconds)
+        self.commitment = peers.commitment(commitments)
+        self.deliver = Deliver(
+            database,
+            archive,
+            settings.delivery,
+            peers.send,
+            now,
+            peer=peers.find,
+            ask=peers.ask,
+            probe=peers.probe,
+            committing=peers.committing(commitments, database, now),
+            trace=ground.trace,
+            owner=ground.owner,
+        )
+        if before is not None:
+            self.deliver = self.deliver.after(before.deliver)
+        self.retention = keeping.retention(settings, database, archive, now)
+        self.priors: PriorsDuty | None = None
+        if settings.priors.source:
+            wanted = keeping.priors(settings, database, archive, now, certificates)
+            self.priors = PriorsDuty(wanted, settings.delivery.backoff_seconds, ground.owner)
+
+    def close_studies(self, arriving: frozenset[str], at: datetime) -> None:
+        """arriving: studies that are being sent, as they were then."""
+        wanted, trace = self.settings, self._ground.trace
+        close_quiet_studies(
+            self._ground.database, wanted.completeness, self.key, arriving, at, wanted.priors, trace, self.routes
+        )
+
+    def fetch_priors(self) -> None:
+        if self.priors is not None:
+            self.priors.pump()
+
+    def stop_priors(self, seconds: float) -> None:
+        if self.priors is not None:
+            self.priors.stop(seconds)
