@@ -40,8 +40,9 @@ def postgres_rows(url: str, sql: str, *values: object) -> Sequence[Any]:
 class LungnodeProcess(Service):
     """``lungnode serve`` as an operator starts it, its state in ``data``, its log in ``log``.
 
-    This machine needs no login, unless the environment says so. ``settings``: TOML text for --config. ``flags``: further flags. ``data``: a folder to keep between processes.
-    It may be started again after its end; the log goes on in the same file.
+    ``settings``: TOML text for --config. ``flags``: further flags. ``data``: a folder to keep between processes.
+    It may be started again after its end; the log goes on in the same file. This machine needs no login, unless the
+    environment says so.
     """
 
     def __init__(

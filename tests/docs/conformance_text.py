@@ -215,8 +215,8 @@ AE title, ports, peers and limits are settings ([configuration.md](configuration
 {parameters}
 
 Peers are known by AE title, host and port, written `AET@HOST:PORT`; host names are resolved for each association.
-Ports: DICOM {dicom_port}, DICOM over TLS {tls_port} where there is a certificate, HTTP (DICOMweb, pages, API, health and
-metrics) {http_port} on `{http_host}`.
+Ports: DICOM {dicom_port}, DICOM over TLS {tls_port} where there is a certificate, HTTP (DICOMweb, pages, API, health
+and metrics) {http_port} on `{http_host}`.
 
 ## 6 Network and media communication details
 

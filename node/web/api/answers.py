@@ -27,7 +27,8 @@ class Problem(Exception):
         self.status, self.more = status, more
 
     def answer(self) -> Response:
-        body = {"type": "about:blank", "title": HTTPStatus(self.status).phrase, "status": self.status, "detail": str(self)}
+        title = HTTPStatus(self.status).phrase
+        body = {"type": "about:blank", "title": title, "status": self.status, "detail": str(self)}
         return Response(json.dumps({**body, **self.more}), self.status, media_type=PROBLEM)
 
 
