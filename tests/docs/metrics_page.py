@@ -40,7 +40,7 @@ TAIL = """
   look, with `/api/v1/aggregate`, and no more. With fewer than 50 results no alarm rings.
 - **Cost.** A scrape reads what is unfinished and one row for each bucket, not what was ever done; the newest day is
   read by a duty four times a minute, the sizes of all objects every ten minutes. `python -m tests.bench.queries`
-  measures it with 1,000,000 findings ([benchmarks.md](benchmarks.md)).
+  measures it with 1,000,000 findings.
 
 ## Traces
 

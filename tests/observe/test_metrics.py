@@ -43,7 +43,12 @@ def _metering(folder: Path, problems: list[str] | None = None) -> Metering:
     pressure = Pressure(database, Archive(folder / "archive", False, 1000), limits)
     workers = {"worker": Processes(2, 1, 3)}
     return Metering(
-        database, Board(folder / "board"), lambda: pressure, lambda: workers, lambda: problems or [], lambda: END
+        database,
+        Board(folder / "board"),
+        lambda: pressure,
+        lambda: workers,
+        lambda: problems or [],
+        lambda: END,
     )
 
 
