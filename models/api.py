@@ -20,6 +20,7 @@ FloatImage = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 RESEARCH_USE_ONLY = "Research use only, not for diagnosis"
+LITTLE_MEMORY = "The memory of the device did not suffice"  # how a note begins that says what was done instead
 
 
 class RefusedInput(Exception):
@@ -300,7 +301,6 @@ class VolumeSegmenter(Protocol):
 
     def segment(self, volume: VolumeInput) -> VolumeField:
         """Raises RefusedInput where there is no lung."""
-        ...
 
 
 class FilmSystem(Protocol):
@@ -337,7 +337,6 @@ class Registry(Protocol):
 
     def verify(self) -> Mapping[str, str]:
         """System id -> "" when the digest matches, else the sentence why not."""
-        ...
 
     def load_segmenter(self, system: str, device: str = "cpu") -> Segmenter: ...
 

@@ -6,7 +6,8 @@ A system is loaded once and kept warm; its weights are checked against the card'
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,8 +53,15 @@ class Registry:
         if key not in self._warm:
             module, _, name = card.entry_point.partition(":")
             build: Any = getattr(importlib.import_module(module), name)
-            self._warm[key] = build(card, _device(device))
+            self._warm[key] = _within_memory(partial(build, card), _device(device))
         return self._warm[key]
+
+
+def _within_memory(build: Callable[[str], object], device: str) -> object:
+    """On the CPU as it is: it has no memory of its own that could be full."""
+    if device == "cpu":
+        return build(device)
+    return cast(object, importlib.import_module("models.frugal").Frugal(build, device))
 
 
 def _device(name: str) -> str:

@@ -68,7 +68,7 @@ class BiTCT:
     def __init__(self, card: Card, device: str) -> None:
         self.card = card
         self._side = int(card.settings["side"])
-        self._temperature = card.settings["temperature"]
+        self._temperature, self.batch = card.settings["temperature"], BATCH
         self._device = torch.device(device)
         self._net = ready(load_state(BiTResNet50(len(card.classes)), card), self._device)
 
@@ -104,10 +104,10 @@ class BiTCT:
         return self._judge(np.stack([resize_u8(one, self._side, self._side) for one in pictures]))[0]
 
     def _judge(self, pictures: U8) -> tuple[NDArray[np.float64], Tensor]:
-        """p (slice, class) and the last maps (slice, 2048, h, w), in batches of at most 32 of nearly the same size, so
+        """p (slice, class) and the last maps (slice, 2048, h, w), in batches of nearly the same size, so
         that no slice is left to go alone. The maps are kept (33 kB a slice at side 64), so that heat costs no second
         pass."""
-        parts = np.array_split(pictures, -(-len(pictures) // BATCH))
+        parts = np.array_split(pictures, -(-len(pictures) // self.batch))
         with torch.inference_mode():
             maps = [self._net.maps(self._input(part)) for part in parts]
             logits = torch.cat([self._net.judge(one).double().cpu() for one in maps])
@@ -123,7 +123,7 @@ class BiTCT:
         """Place among the judged slices -> Grad-CAM put back into the slice (row, column); outside the crop it is 0."""
         rows, columns = volume.voxels.shape[1:]
         found: dict[int, FloatImage] = {}
-        for some in np.array_split(sorted(places), -(-len(places) // BATCH)):
+        for some in np.array_split(sorted(places), -(-len(places) // self.batch)):
             small = patch_saliency.grad_cams(self._net.judge, maps[some.tolist()], class_index, self._side)
             found |= {int(n): in_film(one, boxes[n], (rows, columns)) for n, one in zip(some, small, strict=True)}
         return found

@@ -73,7 +73,7 @@ class PatchVote:
         self.card = card
         settings = card.settings
         self._side, self._size, self._count = (int(settings[name]) for name in ("film_side", "patch", "patches"))
-        self._temperature = settings["temperature"]
+        self._temperature, self.batch = settings["temperature"], BATCH
         self._mode: patch_saliency.Mode = "probabilistic" if settings["probabilistic"] else "mean"
         self._device = torch.device(device)
         self._net = ready(load_state(build(len(card.classes)), card), self._device)
@@ -113,7 +113,7 @@ class PatchVote:
         """Logits (n, K) and last maps (n, 512, h, w) of all patches."""
         parts = [
             patch_saliency.maps_of(self._net, self._net.layer4, x.to(self._device))
-            for x in preparation.grey_batch(cut).split(BATCH)
+            for x in preparation.grey_batch(cut).split(self.batch)
         ]
         return torch.cat([logits for logits, _ in parts]), torch.cat([maps for _, maps in parts])
 

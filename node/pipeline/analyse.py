@@ -18,7 +18,7 @@ from itertools import chain
 from pydicom import Dataset
 from sqlalchemy.orm import Session
 
-from models.api import RefusedInput, Registry
+from models.api import LITTLE_MEMORY, RefusedInput, Registry
 from node.archive import Archive
 from node.core import log
 from node.core.errors import InternalError, Refused
@@ -57,7 +57,7 @@ class _Work:
     left_out: list[LeftOut] = field(default_factory=list)
     reasons: dict[str, str] = field(default_factory=dict)  # SOP Instance UID -> why it was taken
     reason: str = ""  # why nothing was analysed
-    notes: list[str] = field(default_factory=list)  # on how the results were written, one sentence each
+    notes: list[str] = field(default_factory=list)  # how it was judged and written, one sentence each
     layers: list[layer_rows.Layer] = field(default_factory=list)  # for the pages
 
 
@@ -152,6 +152,10 @@ class Analyse:
                 for item in repeated
                 if item.instance.sop_instance_uid not in work.reasons  # a frame may repeat another of its object
             ]
+        answers = [p for image in work.images for p in image.predictions]
+        answers += [p for run in work.series for p in run.predictions]
+        said = (note for answer in answers for note in answer.notes if note.startswith(LITTLE_MEMORY))
+        work.notes += dict.fromkeys(said)
         if not work.images and not work.series:
             work.reason = _why_nothing(work.left_out)
 
@@ -187,7 +191,8 @@ class Analyse:
     def _build(self, record: AnalysisRecord, work: _Work) -> list[Addressed]:
         with self.database.read() as session:
             earlier = rows.objects_of(session, work.study_id)
-        found, work.notes = address(record, self.settings, earlier)
+        found, said = address(record, self.settings, earlier)
+        work.notes += said
         return found
 
     def _reference(self, work: _Work) -> Dataset:

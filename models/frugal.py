@@ -1,0 +1,78 @@
+"""What is done where the memory of a device does not suffice: half the batch, down to one; then the CPU. The one place.
+
+A system that works in batches has ``batch``, how many pictures it takes at once, which may be set; one without is taken
+to the CPU at once. A smaller batch is kept for the studies that come, since a device does not grow; the CPU judges this
+one alone. Each answer says what was done, beginning with ``models.api.LITTLE_MEMORY``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from models.api import LITTLE_MEMORY, Card, ImageInput, Lesion, LungField, Measured, Prediction, VolumeInput
+
+logger = logging.getLogger(__name__)
+
+
+class Frugal:
+    """A system on a device that may be too small. build: makes the system on a device, by name."""
+
+    def __init__(self, build: Callable[[str], Any], device: str) -> None:
+        self._build, self._system = build, build(device)
+        self._on_cpu: Any = None
+        self.card: Card = self._system.card
+
+    def predict(self, given: ImageInput | VolumeInput, *lungs: LungField | None) -> Prediction:
+        answer: Prediction = self._ask(lambda system: system.predict(given, *lungs))
+        return answer
+
+    def segment(self, image: ImageInput) -> LungField:
+        answer: LungField = self._ask(lambda system: system.segment(image))
+        return answer
+
+    def measure(self, image: ImageInput, lesions: tuple[Lesion, ...]) -> Measured:
+        answer: Measured = self._ask(lambda system: system.measure(image, lesions))
+        return answer
+
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        note = ""
+        while True:
+            answer = _unless_full(self._system, question)
+            if answer is not None:
+                return _noted(answer, note)
+            batch = getattr(self._system, "batch", 1)
+            if batch <= 1:
+                break
+            self._system.batch = batch // 2
+            note = f"{LITTLE_MEMORY}: {self.card.system} judged in batches of {batch // 2}."
+            self._say(batch=batch // 2)
+        self._say(batch=0)
+        self._on_cpu = self._on_cpu or self._build("cpu")
+        return _noted(question(self._on_cpu), f"{LITTLE_MEMORY}: {self.card.system} judged on the CPU.")
+
+    def _say(self, batch: int) -> None:
+        """batch: 0: the CPU."""
+        fields = {"system": self.card.system, "batch": batch}
+        logger.warning("model.little_memory", extra={"fields": fields})
+
+
+def _unless_full(system: Any, question: Callable[[Any], Any]) -> Any:
+    """None where the device is full; what the attempt held there is let go."""
+    try:
+        return question(system)
+    except torch.OutOfMemoryError:
+        pass  # the frames of the exception hold what filled it, so nothing is tried before they are gone
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return None
+
+
+def _noted(answer: Any, note: str) -> Any:
+    return dataclasses.replace(answer, notes=(*answer.notes, note)) if note else answer
