@@ -133,6 +133,7 @@ class Supervisor:
         self._duties.add("metrics", self._metering.turn, TURN_SECONDS)
         if self._does("worker"):
             self._add_duties_of_all()
+            self._duties.add("claims", lambda: self._following.let_go(), CLOCK_SECONDS)
         self._duties.start()
         found = {**ports(self._doors), "http": self._web.port}
         temporary = self._folders.run / "ports.json"

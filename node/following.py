@@ -82,6 +82,12 @@ class Following:
         if self.priors is not None:
             self.priors.pump()
 
+    def let_go(self) -> None:
+        """Claims of what broke off, whoever does the duties by now."""
+        self.deliver.let_go()
+        if self.priors is not None:
+            self.priors.let_go()
+
     def stop_priors(self, seconds: float) -> None:
         if self.priors is not None:
             self.priors.stop(seconds)

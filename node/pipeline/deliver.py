@@ -98,9 +98,7 @@ class Deliver:
     _broken: set[str] = field(default_factory=set)  # destinations whose claims are still to be given back
 
     def pump(self) -> None:
-        busy = [name for name, thread in self._busy.items() if thread.is_alive()]
-        for name in self._broken.difference(busy):
-            self._release(name)
+        busy = {name for name, thread in self._busy.items() if thread.is_alive()} | self._broken
         with self.database.read() as session:
             shut = standings.closed(session, self.clock())
             due = ledger.due(session, self.clock(), BATCH, without=shut.union(busy))
@@ -109,6 +107,13 @@ class Deliver:
             mine = [item for item in due if item.destination == name]
             self._busy[name] = thread = threading.Thread(target=self._guarded, args=(name, mine), name=f"to {name}")
             thread.start()
+
+    def let_go(self) -> None:
+        """What broke off is due again. A duty of every node: another may do the deliveries by now, but only this one
+        knows that it no longer does."""
+        for name in list(self._broken):
+            if not self._busy[name].is_alive():
+                self._release(name)
 
     def after(self, before: Deliver) -> Deliver:
         """This one in place of another, whose associations go on: none is opened beside them."""
@@ -125,7 +130,7 @@ class Deliver:
         except Exception:
             logger.exception("delivery.failed", extra={"fields": {"destination": name}})
             self._broken.add(name)
-            with contextlib.suppress(SQLAlchemyError):  # then at a later turn
+            with contextlib.suppress(SQLAlchemyError):  # then ``let_go`` does
                 self._release(name)
 
     def _release(self, name: str) -> None:

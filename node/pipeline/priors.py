@@ -135,18 +135,21 @@ class PriorsDuty:
         self._stopping = self._broken = False
 
     def pump(self) -> None:
-        """Begin where something is due and nothing is under way. What a thread held that broke off is due again."""
-        if self._thread.is_alive() or self._stopping:
+        """Begin where something is due and nothing is under way."""
+        if self._thread.is_alive() or self._stopping or self._broken:
             return
-        if self._broken:
-            with self._priors.database.write() as session:
-                jobs.release(session, self._worker, "it broke off")
-            self._broken = False
         with self._priors.database.read() as session:
             due = jobs.due(session, JobKind.PRIORS, self._priors.clock())
         if due:
             self._thread = threading.Thread(target=self._guarded, name="priors", daemon=True)
             self._thread.start()
+
+    def let_go(self) -> None:
+        """What a thread held that broke off is due again; a duty of every node, as that of ``Deliver``."""
+        if self._broken and not self._thread.is_alive():
+            with self._priors.database.write() as session:
+                jobs.release(session, self._worker, "it broke off")
+            self._broken = False
 
     def stop(self, seconds: float) -> None:
         """What is not done by then is begun again by the next node: its job stays claimed until that starts."""

@@ -213,6 +213,7 @@ def test_what_a_database_that_fails_leaves_claimed_is_done_later(room: Room, mon
         patch.setattr(jobs, "finish", locked)
         go_on(duty)
     assert [row["state"] for row in room.rows("SELECT state FROM jobs WHERE kind = 'priors'")] == ["running"]
+    duty.let_go()
     go_on(duty)
     assert [row["state"] for row in room.rows("SELECT state FROM jobs WHERE kind = 'priors'")] == ["done"]
     assert peer.fetched == uids("a", "a")
