@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
 from node.core.study import StudyState
-from node.db import audit_outbox, destinations, holds, intake, jobs, retention
+from node.db import audit_outbox, destinations, holds, intake, jobs, quarantine, retention
 from node.db.tables import Analysis, Delivery, JobRow, Output, RefusedClass, Study
 
 UNFINISHED = (StudyState.RECEIVING, StudyState.QUEUED, StudyState.ANALYSING)
@@ -98,6 +98,7 @@ def backlog(session: Session) -> Backlog:
 def stuck(session: Session) -> list[Stuck]:
     """Studies first, then destinations; nothing that is merely on its way."""
     found = [_given_up_study(study, job) for study, job in session.execute(GIVEN_UP_STUDIES).tuples()]
+    found += [Stuck(uid, at, f"Study {uid}: {said}", ("retry", uid)) for uid, at, said in quarantine.studies(session)]
     found += [_without_priors(study, job) for study, job in session.execute(WITHOUT_PRIORS).tuples()]
     if problem := holds.problem(session):
         found.append(Stuck("retention", problem.since, problem.sentence, problem.remedy))
@@ -117,9 +118,10 @@ def study_again(session: Session, study_uid: str, now: datetime) -> bool | None:
         return None
     parked = (JobRow.kind == JobKind.ANALYSE) & (JobRow.subject_id == study_id) & (JobRow.state == JobState.PARKED)
     job_id = session.scalar(select(JobRow.id).where(parked).order_by(JobRow.id.desc()).limit(1))
-    if job_id is None or not intake.move_study(session, study_id, StudyState.FAILED, StudyState.QUEUED):
+    if job_id is not None and intake.move_study(session, study_id, StudyState.FAILED, StudyState.QUEUED):
+        jobs.unpark(session, job_id, now)
+    elif not quarantine.release(session, study_id, now):
         return False
-    jobs.unpark(session, job_id, now)
     intake.add_event(session, study_id, now, "An operator asked for another try of the analysis.")
     return True
 

@@ -26,7 +26,7 @@ from node.core.job import Job
 from node.core.settings import Settings
 from node.core.study import StoredInstance, StudyState
 from node.db import intake as study_rows
-from node.db import jobs, retention, tallies
+from node.db import jobs, quarantine, retention, tallies
 from node.db import layers as layer_rows
 from node.db import results as rows
 from node.db.session import Database
@@ -124,7 +124,7 @@ class Analyse:
     def _gave_up(self, job: Job) -> str:
         with self.database.read() as session:
             last = jobs.last_error(session, job)
-        return f"The analysis broke off {job.attempts - 1} times ({last or 'no reason was recorded'})."
+        return quarantine.sentence(job.attempts - 1, last)
 
     def _look(self, work: _Work, stages: Stages) -> None:
         """Select, then judge one image or series after the other."""
