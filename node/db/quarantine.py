@@ -45,5 +45,5 @@ def release(session: Session, study_id: int, now: datetime) -> bool:
     key = hashlib.sha256(f"{old.key}\nonce more".encode()).hexdigest()  # an analysis of the first one is here
     intake.move_study(session, study_id, StudyState.ANALYSED, StudyState.RECEIVING)
     intake.move_study(session, study_id, StudyState.RECEIVING, StudyState.QUEUED)
-    what = {"payload": old.payload, "priority": old.priority, "pipeline": old.pipeline}
-    return jobs.add(session, JobKind.ANALYSE, study_id, key, now, **what)
+    payload, priority, pipeline = old.payload, old.priority, old.pipeline
+    return jobs.add(session, JobKind.ANALYSE, study_id, key, now, payload=payload, priority=priority, pipeline=pipeline)
