@@ -2,18 +2,19 @@
 
 Both on this machine's disk, synced at each commit. Receipt: rows of instances in group commits, by one sender and by
 eight at once, without files and headers. The queue: one job claimed and given back, with 100 and with 10,000 waiting.
-Each step in turn on both databases, so that the machine is the same; the median of ``ROUNDS``.
+Each step in turn on all databases, so that the machine is the same; the median of ``ROUNDS``.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,8 +26,9 @@ from node.db.session import Database, sqlite_url
 from tests.bench.page import machine, write_section
 from tests.postgres import Postgres
 
-ROUNDS, INSTANCES, SENDERS, CLAIMS = 5, 200, 8, 50
+ROUNDS, INSTANCES, SENDERS, CLAIMS = 5, 160, 8, 20
 WAITING = (100, 10_000)
+NUMBERS = itertools.count()  # no instance comes twice
 HEADING = "SQLite and PostgreSQL"
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 ORIGIN = Origin("a", "MODALITY", "LUNGNODE", "192.0.2.1")
@@ -78,29 +80,27 @@ def _claim(database: Database) -> float:
     return (time.perf_counter() - began) * 1000 / CLAIMS
 
 
-def measure(databases: tuple[Database, Database]) -> list[tuple[str, float, float]]:
-    """(what, milliseconds on the first, on the second)."""
-    steps: list[tuple[str, Callable[[Database, int], float]]] = [
-        ("an instance's rows, one sender", lambda database, turn: _receive(database, 1, 100 + turn)),
-        ("an instance's rows, 8 senders", lambda database, turn: _receive(database, SENDERS, 200 + turn)),
-    ]
-    found = []
+def measure(databases: Sequence[Database]) -> list[tuple[str, float, float]]:
+    """(what, milliseconds on SQLite, on PostgreSQL). databases: of each engine one for each of ``WAITING``."""
+    sqlite, server = databases[: len(WAITING)], databases[len(WAITING) :]
     for database in databases:
         schema.migrate(database.engine)
-    for what, step in steps:
-        found.append((what, *_medians(databases, step)))
-    for waiting in WAITING:
-        for database in databases:
+    found = []
+    for senders in (1, SENDERS):
+        one, other = _medians((sqlite[0], server[0]), lambda database, turn, n=senders: _receive(database, n, turn))  # type: ignore[misc]
+        found.append((f"an instance's rows, {senders} at once", one, other))
+    for several in (sqlite, server):
+        for database, waiting in zip(several, WAITING, strict=True):
             _fill(database, waiting)
-        found.append(
-            (f"a job claimed and given back, {waiting:,} wait", *_medians(databases, lambda one, _: _claim(one)))
-        )
+    claims = _medians(databases, lambda database, _: _claim(database))
+    for place, waiting in enumerate(WAITING):
+        found.append((f"a job claimed and given back, {waiting:,} wait", claims[place], claims[len(WAITING) + place]))
     return found
 
 
-def _medians(databases: tuple[Database, Database], step: Callable[[Database, int], float]) -> tuple[float, float]:
-    turns = [[step(database, turn) for database in databases] for turn in range(ROUNDS)]
-    return statistics.median(turn[0] for turn in turns), statistics.median(turn[1] for turn in turns)
+def _medians(databases: Sequence[Database], step: Callable[[Database, int], float]) -> list[float]:
+    turns = [[step(database, next(NUMBERS)) for database in databases] for _ in range(ROUNDS)]
+    return [statistics.median(turn[place] for turn in turns) for place in range(len(databases))]
 
 
 def main() -> int:
@@ -108,7 +108,10 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     wanted = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, Postgres(fsync=True) as server:
-        found = measure((Database(sqlite_url(Path(folder))), server.database()))
+        folders = [Path(folder) / str(waiting) for waiting in WAITING]
+        for one in folders:
+            one.mkdir()
+        found = measure([*(Database(sqlite_url(one)) for one in folders), *(server.database() for _ in WAITING)])
     lines = [f"| {what} | {one:.2f} ms | {other:.2f} ms | {other / one:.2f} |" for what, one, other in found]
     page = "\n".join(
         (f"{machine()}\n", "`python -m tests.bench.turns --write`: medians; see the command for what is measured.\n",
