@@ -70,8 +70,8 @@ class Told:
         """What a request is, before it is answered; None: nothing to tell."""
         path, reads = scope["path"], scope["method"] in ("GET", "HEAD")
         if path.startswith(API):
-            is_verdict = path.endswith("/verdict")
-            return None if is_verdict or path.endswith("openapi.json") else AuditEvent("api", details={"path": path})
+            is_told = not path.endswith(("/verdict", "openapi.json"))
+            return AuditEvent("api", details={"path": path[:128]}) if is_told else None
         if path in LISTS:
             return AuditEvent("query", details={"path": path, "keys": [] if reads else ["person"]})
         if path in TRAILS:
@@ -95,11 +95,12 @@ class Told:
         account, address = str(scope.get("lungnode.account", "")), (scope.get("client") or ("", 0))[0]
         key: tuple[str, ...] = (account, address, event.study_uid)
         now = self._seconds()
-        key = ("nobody", address) if status in UNKNOWN else key
+        by_nobody = status in UNKNOWN or (status >= 400 and not account)  # what there is not is asked for by anybody
+        key = ("nobody", address) if by_nobody else key
         if event.kind == "view" and status >= 400:
             return True
         is_list = event.details.get("path") in LISTS and not event.details["keys"]
-        is_short = event.kind == "view" or is_list or status in UNKNOWN
+        is_short = event.kind == "view" or is_list or by_nobody
         if is_short and self._recent.has(key, now - VIEW_SECONDS):
             return True
         outcome = "success" if status < 300 or status == 304 else "minor" if status < 500 else "serious"

@@ -133,6 +133,19 @@ def test_the_log_has_a_line_for_each_answer_that_names_nobody(door: Door) -> Non
     assert lines.count('"path": "/api/v1/results"') == 1 == lines.count('"path": "/dicom-web/studies/1.2.3/*"')
 
 
+def test_the_trail_is_not_filled_by_nobody(empty_file: Path, tmp_path: Path) -> None:
+    with Door(empty_file, tmp_path / "door") as door:
+        asked = [("GET", f"/api/v1/Zebramarker{'x' * 300}"), ("PUT", READ), ("DELETE", "/studies"), ("GET", READ)]
+        for method, path in asked:
+            assert httpx.request(method, door.url + path).status_code in (401, 404, 405)
+        ((_, outcome, actor, details),) = door.told("api", "query")
+        assert (outcome, actor) == ("minor", "") and len(details["path"]) == 128
+        anna = door.entered("anna", "reader")
+        for _ in range(2):
+            assert anna.get("/api/v1/nothing").status_code == 404
+        assert [who for _, _, who, _ in door.told("api")] == ["", "anna", "anna"]
+
+
 def test_the_words_of_the_log_are_those_of_the_routes() -> None:
     inner = Starlette(routes=[Route("/b/{name}/c", lambda _: PlainTextResponse(""))])
     assert words_of([Mount("/a", inner)]) == {"", "a", "b", "c"}
