@@ -5,6 +5,7 @@ Rows are made up and have no images. Not covered: how pages look and what their 
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import re
 
@@ -86,18 +87,30 @@ def test_what_only_looks_cannot_act(pages: Pages) -> None:
     assert pages.post("/destinations", action="pause", of="PACS@192.0.2.9:104").status_code == 403
 
 
+def cursor(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+EARLY = '["0001-01-01T00:00:00+14:00", 1]'  # there is no such moment in UTC
 MISTAKES = (
     ("/nothing", 404, "There is no such page here."),
     ("/studies/1.2.3", 404, "There is no such study here."),
     ("/studies/..%2Fetc", 404, "There is no such page here."),
+    ("/static/%00", 404, "There is no such page here."),
     ("/studies/not-a-uid", 404, "There is no such study here."),
     ("/studies?state=lost", 400, "There is no such state of a study."),
     ("/studies?day=yesterday", 400, "A day is written as 2026-01-31."),
+    ("/studies?day=2026-1-1", 400, "A day is written as 2026-01-31."),
     ("/studies?after=AAAA", 400, "This page of the list does not exist"),
+    (f"/studies?after={cursor(EARLY)}", 400, "This page of the list does not exist"),
+    (f"/studies?after={cursor('[' * 40_000)}", 400, "This page of the list does not exist"),
+    (f"/audit?cursor={cursor('[' * 40_000)}", 400, "it is not one that a page in this order gave"),
     ("/models/none", 404, "There is no such model here."),
     ("/reports?days=5", 400, "There are reports of 7, 30, 90 days."),
     ("/audit?since=soon", 400, "is not a time like"),
     (f"/studies/{ledger.uid(1)}/layers/3/1.2/1", 404, "There is no such analysis of this study."),
+    (f"/studies/{ledger.uid(1)}/layers/{'9' * 20}/1.2/1", 404, "There is no such page here."),
+    (f"/studies/{ledger.uid(1)}/images/1.2/1.3/{'9' * 5000}/values", 404, "There is no such object in this study."),
     (f"/studies/{ledger.uid(1)}/files/1.2/1.3", 404, "There is no such object in this study."),
 )
 

@@ -5,6 +5,7 @@ Not covered: what each filter means (tests/db/test_queries.py), who may ask (it 
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -147,6 +148,8 @@ WRONG = {
     "/api/v1/results?issuer=A": (400, "issuer: it narrows patient_id"),
     "/api/v1/analyses/99/verdicts": (404, "There is no analysis 99."),
     "/api/v1/analyses/99999999999999999999/verdicts": (404, "There is no analysis"),
+    f"/api/v1/analyses/{'9' * 5000}/verdicts": (404, "There is no analysis 999"),
+    f"/api/v1/results?cursor={base64.urlsafe_b64encode(b'[' * 40_000).decode()}": (400, "cursor: it is not one"),
 }
 
 

@@ -117,8 +117,8 @@ def _opened(cursor: str, order: _Order, kind: type) -> tuple[Any, int]:
         at = datetime.fromisoformat(at) if kind is datetime else at
         if text != order.text or type(at) is not kind or type(number) is not int or not 0 <= number < 2**63:
             raise ValueError
-    except (ValueError, TypeError):
+        if isinstance(at, datetime):
+            at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise BadFilter("cursor", "cursor: it is not one that a page in this order gave") from None
-    if isinstance(at, datetime) and at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
     return at, number

@@ -64,6 +64,8 @@ class Needs:
         self.app, self.needed = app, needed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if "\0" in scope["path"]:
+            raise HTTPException(404)  # there is no file of such a name, and to ask for one fails
         account: Account = scope.get(WHO, NOBODY)
         if self.needed != ANYBODY:
             if account is NOBODY:

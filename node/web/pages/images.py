@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ KEPT = {"Cache-Control": "private, max-age=600", "X-Content-Type-Options": "nosn
 LONGEST = {"small": 240, "large": 1024}  # pixels of a picture's longer side
 PIECE = 1 << 20
 STUDY = "/studies/{study}"
-IMAGE = f"{STUDY}/images/{{series}}/{{instance}}/{{frame:int}}"
+IMAGE = f"{STUDY}/images/{{series}}/{{instance}}/{{frame}}"
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ class Images:
         return [
             route(f"{IMAGE}/values", self._values, "view"),
             route(f"{IMAGE}/picture/{{size}}", self._picture, "view"),
-            route(f"{IMAGE}/marked/{{analysis:int}}/{{system}}", self._marked, "view"),
-            route(f"{STUDY}/layers/{{analysis:int}}/{{instance}}/{{frame:int}}", self._layers, "view"),
+            route(f"{IMAGE}/marked/{{analysis}}/{{system}}", self._marked, "view"),
+            route(f"{STUDY}/layers/{{analysis}}/{{instance}}/{{frame}}", self._layers, "view"),
             route(f"{STUDY}/files/{{series}}/{{instance}}", self._file, "view"),
             route(f"{STUDY}/results.zip", self._results, "view"),
         ]
@@ -99,15 +100,15 @@ class Images:
         return JSONResponse(found, headers=KEPT)
 
     def _over(self, request: Request) -> list[Layer]:
-        given = request.path_params
+        given, analysis, frame = request.path_params, _number(request, "analysis"), _number(request, "frame")
         with self.database.read() as session:
-            if verdicts.study_of(session, given["analysis"]) != given["study"]:
+            if verdicts.study_of(session, analysis) != given["study"]:
                 raise HTTPException(404, "There is no such analysis of this study.")
-            return layers.contents(session, given["analysis"], given["instance"], given["frame"])
+            return layers.contents(session, analysis, given["instance"], frame)
 
     def _frame(self, request: Request) -> tuple[Path, int]:
         """The file, and the frame from 0."""
-        path, number = self._path(request), int(request.path_params["frame"])
+        path, number = self._path(request), _number(request, "frame")
         if not 1 <= number <= shown.frame_count(path):
             raise HTTPException(404, "The image has no such frame.")
         return path, number - 1
@@ -140,6 +141,14 @@ class Images:
         return StreamingResponse(
             _pieces(made), headers=headers, media_type="application/zip", background=BackgroundTask(made.close)
         )
+
+
+def _number(request: Request, name: str) -> int:
+    """Of the path; none is longer than a column of the database holds."""
+    text = request.path_params[name]
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise HTTPException(404)
+    return int(text)
 
 
 def _pieces(content: IO[bytes]) -> Iterator[bytes]:

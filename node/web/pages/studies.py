@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
@@ -89,7 +89,8 @@ def _wanted(given: Mapping[str, str]) -> Wanted:
         raise HTTPException(400, "A modality is two capital letters, such as DX.")
     if day:
         try:
-            datetime.strptime(day, "%Y-%m-%d")
+            if date.fromisoformat(day).isoformat() != day:
+                raise ValueError
         except ValueError:
             raise HTTPException(400, "A day is written as 2026-01-31.") from None
     return Wanted(state, modality, day)
@@ -102,11 +103,12 @@ def _after(request: Request) -> tuple[datetime, int] | None:
     try:
         at, number = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         found = datetime.fromisoformat(at)
+        found = found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
         if type(number) is not int or not 0 <= number < 2**63:
             raise ValueError
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         raise HTTPException(400, "This page of the list does not exist; begin with the first.") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC), number
+    return found, number
 
 
 def _following(wanted: Wanted, found: Page) -> str:
