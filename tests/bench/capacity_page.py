@@ -52,8 +52,12 @@ processor time on a busy core is more than on an idle one: the figures err to th
 
 Films and small CTs arrive at a real node whose models wait {film:g} and {ct:g} s (so that only the queue is
 compared). *Same arrivals*: the model with the measured arrivals and services; *others like them*: {replays} runs of
-the same rates, which shows how much of a difference chance makes in a run of this length. What the model leaves out
-is there to see: a worker looks for work ten times a second, and takes longer where the cores are shared.
+the same rates, which shows how much of a difference chance makes in a run of this length. Waiting that is longer
+than with the same arrivals is what a worker needs to notice a job, ten times a second where it has a core and later
+where the cores are taken; same arrivals that wait longer than others like them are studies that were slow in bursts,
+as on a machine that does other work. The pace was to keep the workers busy for {busy:.0f} % of their time, by what
+the first studies took. Where they were busy for much less, or the measured waiting lies outside the runs of chance,
+this is a weak check of the model, to be repeated on a machine that does nothing else.
 
 ## How many workers
 
@@ -65,6 +69,9 @@ are not. A CT here is one of {slices} slices, each as often. A film goes before 
 never interrupts one.
 
 {workers}
+
+These are the fewest, busy almost all the time where they are many: add what may fail at once, and room for days that
+are not like the model.
 
 Receivers, duties and database are beside this; a hospital's peak is a study in 24 s, a network's of fifty two a
 second, each of which is a few dozen short transactions ([cluster.md](cluster.md#postgresql)): a network of fifty is
@@ -89,6 +96,7 @@ def page(measured: list[Service], soaked: str, where: str) -> str:
         film=soak.COST.film,
         ct=soak.COST.ct,
         replays=soak.REPLAYS,
+        busy=100 * soak.BUSY,
         films=PEAK["film"],
         cts=PEAK["ct"],
         most_film=MOST["film"],
