@@ -46,7 +46,8 @@ change their own password at `/account`.
 ## How a request says whose it is
 
 - **Session**: a random cookie (HttpOnly, SameSite=Lax; over TLS Secure and `__Host-`), kept as its SHA-256. It ends
-  after `web.session_idle_minutes` without use and `web.session_hours` in any case. A login never takes up a cookie
+  after `web.session_idle_minutes` without use and `web.session_hours` in any case; a page
+  that is left open and follows its studies by itself does not use it. A login never takes up a cookie
   that was there. Whatever changes something posts the `csrf` of its session too, or the header X-CSRF-Token.
 - **Token**: `Authorization: Bearer lungnode_...` for API, DICOMweb and metrics (Prometheus: `authorization` with
   `credentials_file`).

@@ -138,6 +138,15 @@ def test_a_session_ends_when_it_is_not_used_and_at_last_in_any_case(door: Door) 
     assert len(door.rows("SELECT * FROM sessions")) == 1, "those that expired are forgotten"
 
 
+def test_a_page_that_is_left_open_keeps_nobody_logged_in(door: Door) -> None:
+    left = door.entered("leon", "reader")
+    for _ in range(3):
+        door.pass_by(minutes=9)
+        assert left.get(READ, headers={"Lungnode-Unattended": "yes"}).status_code == 200
+    door.pass_by(minutes=4)
+    assert left.get(READ, headers={"Lungnode-Unattended": "yes"}).status_code == 401
+
+
 def test_who_is_disabled_loses_every_session_at_once(door: Door) -> None:
     client = door.entered("anna", "reader")
     with door.database.write() as session:

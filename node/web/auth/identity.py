@@ -34,6 +34,7 @@ from node.web.auth.passwords import Denied, Passwords
 logger = logging.getLogger(__name__)
 TOKEN = "lungnode_"  # a token begins so, that scanners for leaked secrets find it
 USED_SECONDS = 60.0  # that a session is used is written so often
+UNATTENDED = "lungnode-unattended"  # header field of what a script asks while nobody does anything: no use of a session
 REALM = 'realm="lungnode"'
 HOSTS_HERE = ("localhost", "127.0.0.1", "[::1]")
 NOT_IN_THE_CLEAR = "Passwords and tokens are taken over TLS alone, or on this machine."
@@ -54,7 +55,8 @@ class Rules:
 
 @dataclass(frozen=True)
 class Asked:
-    """What of a request says who asks. is_here: it came from this machine, by no proxy, to a name of this machine."""
+    """What of a request says who asks. is_here: it came from this machine, by no proxy, to a name of this machine.
+    is_attended: no script asks by itself."""
 
     authorization: str
     cookie: str
@@ -62,6 +64,7 @@ class Asked:
     path: str
     is_here: bool
     is_secret: bool
+    is_attended: bool
 
     @classmethod
     def of(cls, scope: Scope, rules: Rules) -> Asked:
@@ -72,7 +75,8 @@ class Asked:
         is_here = is_near and not forwarded and _host(headers.get("host", "")) in HOSTS_HERE
         is_secret = scope["scheme"] == "https" or is_near or rules.plain_http
         cookie = cookie_parser(headers.get("cookie", "")).get(cookie_name(scope["scheme"] == "https"), "")
-        return cls(headers.get("authorization", ""), cookie, address, scope["path"], is_here, is_secret)
+        is_attended = UNATTENDED not in headers
+        return cls(headers.get("authorization", ""), cookie, address, scope["path"], is_here, is_secret, is_attended)
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,7 @@ class Recogniser:
             return Found()
         if now - held.used_at > self.rules.idle:
             return Found()
-        if (now - held.used_at).total_seconds() > USED_SECONDS:
+        if asked.is_attended and (now - held.used_at).total_seconds() > USED_SECONDS:
             with self.database.write() as session:
                 accounts.use_session(session, held.id, now)
         return Found(account_of(held.user, "session"), csrf_of(asked.cookie))

@@ -8,7 +8,8 @@ function keepUpToDate(part) {
   let tag = null;
   async function ask() {
     if (document.hidden) return;
-    const headers = tag ? { "If-None-Match": tag } : {};
+    const headers = { "Lungnode-Unattended": "yes" }; // a page left open keeps nobody logged in
+    if (tag) headers["If-None-Match"] = tag;
     let answer;
     try {
       answer = await fetch(part.dataset.live, { headers, cache: "no-store", redirect: "error" });
