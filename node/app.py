@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
@@ -65,9 +66,16 @@ def now() -> datetime:
 class Supervisor:
     """Everything of one node but the analysis itself."""
 
-    def __init__(self, effective: Settings, folders: Folders, again: Callable[[], Settings] | None = None) -> None:
-        """again: reads the settings anew, whence they came."""
-        self._folders, self._again, self._has_to_reload = folders, again or (lambda: effective), threading.Event()
+    def __init__(
+        self,
+        effective: Settings,
+        folders: Folders,
+        again: Callable[[], Settings] | None = None,
+        asked: threading.Event | None = None,
+    ) -> None:
+        """again: reads the settings anew, whence they came; the next ``tend`` does so where ``asked`` is set."""
+        self._folders, self._again = folders, again or (lambda: effective)
+        self._has_to_reload = asked or threading.Event()
         receive = effective.receive
         self._database = Database(url_of(folders.data, effective.database.url), receive.fsync)
         self._now = self._database.clock
@@ -178,10 +186,6 @@ class Supervisor:
         except Exception:
             logger.exception("duty.failed", extra={"fields": {"duty": "children"}})
 
-    def ask_to_reload(self) -> None:
-        """From a signal: the next ``tend`` takes the settings anew."""
-        self._has_to_reload.set()
-
     def _reload(self) -> None:
         """All that can change now, or nothing: what is wrong with the new settings is said, and the old ones hold."""
         before = self._following
@@ -189,25 +193,33 @@ class Supervisor:
             effective, waiting = merged(before.settings, self._again())
             after = Following(effective, self._ground, before)
             shown = self._shown(after)
+            self._member.now_has(after.key)
             self._folders.write_worker_settings(effective)
         except (LungnodeError, OSError) as error:
-            self._reloading = Reload(self._now(), refused=str(error))
-            self._auditing.refused(str(error))
-            log.event(logger, "configuration.refused", logging.ERROR, reason=str(error))
+            self._refuse(str(error))
+            return
+        except SQLAlchemyError:
+            self._refuse("the database cannot be written")
             return
         found = changed(before.settings, effective)
         self._following, self._archive.min_free_bytes = after, effective.receive.min_free_bytes
         before.stop_priors(0)
         self._web.show(*shown)
-        self._member.now_has(after.key)
         log.start(effective.node.log_level, process="node")
         if reloading.concerns_receivers(found):
             self._receivers.renew()
         if reloading.concerns_workers(found) or after.key != before.key:
             self._workers.renew()
         self._reloading = Reload(self._now(), changed=tuple(found), waiting=tuple(waiting))
-        self._auditing.changed(before.settings, effective)
         log.event(logger, "configuration.reloaded", changed=found, waiting=waiting)
+        self._auditing.changed(before.settings, effective)
+
+    def _refuse(self, reason: str) -> None:
+        """The row of the audit trail last: it may be the database that fails."""
+        self._reloading = Reload(self._now(), refused=reason)
+        log.event(logger, "configuration.refused", logging.ERROR, reason=reason)
+        self._member.now_has(self._following.key)
+        self._auditing.refused(reason)
 
     def stop(self) -> None:
         """Drain: associations end, the duties stop, workers and deliveries finish what they are at."""
@@ -304,12 +316,12 @@ def serve(effective: Settings, data: Path, again: Callable[[], Settings] | None 
     log.start(effective.node.log_level, process="node")
     folders = Folders(data, effective.database.archive)
     folders.make()
+    stop, asked = threading.Event(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGHUP, lambda *_: asked.set())  # before the lock, which says whom to send it to
     with lock(folders):
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        supervisor = Supervisor(effective, folders, again)
-        signal.signal(signal.SIGHUP, lambda *_: supervisor.ask_to_reload())
+        supervisor = Supervisor(effective, folders, again, asked)
         supervisor.start()
         try:
             while not stop.wait(TENDING_SECONDS):

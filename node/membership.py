@@ -91,9 +91,9 @@ class Membership:
     def now_has(self, pipeline: str) -> None:
         """Its workers have other models or settings from now on."""
         if pipeline != self.node.pipeline:
-            self.node = replace(self.node, pipeline=pipeline)
             with self.database.write() as session:
-                members.join(session, self.node, self.database.clock())
+                members.now_has(session, self.node, pipeline)
+            self.node = replace(self.node, pipeline=pipeline)
 
     def stop(self) -> None:
         """The others need not wait for the end of the lease."""
@@ -158,6 +158,7 @@ class Membership:
             log.event(logger, "member.rejoined", logging.WARNING, member=self.node.id)
             with self.database.write() as session:
                 members.join(session, self.node, now)
+                members.beat(session, self.node, arriving, behind, now)  # nobody closes what arrives here
 
     def _share_archive(self) -> None:
         """Nodes on one database have one archive: else each would name files that the others do not have."""

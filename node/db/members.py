@@ -69,6 +69,12 @@ def beat(session: Session, node: Node, arriving: frozenset[str], clock_behind: f
     return bool(done.rowcount)  # type: ignore[attr-defined]
 
 
+def now_has(session: Session, node: Node, pipeline: str) -> None:
+    """Its workers have other models or settings from now on."""
+    this = (Member.id == node.id) & (Member.incarnation == node.incarnation)
+    session.execute(update(Member).where(this).values(pipeline=pipeline))
+
+
 def leave(session: Session, node: Node) -> None:
     session.execute(delete(Member).where(Member.id == node.id, Member.incarnation == node.incarnation))
 

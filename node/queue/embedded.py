@@ -111,7 +111,7 @@ class Children:
     on_death: Callable[[str], object]
     inherited: Sequence[int] = ()
     is_ready: Callable[[str], bool] | None = None
-    _replaced: list[tuple[_Child, str]] = field(default_factory=list)  # and the name of what takes its place
+    _replaced: list[tuple[_Child, int]] = field(default_factory=list)  # and its place among those of now
     _children: list[_Child] = field(default_factory=list)
 
     def start(self) -> None:
@@ -132,7 +132,7 @@ class Children:
                 continue
             new = self._child(f"{self.kind}-{1 + max(self._numbers())}")
             new.deaths, self._children[place] = child.deaths, new
-            self._replaced.append((child, new.name))
+            self._replaced.append((child, place))
 
     def _numbers(self) -> list[int]:
         known = [*self._children, *(child for child, _ in self._replaced)]
@@ -145,11 +145,11 @@ class Children:
         return self.is_ready is not None and any(not one.is_retiring or self.is_ready(one.name) for one in old)
 
     def _tend_replaced(self) -> None:
-        for child, successor in list(self._replaced):
+        for child, place in list(self._replaced):
             if child.process.poll() is not None:
                 self.on_death(child.name)
-                self._replaced.remove((child, successor))
-            elif not child.is_retiring and self.is_ready is not None and self.is_ready(successor):
+                self._replaced.remove((child, place))
+            elif not child.is_retiring and self.is_ready is not None and self.is_ready(self._children[place].name):
                 child.is_retiring = True
                 child.process.send_signal(signal.SIGHUP)
 

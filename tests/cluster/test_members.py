@@ -85,6 +85,23 @@ def test_a_study_that_arrives_anywhere_is_known_to_whoever_closes_it(any_databas
         assert members.arriving(session, NOW + 9 * SECOND) == (frozenset(), NOW + 9 * SECOND)
 
 
+def test_what_arrives_is_known_when_its_node_joins_again_or_has_new_models(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = Board(tmp_path / "board")
+    monkeypatch.setattr(board, "open_studies", lambda: frozenset({"1.2"}))
+    one = Membership(database, Archive(tmp_path), board, node("a", roles=("all",)), 15.0)
+    joined(database, one.node)
+    with database.write() as session:
+        assert members.expire(session, NOW + SECOND, NOW + SECOND)
+    for change in (one._beat, lambda: one.now_has("newer")):
+        change()
+        assert one.arriving()[0] == {"1.2"}
+    with database.read() as session:
+        (seen,) = members.seen(session)
+    assert seen.lost_at is None and seen.node == one.node and seen.node.pipeline == "newer"
+
+
 def test_a_worker_gets_only_what_asks_for_its_models(any_database: Database) -> None:
     joined(any_database, node("a", pipeline="new"), node("b", pipeline="old"))
     with any_database.write() as session:
