@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from node.core.errors import Misconfigured
 
@@ -32,10 +32,19 @@ class Queue:
         return role in self.roles or "all" in self.roles
 
 
+def _has_password(url: str) -> bool:
+    """libpq takes one from the query too."""
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise Misconfigured(f"database.url is no URL: {error}") from None
+    return bool(parts.password) or any("password" in name.casefold() for name in parse_qs(parts.query))
+
+
 def check_cluster(shared: Shared, queue: Queue) -> None:
     if shared.url and not shared.url.startswith(POSTGRESQL):
         raise Misconfigured("database.url is empty (SQLite in the data folder) or begins with postgresql://")
-    if shared.url and urlsplit(shared.url).password:
+    if shared.url and _has_password(shared.url):
         raise Misconfigured("database.url holds no password, since the run keeps it: use PGPASSFILE or PGPASSWORD")
     if not queue.roles or not set(queue.roles) <= set(ROLES):
         raise Misconfigured(f"queue.roles is one or more of {', '.join(ROLES)}")

@@ -24,6 +24,7 @@ STOPPED_SECONDS = 20.0  # a writer that was stopped, or whose machine has gone, 
 CONNECT_SECONDS = 5
 WRITERS_LOCK = 0x6C756E67_00000001  # "lung", 1
 CLOCK_SECONDS = 30.0  # between two looks at the server's clock
+DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 MOST_CONNECTIONS = 30  # of a process; five stay open
 
 
@@ -118,7 +119,8 @@ def _sqlite(url: str, synchronous: str) -> Engine:
 
 
 def _postgresql(url: str, durable: bool) -> Engine:
-    """A connection that broke is replaced before it is used (pre_ping): a server that was restarted costs nobody."""
+    """A connection that broke is replaced before it is used (pre_ping): a server that was restarted costs nobody. A
+    server or user whose commits do not wait for the disk (synchronous_commit = off) is told to wait for ours."""
     options = {
         "lock_timeout": f"{BUSY_SECONDS:g}s",
         "idle_in_transaction_session_timeout": f"{STOPPED_SECONDS:g}s",
@@ -140,6 +142,12 @@ def _postgresql(url: str, durable: bool) -> Engine:
         pool_timeout=BUSY_SECONDS,
         max_overflow=MOST_CONNECTIONS - 5,
     )
+
+    @event.listens_for(engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        if durable:
+            connection.execute(DURABLE)
+            connection.commit()
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:

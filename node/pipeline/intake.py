@@ -189,7 +189,8 @@ class Intake:
                 self._archive.discard(path)
                 raise
             except SQLAlchemyError as error:
-                self._archive.discard(path)
+                if not getattr(error, "connection_invalidated", False):
+                    self._archive.discard(path)  # else the server may have committed the row, and nobody has heard it
                 raise OutOfResources("the database cannot be written") from error
         return self._noted("stored", header, arriving.origin, size)
 

@@ -161,6 +161,19 @@ def test_a_writer_that_was_stopped_is_not_waited_for_for_ever(
         second.connection()
 
 
+def test_a_commit_is_durable_whatever_the_server_is_used_to(postgres: Postgres) -> None:
+    name = postgres.made()
+    url = postgres.url(name)
+    for usual, wanted in (("off", "on"), ("remote_apply", "remote_apply"), ("on", "on")):
+        made = Database(url)
+        with made.write() as session:
+            session.execute(text(f"ALTER DATABASE {name} SET synchronous_commit = {usual}"))
+        made.close()
+        with made.read() as session:
+            assert session.scalar(text("SHOW synchronous_commit")) == wanted
+        made.close()
+
+
 def test_each_process_goes_by_the_clock_of_the_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     class Ahead(datetime):
         """The clock of a machine that is an hour ahead."""
@@ -198,6 +211,8 @@ def test_nodes_on_one_database_share_one_archive(database: Database, tmp_path: P
         ("", ("all",), "procrastinate", "needs PostgreSQL"),
         ("mysql://x/y", ("all",), "ledger", "postgresql://"),
         ("postgresql://u:secret@h/d", ("all",), "ledger", "no password"),
+        ("postgresql://u@h/d?sslmode=require&password=secret", ("all",), "ledger", "no password"),
+        ("postgresql://u@[h/d", ("all",), "ledger", "is no URL"),
         ("postgresql://u@h/d", ("doctor",), "ledger", "one or more of"),
         ("postgresql://u@h/d", (), "ledger", "one or more of"),
     ],
