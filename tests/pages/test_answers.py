@@ -10,12 +10,14 @@ import dataclasses
 import re
 
 import pytest
+from sqlalchemy import insert, update
 
 from node.core import settings
 from node.core.destination import Objects
 from node.db import worklist
 from node.db.queries import pages as rows
 from node.db.queries.resources import AUDIT
+from node.db.tables import Instance, LesionRow, Series
 from node.web.pages import effective, words
 from tests.bench import ledger
 from tests.pages.frame import Pages
@@ -54,6 +56,23 @@ def test_a_hostile_name_is_words(pages: Pages) -> None:
         text = pages.get(path).text
         assert "<script>alert" not in text
         assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+def test_a_study_of_which_a_part_came_again_after_its_removal(pages: Pages) -> None:
+    """What was found stands; slices that it was found in are no longer here."""
+    with pages.database.write() as session:
+        session.execute(update(Series).where(Series.id == 2).values(modality="CT"))
+        session.execute(update(Instance).where(Instance.id == 2).values(rows=8, columns=8, frames=2))
+        found = dict.fromkeys(("x_px", "y_px", "x_unit", "y_unit", "area_px", "major_axis_px", "minor_axis_px"), 1.0)
+        found |= dict.fromkeys(("angle_deg", "peak_heat", "lung_share"), 0.5)
+        named = {"series_uid": "1.2", "system": "cxnet", "class": "covid19", "tracking_uid": "1.3", "calling_aet": "CT"}
+        whole = {**found, **named, "analysis_id": 2, "study_id": 2, "analysed_at": ledger.BEGAN, "dbscan_size": 3,
+                 "inside_lung": True, "number": 1}  # fmt: skip
+        foci = [{**whole, "sop_uid": ledger.uid(1, 2), "frame": 2}, {**whole, "sop_uid": "1.2.9", "frame": None}]
+        session.execute(insert(LesionRow.__table__), foci)  # type: ignore[arg-type]
+    answer = pages.get(STUDY)
+    assert answer.status_code == 200
+    assert re.findall(r'COVID-19</td><td class="number">(\w+)</td><td class="number">1<', answer.text) == ["2", "gone"]
 
 
 @pytest.mark.parametrize(
