@@ -45,7 +45,8 @@ def concerns_receivers(changed: Iterable[str]) -> bool:
 
 
 def concerns_workers(changed: Iterable[str]) -> bool:
-    return any(name == "node.log_level" or name.partition(".")[0] in OF_WORKERS for name in changed)
+    alone = ("node.log_level", "receive.min_free_bytes")  # the archive takes results from a worker too
+    return any(name in alone or name.partition(".")[0] in OF_WORKERS for name in changed)
 
 
 def write(folders: Folders, reload: Reload) -> None:

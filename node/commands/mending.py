@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
+import ssl
 import sys
 import urllib.error
 import urllib.request
@@ -18,6 +20,7 @@ from node.commands.asking import open_database
 from node.core import settings
 from node.core.audit import account
 from node.core.errors import LungnodeError
+from node.core.settings import Settings
 from node.db import stuck, told
 from node.folders import Folders
 from node.pipeline.disks import disks
@@ -59,7 +62,7 @@ def _node(data: Path) -> condition.Node:
         effective = folders.read_worker_settings()
     except (OSError, ValueError, KeyError, LungnodeError):  # never served, or by another version
         effective = settings.load()
-    said = _says(folders, effective.node.http_host)
+    said = _says(folders, effective)
     workers = effective.node.workers if said is not None else None
     cannot_write = (said or {}).get("cannot_write", {})
     troubles = tuple(Trouble(str(subject), str(reason)) for subject, reason in cannot_write.items())
@@ -71,14 +74,17 @@ def _node(data: Path) -> condition.Node:
     return condition.Node(data, said is not None, room, workers, troubles, receivers)
 
 
-def _says(folders: Folders, host: str) -> dict[str, Any] | None:
+def _says(folders: Folders, effective: Settings) -> dict[str, Any] | None:
     """What the node of this folder says of itself; None where none lives. Its lock would tell that too, but to try it
-    could keep a node from starting."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    could keep a node from starting. Whose certificate it is does not matter on the way to oneself."""
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    host, scheme = effective.node.http_host, "https" if effective.web.certificate else "http"
+    with contextlib.suppress(OSError, ValueError, KeyError, http.client.HTTPException):
         port = int(json.loads(folders.ports.read_text(encoding="utf-8"))["http"])
-        ready = f"http://{EVERYWHERE.get(host, host)}:{port}/health/ready"
+        ready = f"{scheme}://{EVERYWHERE.get(host, host)}:{port}/health/ready"
         try:
-            with urllib.request.urlopen(ready, timeout=ANSWER_SECONDS) as answer:
+            with urllib.request.urlopen(ready, timeout=ANSWER_SECONDS, context=trusting) as answer:
                 said: dict[str, Any] = json.load(answer)
         except urllib.error.HTTPError as error:  # it lives; 503: and says its problems
             said = json.load(error) if error.code == 503 else {}

@@ -87,3 +87,9 @@ def test_what_became_of_a_reload_is_kept_and_said(tmp_path: Path) -> None:
     ):
         reloading.write(folders, one)
         assert reloading.last(tmp_path) == one and one.sentence() == said
+
+
+def test_workers_begin_anew_where_what_they_hold_has_changed() -> None:
+    for name, concerned in (("receive.min_free_bytes", True), ("analysis.systems", True), ("receive.dimse", False)):
+        assert reloading.concerns_workers([name]) is concerned
+        assert reloading.concerns_receivers([name]) is (name != "analysis.systems")

@@ -18,7 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from node import app
 from node.app import Supervisor, serve
-from node.core import settings
+from node.core import log, settings
 from node.core.errors import Misconfigured
 from node.db import schema
 from node.folders import Folders
@@ -107,7 +107,7 @@ def test_a_reload_of_a_node_that_is_still_starting_does_not_end_it(
 
     known = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     monkeypatch.setattr(app, "Supervisor", asks)
-    monkeypatch.setattr(app.log, "start", lambda *_, **__: None)
+    monkeypatch.setattr(log, "start", lambda *_, **__: None)
     signal.signal(signal.SIGHUP, lambda *_: pytest.fail("nobody was there for it"))
     try:
         with pytest.raises(Misconfigured, match="seen"):
