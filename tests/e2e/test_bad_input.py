@@ -37,6 +37,14 @@ class Outcome:
 
 
 @pytest.fixture(scope="module")
+def node(orthanc: Orthanc) -> Iterator[LungnodeProcess]:
+    """With one system alone: that each is answered is tested here, not what all of them find."""
+    settings = QUICK + '\n[analysis]\nsystems = ["cxnet"]\nindicators = []\n'
+    with LungnodeProcess(settings=settings, send_to=[orthanc.address]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def outcomes(node: LungnodeProcess, orthanc: Orthanc) -> dict[str, Outcome]:
     """Everything bad one after another; after every seventh a good film must come through, quickly."""
     found: dict[str, Outcome] = {}
