@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, OctKey
 
 from node.db import accounts
+from node.web.auth import oidc
 from tests.peers import LOOPBACK
 from tests.web.door import READ, Door
 
@@ -226,3 +228,43 @@ def test_a_provider_that_is_away_or_refuses_is_said(empty_file: Path, tmp_path: 
         answered = httpx.get(f"{door.url}/login/oidc")
         assert answered.status_code == 503 and "does not answer" in answered.text
         assert "/login/oidc" in httpx.get(f"{door.url}/login").text
+
+
+def test_who_is_refused_again_and_again_fills_no_trail(place: Place) -> None:
+    for error in ("Zebramarker", "server_error", "another of their own") * 2:
+        assert place.log_in(error=error).status_code == 403
+    reasons = [details["reason"] for _, _, _, details in place.door.told("login")]
+    assert reasons == ["the provider said another error", "the provider said server_error"]
+
+
+def test_a_provider_that_is_silent_holds_few_threads(
+    empty_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oidc, "AT_ONCE", 1)
+    with socket.create_server((LOOPBACK, 0)) as silent:
+        silent.settimeout(20)
+        wanted = {
+            "issuer": f"http://{LOOPBACK}:{silent.getsockname()[1]}",
+            "client_id": CLIENT,
+            "redirect_url": REDIRECT,
+        }
+        with Door(empty_file, tmp_path / "silent", {("oidc", key): value for key, value in wanted.items()}) as door:
+            found = list[int]()
+            first = Thread(target=lambda: found.append(httpx.get(f"{door.url}/login/oidc", timeout=30).status_code))
+            first.start()
+            waiting, _ = silent.accept()
+            with waiting:
+                assert httpx.get(f"{door.url}/login/oidc").status_code == 503
+                assert not found, "the first still waits"
+            first.join(20)
+            assert found == [503]
+
+
+@pytest.mark.parametrize("said", [[], {"issuer": ""}, {"token_endpoint": None}, None])
+def test_a_provider_that_describes_itself_badly_is_said(
+    place: Place, monkeypatch: pytest.MonkeyPatch, said: dict[str, Any] | list[str] | None
+) -> None:
+    whole = place.provider.described()
+    changed = {name: value for name, value in {**whole, **said}.items() if value} if isinstance(said, dict) else said
+    monkeypatch.setattr(place.provider, "described", lambda: changed)
+    assert httpx.get(f"{place.door.url}/login/oidc").status_code == 503

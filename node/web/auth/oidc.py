@@ -13,6 +13,8 @@ import hmac
 import os
 import ssl
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,20 +29,27 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from node.core.audit import AuditEvent
+from node.core.audit import AuditEvent, Recent
 from node.core.login import Oidc
 from node.core.rights import NAME, ROLES
 from node.db import accounts, audit
 from node.db.accounts import User
-from node.web.auth.identity import new_secret
+from node.web.auth.identity import USED_SECONDS, new_secret
 from node.web.auth.login import Login, local
 from node.web.auth.needs import ANYBODY, LOGIN, needs
 
 PATH = f"{LOGIN}/oidc"
 COOKIE, PAGE_COOKIE = "lungnode-oidc", "lungnode-oidc-next"
 COOKIE_SECONDS, ANSWER_SECONDS, LEEWAY_SECONDS = 600, 10.0, 60
+AT_ONCE = 4  # questions to the provider
+ENDPOINTS = {"authorization_endpoint", "token_endpoint", "jwks_uri"}
 ALGORITHMS = ["RS256", "PS256", "ES256", "RS384", "ES384", "RS512", "ES512", "PS384", "PS512", "EdDSA"]
 AWAY = "The provider of logins does not answer; try again later."
+ERRORS = (  # OpenID Connect Core 1.0 section 3.1.2.6, RFC 6749 section 4.1.2.1; words of others are not kept
+    "access_denied", "account_selection_required", "consent_required", "interaction_required", "invalid_request",
+    "invalid_scope", "login_required", "server_error", "temporarily_unavailable", "unauthorized_client",
+    "unsupported_response_type",
+)  # fmt: skip
 NOT_STARTED = "This login was not begun in this browser, or too long ago: begin again."
 
 
@@ -55,7 +64,7 @@ class Provider:
     wanted: Oidc
 
     def __post_init__(self) -> None:
-        self._guard, self._said = threading.Lock(), dict[str, Any]()
+        self._slots, self._said = threading.BoundedSemaphore(AT_ONCE), dict[str, Any]()
         self._trust = ssl.create_default_context(cafile=self.wanted.authorities or None)
 
     def authorization_url(self, secret: str) -> str:
@@ -94,24 +103,39 @@ class Provider:
         return dict(token.claims)
 
     def _described(self) -> dict[str, Any]:
-        with self._guard:
-            if not self._said:
-                with self._client() as client:
-                    answer = client.get(f"{self.wanted.issuer.rstrip('/')}/.well-known/openid-configuration")
-                    found = answer.raise_for_status().json()
-                if found.get("issuer") != self.wanted.issuer:  # OpenID Connect Discovery 1.0 section 4.3
-                    raise NotProven("the provider names another issuer than the settings")
-                self._said = found
-            return self._said
+        if not self._said:
+            with self._client() as client:
+                answer = client.get(f"{self.wanted.issuer.rstrip('/')}/.well-known/openid-configuration")
+            try:
+                found = dict(answer.raise_for_status().json())
+            except (TypeError, ValueError) as error:
+                raise NotProven("the provider does not describe itself") from error
+            if found.get("issuer") != self.wanted.issuer:  # OpenID Connect Discovery 1.0 section 4.3
+                raise NotProven("the provider names another issuer than the settings")
+            if missing := ENDPOINTS - found.keys():
+                raise NotProven(f"the provider names no {min(missing)}")
+            self._said = found
+        return self._said
 
-    def _client(self) -> httpx.Client:
-        return httpx.Client(timeout=ANSWER_SECONDS, verify=self._trust)
+    @contextmanager
+    def _client(self) -> Iterator[httpx.Client]:
+        """httpx.HTTPError at once where enough are asking it: anybody may begin a login, and each waits in a thread."""
+        if not self._slots.acquire(blocking=False):
+            raise httpx.PoolTimeout("as many as may are asking the provider")
+        try:
+            with httpx.Client(timeout=ANSWER_SECONDS, verify=self._trust) as client:
+                yield client
+        finally:
+            self._slots.release()
 
 
 @dataclass
 class OidcLogin:
     login: Login
     provider: Provider
+
+    def __post_init__(self) -> None:
+        self._told = Recent()
 
     def routes(self) -> list[BaseRoute]:
         anybody = [needs(ANYBODY)]
@@ -145,7 +169,8 @@ class OidcLogin:
             return self.login.page(request, NOT_STARTED, 403)
         try:
             if "code" not in given:
-                raise NotProven(f"the provider said {given.get('error', 'nothing')[:64]}")
+                said = given.get("error", "nothing")
+                raise NotProven(f"the provider said {said if said in (*ERRORS, 'nothing') else 'another error'}")
             user = self._user(self.provider.claims(given["code"], secret))
         except (httpx.HTTPError, OSError):
             return self.login.page(request, AWAY, 503)
@@ -187,11 +212,15 @@ class OidcLogin:
         return named or ((usual,) if usual else ())
 
     def _tell_refused(self, request: Request, reason: str) -> None:
-        address = request.client.host if request.client else ""
+        """One row a minute for each address and reason, however often somebody tries."""
+        address, now = request.client.host if request.client else "", self.login.clock()
+        if self._told.has((address, reason), now.timestamp() - USED_SECONDS):
+            return
+        self._told.add((address, reason), now.timestamp())
         details = {"way": "oidc", "reason": reason}
         with self.login.database.write() as session:
             event = AuditEvent("login", "minor", actor="unknown user", address=address, details=details)
-            audit.append(session, event, self.login.clock())
+            audit.append(session, event, now)
 
 
 def _derived(secret: str, use: str) -> str:
