@@ -111,12 +111,15 @@ def expire(session: Session, before: datetime, now: datetime) -> list[tuple[str,
 
 
 def adopt(session: Session, pipeline: str, now: datetime) -> int:
-    """Let what waits for models that no worker has be analysed with those of now; how many studies."""
-    living = select(Member.pipeline).where(Member.lost_at.is_(None), Member.workers > 0)
+    """Let what waits for models that no worker has be analysed with those of now; how many studies. pipeline: of the
+    node that does the duties; where it has no workers, that of the oldest node that has."""
+    having = select(Member.pipeline).where(Member.lost_at.is_(None), Member.workers > 0)
+    living = session.scalars(having.order_by(Member.started_at, Member.id)).all()
+    if living and pipeline not in living:
+        pipeline = living[0]
     waiting = select(JobRow.id, JobRow.subject_id).where(
-        JobRow.kind == JobKind.ANALYSE, JobRow.state == JobState.READY, JobRow.pipeline.not_in(("", pipeline)),
-        JobRow.pipeline.not_in(living),
-    )  # fmt: skip
+        JobRow.kind == JobKind.ANALYSE, JobRow.state == JobState.READY, JobRow.pipeline.not_in(("", pipeline, *living))
+    )
     rows = session.execute(waiting.limit(AT_ONCE)).tuples().all()
     for job_id, study_id in rows:
         session.execute(update(JobRow).where(JobRow.id == job_id).values(pipeline=pipeline))

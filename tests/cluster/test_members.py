@@ -125,6 +125,17 @@ def test_what_asks_for_models_that_are_gone_gets_those_of_now(tmp_path: Path) ->
         assert jobs.next_due(session, JobKind.ANALYSE, room.clock(), "new") is not None
 
 
+def test_what_a_node_without_workers_closed_is_done_by_those_that_have_some(tmp_path: Path) -> None:
+    room = Room(tmp_path)
+    room.receive(Film(drawn(1, 64), "one", "study", sop_class=CR))
+    room.clock.pass_by(11)
+    assert len(room.close("older")) == 1
+    joined(room.database, node("a", pipeline="older", workers=0), node("b", pipeline="newer"))
+    with room.database.write() as session:
+        assert members.adopt(session, "older", NOW) == 1 and members.adopt(session, "older", NOW) == 0
+        assert jobs.next_due(session, JobKind.ANALYSE, room.clock(), "newer") is not None
+
+
 def test_what_differs_between_nodes_is_said(any_database: Database) -> None:
     joined(any_database, node("a"), node("b", aet="OTHER", version="2"))
     with any_database.write() as session:
