@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Iterable
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.exc import OperationalError
@@ -35,6 +36,42 @@ logger = logging.getLogger(__name__)
 AGAIN_SECONDS = 3.0  # until an analysis that disk or database broke off is tried again
 
 
+@dataclass
+class Claiming:
+    """Analyses for one worker, which is at one at a time. pipeline: which models and settings it has."""
+
+    database: Database
+    worker: str
+    pipeline: str
+    clock: Callable[[], datetime]
+    _is_sure: bool = field(default=True, init=False)
+
+    def __call__(self, job_id: int | None) -> Job | None:
+        """This job, or the next one; None where it is not to be had."""
+        if not self._is_sure:
+            self._release()
+        self._is_sure = False
+        job = self._claimed(job_id)
+        self._is_sure = True
+        return job
+
+    def _release(self) -> None:
+        """A claim whose commit nobody heard of may stand, and nobody is at its job."""
+        with self.database.write() as session:
+            jobs.release(session, self.worker, "its claim was not heard of", stopped=True)
+
+    def _claimed(self, job_id: int | None) -> Job | None:
+        token, now = uuid.uuid4().hex[:12], self.clock()
+        if job_id is not None:
+            with self.database.write() as session:
+                return jobs.claim_for(session, job_id, self.pipeline, self.worker, token, now)
+        with self.database.read() as session:
+            if jobs.next_due(session, JobKind.ANALYSE, now, self.pipeline) is None:
+                return None
+        with self.database.write() as session:
+            return jobs.claim(session, JobKind.ANALYSE, self.worker, token, now, self.pipeline)
+
+
 def run_worker(data: Path, name: str, parent: int) -> int:
     """One analysis process; started by ``serve`` and bound to it."""
     orphaned = bind_to_parent(parent)
@@ -60,17 +97,6 @@ def run_worker(data: Path, name: str, parent: int) -> int:
     _warm_up(registry, (of_site(effective, name) for name in known))
     log.event(logger, "worker.ready", worker=name)
 
-    def claim(job_id: int | None) -> Job | None:
-        token = uuid.uuid4().hex[:12]
-        if job_id is not None:
-            with database.write() as session:
-                return jobs.claim_for(session, job_id, pipeline, owner + name, token, now())
-        with database.read() as session:
-            if jobs.next_due(session, JobKind.ANALYSE, now(), pipeline) is None:
-                return None
-        with database.write() as session:
-            return jobs.claim(session, JobKind.ANALYSE, owner + name, token, now(), pipeline)
-
     def failed(job: Job, error: Exception) -> None:
         """Back to the queue; after one attempt more than allowed, which only writes the report, parked."""
         if isinstance(error, (Transient, OperationalError)):
@@ -94,7 +120,7 @@ def run_worker(data: Path, name: str, parent: int) -> int:
                 if is_news:
                     study_rows.add_event(session, job.subject_id, now(), f"The analysis waits: {sentence}")
 
-    loop = Loop(claim, BySite(database, effective, analyser), failed)
+    loop = Loop(Claiming(database, owner + name, pipeline, now), BySite(database, effective, analyser), failed)
     engine_of(effective, database, pipeline).work(loop, stop, orphaned)
     trace.close()
     return 0

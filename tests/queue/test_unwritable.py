@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from node.core.job import Job, JobKind
 from node.db import jobs
 from node.db.group import GroupCommit
 from node.queue import worker
 from node.queue.worker import Loop
+from node.working import Claiming
 from tests.peers import wait_until
 from tests.pipeline.test_deliver import PACS, TAKEN, Peer, deliver, ledger, turn
 from tests.pipeline.waiting import Room
@@ -83,6 +87,31 @@ def test_a_delivery_that_broke_off_is_due_again(room: Room, monkeypatch: pytest.
     turn(deliver(room, peer))  # another node does the deliveries by now
     assert {row["state"] for row in ledger(room)} == {"delivered"}
     assert sorted(uid for _, uid in peer.got) == sorted(outputs * 2)
+
+
+def test_a_claim_that_nobody_heard_of_is_let_go(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server committed it and the answer was lost: whoever claimed lives on, and is at nothing."""
+    with room.database.write() as session:
+        jobs.add(session, JobKind.ANALYSE, 1, "heard", NOW)
+        jobs.add(session, JobKind.ANALYSE, 2, "other", NOW)
+        other = jobs.claim_one(session, 2, "worker-2", "token", NOW)
+    claim, write = Claiming(room.database, "worker-1", "", room.clock), room.database.write
+
+    @contextmanager
+    def unheard() -> Iterator[Session]:
+        with write() as session:
+            yield session
+        raise LOCKED
+
+    monkeypatch.setattr(room.database, "write", unheard)
+    with pytest.raises(OperationalError):
+        claim(None)
+    monkeypatch.setattr(room.database, "write", write)
+    job = claim(None)
+    assert job is not None and (job.key, job.attempts) == ("heard", 1), "and it counts for nothing"
+    assert claim(None) is None
+    with room.database.read() as session:
+        assert jobs.holds(session, job) and other is not None and jobs.holds(session, other)
 
 
 def test_a_worker_waits_until_it_can_give_its_job_back(monkeypatch: pytest.MonkeyPatch) -> None:
