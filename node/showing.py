@@ -18,6 +18,7 @@ from node.db.session import Database
 from node.peers import Peers
 from node.pipeline.catalogue import Catalogue
 from node.publishing import viewer_folder
+from node.web.dicomweb.renderings import Renderings
 from node.web.pages.audit_page import AuditTrail
 from node.web.pages.destinations import Destinations
 from node.web.pages.effective import Effective
@@ -48,7 +49,7 @@ def routes(
     pages = (
         Studies(site, database),
         OneStudy(site, database, {card.system: card for card in cards}, catalogue.describe, clock, has_viewer),
-        Images(site, database, archive, catalogue),
+        Images(site, database, archive, catalogue, Renderings(dicomweb.most_renderings)),
         Upload(site, store, dicomweb.most_upload_bytes),
         Models(site, cards, analyses, registry.verify),
         Destinations(site, database, names, lambda name: peers.probe(peers.find(name)), clock),

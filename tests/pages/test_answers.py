@@ -8,7 +8,11 @@ from __future__ import annotations
 import base64
 import dataclasses
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import httpx
 import pytest
 from sqlalchemy import insert, update
 
@@ -18,9 +22,12 @@ from node.db import worklist
 from node.db.queries import pages as rows
 from node.db.queries.resources import AUDIT
 from node.db.tables import Instance, LesionRow, Series
+from node.pipeline import canvas
 from node.web.pages import effective, words
+from node.web.pages.images import Images
 from tests.bench import ledger
 from tests.pages.frame import Pages
+from tests.peers import wait_until
 
 HOSTILE = "<script>alert(1)</script>^\"onload='x'"
 STUDY = f"/studies/{ledger.uid(1)}"
@@ -153,6 +160,29 @@ def test_a_fault_of_ours_is_told_without_its_text(
     answer = pages.get("/studies")
     assert answer.status_code == 500 and "Hidden" not in answer.text and "page.failed" in answer.text
     assert [record.message for record in caplog.records if record.name.startswith("node.web")] == ["page.failed"]
+
+
+def test_pages_do_not_wait_for_pictures(pages: Pages, monkeypatch: pytest.MonkeyPatch) -> None:
+    going_on, begun = threading.Event(), list[int]()
+
+    def slowly(*_: object) -> bytes:
+        begun.append(1)
+        assert going_on.wait(60)
+        return b"a picture"
+
+    monkeypatch.setattr(Images, "_frame", lambda *_: (Path(), 0))
+    monkeypatch.setattr(canvas, "picture", slowly)
+    most, path = settings.load().dicomweb.most_renderings, f"{STUDY}/images/1.2/1.3/1/picture/small"
+    with ThreadPoolExecutor(60) as pool:
+        asked = [pool.submit(httpx.get, f"{pages.client.base_url}{path}", timeout=60) for _ in range(60)]
+        try:
+            wait_until(lambda: len(begun) >= most, 30, "pictures are being made")
+            assert pages.get("/studies/rows").status_code == 200
+            made = len(begun)
+        finally:
+            going_on.set()
+        said = [one.result().status_code for one in asked]
+    assert made == most and set(said) <= {200, 503} and said.count(200) >= most
 
 
 def test_a_patient_is_looked_for_by_a_form_and_never_in_a_url(pages: Pages) -> None:

@@ -30,6 +30,7 @@ from node.db.session import Database
 from node.pipeline import canvas, shown
 from node.pipeline.catalogue import Catalogue
 from node.pipeline.header import is_uid
+from node.web.dicomweb.renderings import Renderings
 from node.web.pages.site import Posted, Site
 
 KEPT = {"Cache-Control": "private, max-age=600", "X-Content-Type-Options": "nosniff"}
@@ -41,17 +42,20 @@ IMAGE = f"{STUDY}/images/{{series}}/{{instance}}/{{frame}}"
 
 @dataclass(frozen=True)
 class Images:
+    """renderings: the turns of what decodes an image."""
+
     site: Site
     database: Database
     archive: Archive
     catalogue: Catalogue
+    renderings: Renderings
 
     def routes(self) -> list[BaseRoute]:
-        route = self.site.route
+        route, turns = self.site.route, self.renderings
         return [
-            route(f"{IMAGE}/values", self._values, "view"),
-            route(f"{IMAGE}/picture/{{size}}", self._picture, "view"),
-            route(f"{IMAGE}/marked/{{analysis}}/{{system}}", self._marked, "view"),
+            route(f"{IMAGE}/values", self._values, "view", renderings=turns),
+            route(f"{IMAGE}/picture/{{size}}", self._picture, "view", renderings=turns),
+            route(f"{IMAGE}/marked/{{analysis}}/{{system}}", self._marked, "view", renderings=turns),
             route(f"{STUDY}/layers/{{analysis}}/{{instance}}/{{frame}}", self._layers, "view"),
             route(f"{STUDY}/files/{{series}}/{{instance}}", self._file, "view"),
             route(f"{STUDY}/results.zip", self._results, "view"),

@@ -27,6 +27,7 @@ from models.api import RESEARCH_USE_ONLY
 from node import __version__
 from node.core.errors import LungnodeError, Refused, Transient
 from node.web.auth.needs import ANYBODY, LOGGED_IN, csrf_token, form, needs, who
+from node.web.dicomweb.renderings import Renderings
 from node.web.pages import charts, words
 
 logger = logging.getLogger(__name__)
@@ -84,11 +85,20 @@ class Site:
         text = self.environment.get_template(template).render(**frame, **known)
         return HTMLResponse(text, status, HEADERS)
 
-    def route(self, path: str, answer: Answer, right: str, methods: Sequence[str] = ("GET",)) -> Route:
-        """answer: is given the fields of a posted form, or none."""
+    def route(
+        self,
+        path: str,
+        answer: Answer,
+        right: str,
+        methods: Sequence[str] = ("GET",),
+        renderings: Renderings | None = None,
+    ) -> Route:
+        """answer: is given the fields of a posted form, or none. renderings: among which it waits for its turn."""
 
         async def endpoint(request: Request) -> Response:
             posted = await form(request) if request.method == "POST" else {}
+            if renderings is not None:
+                return await renderings.answer(lambda asked: self._answered(answer, asked, posted), request)
             return await run_in_threadpool(self._answered, answer, request, posted)
 
         return Route(path, endpoint, methods=list(methods), middleware=[needs(right)])
