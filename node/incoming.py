@@ -136,9 +136,16 @@ class Incoming:
             done += os.pwrite(self._descriptor, view[done:], begin + done)
 
     def finish(self) -> None:
-        """Begin to write the last chunk; nothing more comes. ``whole`` and ``digest`` may be asked meanwhile."""
+        """Nothing more comes: write a small file, or begin to write the last chunk of a large one. ``whole`` and
+        ``digest`` may be asked meanwhile."""
         self._wait()
-        self._writing = self._writers.submit(self._write_last, self._chunk, self._begin, self._fill)
+        if self._begin:
+            self._writing = self._writers.submit(self._write_last, self._chunk, self._begin, self._fill)
+            return
+        try:  # waking another thread costs more than what it could do meanwhile
+            self._write_last(self._chunk, self._begin, self._fill)
+        except OSError as error:
+            self._failed = self._failed or error
 
     def _write_last(self, chunk: mmap.mmap, begin: int, length: int) -> None:
         self._write(chunk, begin, length)
