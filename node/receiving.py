@@ -30,7 +30,7 @@ from node.pipeline.commitment import Commitments
 from node.pipeline.intake import Intake
 from node.pipeline.pressure import Pressure
 from node.pipeline.trail import Trail
-from node.queue.worker import bind_to_parent, retire_on_sighup, stop_on_sigterm
+from node.queue.worker import bind_to_parent, retire_when_told, stop_on_sigterm
 
 logger = logging.getLogger(__name__)
 DRAIN_SECONDS = 60.0  # for associations that run when SIGTERM comes
@@ -41,7 +41,7 @@ SWITCH_SECONDS = 0.0005  # threads of associations and of the archive hand over 
 def run_receiver(data: Path, name: str, parent: int, doors: Mapping[str, int]) -> int:
     """doors: name -> descriptor, see ``dimse.listening``. 0 when it drained, or ended with its last association after
     another process had taken its place."""
-    orphaned, stop, retire = bind_to_parent(parent), stop_on_sigterm(), retire_on_sighup()
+    orphaned, stop, retire = bind_to_parent(parent), stop_on_sigterm(), retire_when_told()
     effective = Folders(data).read_worker_settings()
     folders = Folders(data, effective.database.archive)
     log.start(effective.node.log_level, process=name)

@@ -19,6 +19,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from node.core import log
+from node.queue.worker import RETIRE
 
 logger = logging.getLogger(__name__)
 EVENTS = {
@@ -100,8 +101,8 @@ class Children:
     thread that outlives them: the kernel ends a child that is bound to its parent with the thread that made it.
 
     is_ready: whether the child of this name does what it is for. Where that can be asked, ``renew`` starts a child
-    beside each, which goes on (SIGHUP tells it to end what it is at) once the other is ready; else one takes the place
-    of the other.
+    beside each, which goes on (``RETIRE`` tells it to end what it is at) once the other is ready; else one takes the
+    place of the other.
     """
 
     kind: str
@@ -151,7 +152,7 @@ class Children:
                 self._replaced.remove((child, place))
             elif not child.is_retiring and self.is_ready is not None and self.is_ready(self._children[place].name):
                 child.is_retiring = True
-                child.process.send_signal(signal.SIGHUP)
+                child.process.send_signal(RETIRE)
 
     def _spawn(self, name: str) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(

@@ -19,6 +19,7 @@ from node.core.job import Job
 
 logger = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+RETIRE = signal.SIGUSR1  # no SIGHUP: a hangup of all processes retires nobody
 POLL_SECONDS, RETRY_SECONDS = 0.1, 1.0
 
 
@@ -82,16 +83,18 @@ def bind_to_parent(parent: int) -> Callable[[], bool]:
     return lambda: os.getppid() != parent
 
 
-def retire_on_sighup() -> threading.Event:
-    """An event that SIGHUP sets: another process takes the place of this one, which ends what it is at."""
+def retire_when_told() -> threading.Event:
+    """An event that ``RETIRE`` sets: another process takes the place of this one, which ends what it is at."""
     retire = threading.Event()
-    signal.signal(signal.SIGHUP, lambda *_: retire.set())
+    signal.signal(RETIRE, lambda *_: retire.set())
     return retire
 
 
 def stop_on_sigterm() -> threading.Event:
-    """An event that SIGTERM sets; SIGINT is the supervisor's to pass on."""
+    """An event that SIGTERM sets. SIGINT and SIGHUP, which a terminal or systemctl kill sends to all processes of a
+    node, are for the supervisor."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     return stop

@@ -23,6 +23,7 @@ from node.core.errors import Misconfigured
 from node.db import schema
 from node.folders import Folders
 from node.queue.embedded import Children
+from node.queue.worker import RETIRE, retire_when_told, stop_on_sigterm
 from node.reloading import last
 from tests.peers import wait_until
 
@@ -51,6 +52,26 @@ def test_two_reloads_at_once_leave_nobody_of_old(tmp_path: Path) -> None:
         assert not children.is_renewing and children.alive() == 1 and not children.deaths()
     finally:
         children.stop(5)
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """What this process does about signals is as before afterwards."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, RETIRE)
+    known = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in known.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_hangup_of_all_processes_ends_and_retires_none() -> None:
+    """A terminal, or systemctl kill, sends it to children too."""
+    stop, retire = stop_on_sigterm(), retire_when_told()
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert not stop.is_set() and not retire.is_set()
+    os.kill(os.getpid(), RETIRE)
+    assert retire.wait(5) and not stop.is_set()
 
 
 @pytest.fixture
@@ -96,6 +117,7 @@ def test_a_reload_that_the_database_breaks_off_changes_nothing(
     assert said is not None and said.changed == ("analysis.systems",)
 
 
+@pytest.mark.usefixtures("signals")
 def test_a_reload_of_a_node_that_is_still_starting_does_not_end_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,13 +127,8 @@ def test_a_reload_of_a_node_that_is_still_starting_does_not_end_it(
         os.kill(os.getpid(), signal.SIGHUP)
         raise Misconfigured("seen")
 
-    known = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     monkeypatch.setattr(app, "Supervisor", asks)
     monkeypatch.setattr(log, "start", lambda *_, **__: None)
     signal.signal(signal.SIGHUP, lambda *_: pytest.fail("nobody was there for it"))
-    try:
-        with pytest.raises(Misconfigured, match="seen"):
-            serve(OTHER, tmp_path)
-    finally:
-        for number, handler in known.items():
-            signal.signal(number, handler)
+    with pytest.raises(Misconfigured, match="seen"):
+        serve(OTHER, tmp_path)
