@@ -286,6 +286,8 @@ def test_this_machine_needs_no_login_where_the_settings_say_so(
     [
         {"X-Forwarded-For": "127.0.0.1"},
         {"Forwarded": "for=127.0.0.1"},
+        {"X-Real-IP": "192.0.2.1"},
+        {"Via": "1.1 proxy"},
         {"Host": "evil.example"},
         {"Host": "localhost.evil.example"},
     ],

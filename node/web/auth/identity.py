@@ -36,6 +36,7 @@ TOKEN = "lungnode_"  # a token begins so, that scanners for leaked secrets find 
 USED_SECONDS = 60.0  # that a session is used is written so often
 UNATTENDED = "lungnode-unattended"  # header field of what a script asks while nobody does anything: no use of a session
 REALM = 'realm="lungnode"'
+FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
 HOSTS_HERE = ("localhost", "127.0.0.1", "[::1]")
 NOT_IN_THE_CLEAR = "Passwords and tokens are taken over TLS alone, or on this machine."
 DATABASE_AWAY = "The database does not answer; try again later."
@@ -71,7 +72,7 @@ class Asked:
         headers = Headers(scope=scope)
         address = (scope.get("client") or ("", 0))[0]
         is_near = bool(address) and within(address, LOOPBACK)
-        forwarded = "x-forwarded-for" in headers or "forwarded" in headers
+        forwarded = any(name in headers for name in FORWARDED)
         is_here = is_near and not forwarded and _host(headers.get("host", "")) in HOSTS_HERE
         is_secret = scope["scheme"] == "https" or is_near or rules.plain_http
         cookie = cookie_parser(headers.get("cookie", "")).get(cookie_name(scope["scheme"] == "https"), "")
