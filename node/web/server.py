@@ -92,6 +92,7 @@ class WebServer:
             host=host,
             port=port,
             http=Paced,
+            ws="none",
             log_config=None,
             access_log=False,
             lifespan="off",

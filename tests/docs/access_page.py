@@ -58,7 +58,8 @@ change their own password at `/account`.
   roles those of the claim `oidc.roles_claim` at each login; a local user of the same name is somebody else.
 - **This machine**, where `web.loopback_needs_no_login` is set (`make run` and the demonstration set it): the role
   `web.loopback_role`. Not for what came by a proxy, names another host (DNS rebinding), or was sent by a page of
-  another site.
+  another site. **Never beside a proxy on this machine** that adds no header field of its own (nginx with a bare
+  `proxy_pass`): all the world would come from here then.
 
 A header that is not valid is refused, whatever else there is. Passwords, tokens and cookies count over TLS or on this
 machine alone, unless `web.plain_http` is set.
