@@ -20,11 +20,19 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from node import __version__, condition, publishing, reloading, showing
-from node.admitting import Admitting
+from node import __version__, condition
 from node.archive import Archive
-from node.auditing import Auditing
 from node.board import Board
+from node.composition import publishing, reloading, showing
+from node.composition.admitting import Admitting
+from node.composition.auditing import Auditing
+from node.composition.following import Following, Ground
+from node.composition.membership import Membership, describe
+from node.composition.metering import TURN_SECONDS, Metering
+from node.composition.reloading import Reload
+from node.composition.routing import open_registry as open_registry
+from node.composition.routing import pipeline_key as pipeline_key
+from node.composition.tracing import tracing
 from node.core import log
 from node.core.errors import LungnodeError
 from node.core.reload import changed, merged
@@ -33,16 +41,9 @@ from node.db import clock, jobs, members, schema
 from node.db.session import Database, url_of
 from node.dimse.listening import open_doors, ports
 from node.folders import Folders, lock
-from node.following import Following, Ground
-from node.membership import Membership, describe
-from node.metering import TURN_SECONDS, Metering
 from node.pipeline.catalogue import Catalogue
 from node.pipeline.strays import clear as clear_strays
 from node.queue.embedded import Children, Duties
-from node.reloading import Reload
-from node.routing import open_registry as open_registry
-from node.routing import pipeline_key as pipeline_key
-from node.tracing import tracing
 from node.web.api.routes import Api
 from node.web.metrics import Processes
 from node.web.pages.site import Site

@@ -1,7 +1,7 @@
 """How a node does: backlog, oldest item, disk, each destination, and what is stuck with the command that mends it.
 
 One answer for ``lungnode status`` and ``/health/ready``. It names UIDs and destinations, never a patient; what peers
-and exceptions said is for the command line alone. Part of the composition root, beside ``app``.
+and exceptions said is for the command line alone. Part of the composition root.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from node import reloading
+from node.composition import reloading
 from node.db import members
 from node.db import stuck as rows
 from node.db.members import Seen

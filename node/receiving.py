@@ -16,6 +16,7 @@ from pathlib import Path
 
 from node.archive import Archive
 from node.board import Board
+from node.composition.peers import Peers
 from node.core import log
 from node.core.settings import Settings
 from node.db.session import Database, url_of
@@ -24,7 +25,6 @@ from node.dimse.commitment import CommitmentService
 from node.dimse.scp import Receiver
 from node.dimse.tls import Certificates
 from node.folders import Folders
-from node.peers import Peers
 from node.pipeline.catalogue import Catalogue
 from node.pipeline.commitment import Commitments
 from node.pipeline.intake import Intake

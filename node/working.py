@@ -14,6 +14,9 @@ from sqlalchemy.exc import OperationalError
 from models.api import Registry, WeightsMismatch
 from node import __version__
 from node.archive import Archive
+from node.composition.queueing import engine_of
+from node.composition.routing import node_key, open_registry, routes
+from node.composition.tracing import tracing
 from node.core import log
 from node.core.errors import Transient
 from node.core.job import Job, JobKind
@@ -28,9 +31,6 @@ from node.pipeline.analyse import Analyse
 from node.pipeline.by_site import BySite
 from node.pipeline.rules import load as load_rules
 from node.queue.worker import Loop, bind_to_parent, stop_on_sigterm
-from node.queueing import engine_of
-from node.routing import node_key, open_registry, routes
-from node.tracing import tracing
 
 logger = logging.getLogger(__name__)
 AGAIN_SECONDS = 3.0  # until an analysis that disk or database broke off is tried again

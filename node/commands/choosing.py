@@ -14,6 +14,7 @@ from pathlib import Path
 from node.commands import show
 from node.commands.asking import open_database
 from node.commands.sending import files_under
+from node.composition.routing import open_registry
 from node.core import settings as configuration
 from node.core.errors import Refused
 from node.core.settings import Settings
@@ -27,7 +28,6 @@ from node.pipeline.film import read_header
 from node.pipeline.header import text_of
 from node.pipeline.rules import load
 from node.pipeline.trial import Said, Trial, Verdict, grouped, left
-from node.routing import open_registry
 
 TABLE = ("series_uid", "modality", "sop_instance_uid", "images", "taken", "rule", "sentence", "remarks")
 SAME_UID = "Another file holds the same instance."

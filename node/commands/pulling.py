@@ -20,6 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from node.app import now
 from node.archive import Archive
 from node.commands.asking import open_database
+from node.composition.keeping import priors, source_peer
 from node.core import settings
 from node.core.audit import account
 from node.core.errors import LungnodeError, Misconfigured
@@ -33,7 +34,6 @@ from node.dimse.prior_source import Method
 from node.dimse.pull import Fetched, Listed
 from node.dimse.scu import Peer
 from node.folders import Folders, database_url
-from node.keeping import priors, source_peer
 from node.pipeline.intake import Intake
 from node.pipeline.priors import Priors
 

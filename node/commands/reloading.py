@@ -23,7 +23,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def _reload(parsed: argparse.Namespace) -> int:
     """1 where the new settings were refused, or no answer came."""
-    from node import reloading
+    from node.composition import reloading
     from node.folders import running
 
     process = running(parsed.data)

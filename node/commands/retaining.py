@@ -11,10 +11,10 @@ import shlex
 import sys
 from pathlib import Path
 
-from node import keeping
 from node.app import now
 from node.archive import Archive
 from node.commands.asking import open_database
+from node.composition import keeping
 from node.core import settings
 from node.core.audit import account
 from node.core.errors import Misconfigured

@@ -47,8 +47,8 @@ def _try_files(paths: list[Path], data: Path | None, config: Path | None, called
     """1 where a file is no DICOM object."""
     from node.commands import choosing
     from node.commands.sending import files_under
+    from node.composition.routing import open_registry
     from node.pipeline.foresight import foresee, whose_called
-    from node.routing import open_registry
 
     effective = choosing.settings_of(data, config)
     studies, odd = choosing.of_files(files_under(paths))
@@ -63,8 +63,8 @@ def _try_files(paths: list[Path], data: Path | None, config: Path | None, called
 def _try_stored(study_uid: str, data: Path, config: Path | None) -> int:
     """1 where the study is unknown."""
     from node.commands import choosing
+    from node.composition.routing import open_registry
     from node.pipeline.foresight import foresee, whose_stored
-    from node.routing import open_registry
 
     instances = choosing.of_stored_study(data, study_uid)
     if not instances:
@@ -78,11 +78,11 @@ def _try_stored(study_uid: str, data: Path, config: Path | None) -> int:
 def _compare(data: Path, config: Path, last: int) -> int:
     from node.commands import choosing
     from node.commands.asking import open_database
+    from node.composition.routing import open_registry, routes
     from node.core import settings
     from node.db import intake as rows
     from node.folders import Folders
     from node.pipeline.foresight import differences, foresee, whose_stored
-    from node.routing import open_registry, routes
 
     if not Folders(data).worker_settings.exists():
         raise Misconfigured(f"no node ever ran on {data}: there is nothing to compare with")

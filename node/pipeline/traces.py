@@ -2,7 +2,8 @@
 
 One trace a study. Its id and those of its spans are digests, so that processes which never speak to each other write
 one trace, and a job that is done again writes its spans under the ids that they had. Nothing of the patient, and no
-UID, stands in a span: who has a study's UID finds its trace by ``trace_id``. Knows no exporter; ``node.otlp`` has one.
+UID, stands in a span: who has a study's UID finds its trace by ``trace_id``. Knows no exporter:
+``node.composition.otlp`` has one.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
-from node.auditing import changes
+from node.composition.auditing import changes
 from node.core import settings
 from node.core.audit import AuditEvent
 from node.core.errors import BadDataSet

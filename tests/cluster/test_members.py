@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 from node.archive import Archive
 from node.board import Board
 from node.commands import backup
+from node.composition.membership import Membership
 from node.core import settings as configuration
 from node.core.errors import Misconfigured
 from node.core.job import JobKind
@@ -27,7 +28,6 @@ from node.db import dialects, jobs, members, schema
 from node.db.elected import Elected
 from node.db.session import Database
 from node.db.tables import Event, JobRow
-from node.membership import Membership
 from tests.films import CR, Film, drawn
 from tests.peers import wait_until
 from tests.pipeline.waiting import Room

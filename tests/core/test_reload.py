@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from node import reloading
+from node.composition import reloading
+from node.composition.reloading import Reload
 from node.core import settings
 from node.core.errors import Misconfigured
 from node.core.reload import KEYS, WHOLE, changed, merged, waits
 from node.core.settings import Settings
 from node.folders import Folders
-from node.reloading import Reload
 
 
 def other(value: Any) -> object:

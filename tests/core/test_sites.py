@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from node import auditing, routing
+from node.composition import auditing, routing
 from node.core import settings
 from node.core.errors import Misconfigured
 from node.core.settings import Settings

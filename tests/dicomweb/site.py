@@ -16,9 +16,9 @@ from typing import Any
 from pydicom import Dataset
 from sqlalchemy import text
 
-from node import publishing
 from node.archive import Archive
 from node.board import Board
+from node.composition import publishing
 from node.core import settings
 from node.core.study import Origin
 from node.db import schema

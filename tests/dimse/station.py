@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from node.archive import Archive
 from node.board import Board
+from node.composition.peers import Peers
 from node.core import settings
 from node.core.limits import Limits
 from node.core.security import Tls
@@ -26,7 +27,6 @@ from node.dimse.access import Access
 from node.dimse.listening import open_doors
 from node.dimse.scp import Receiver
 from node.dimse.tls import Certificates
-from node.peers import Peers
 from node.pipeline.catalogue import Catalogue
 from node.pipeline.intake import Intake
 from node.pipeline.pressure import Pressure

@@ -23,12 +23,12 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModelInstance,
 )
 
+from node.composition.peers import Peers
 from node.core import settings
 from node.dimse.access import Access
 from node.dimse.commitment import CommitmentService, read_report
 from node.dimse.listening import open_doors
 from node.dimse.scp import Receiver
-from node.peers import Peers
 from node.pipeline.commitment import Commitments
 from tests.films import CR, SC, Film, drawn, encoded, wrap
 from tests.peers import LOOPBACK, free_port, wait_until

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
+from node.composition.peers import Peers
 from node.core import settings
 from node.dimse.access import Access
 from node.dimse.commitment import CommitmentService
 from node.dimse.listening import open_doors
 from node.dimse.scp import Receiver
-from node.peers import Peers
 from node.pipeline.commitment import Commitments
 from node.pipeline.deliver import Deliver
 from tests.films import CR, Film, drawn, encoded, wrap

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from node.composition.peers import Peers
 from node.core import settings
 from node.dimse.tls import Certificates
-from node.peers import Peers
 from tests import peers
 from tests.dimse.certificates import Authority
 from tests.films import Film, drawn, wrap, write

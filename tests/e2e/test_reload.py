@@ -17,8 +17,8 @@ import pytest
 from pydicom import dcmread
 from pynetdicom import AE
 
-from node import reloading
-from node.reloading import Reload
+from node.composition import reloading
+from node.composition.reloading import Reload
 from tests.e2e.conftest import QUICK
 from tests.films import Film, drawn, encoded, uid, wrap
 from tests.peers import LOOPBACK, Storescp, wait_until

@@ -19,10 +19,10 @@ from typing import Any
 import pytest
 from pydicom import dcmread
 
+from node.composition.peers import Peers
 from node.core import settings
 from node.core.errors import Misconfigured
 from node.core.settings import Destination
-from node.peers import Peers
 from node.pipeline.deliver import Deliver
 from node.web.stow_client import understood
 from tests.dimse.certificates import Authority

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from node.composition.peers import Peers
 from node.core import settings
-from node.peers import Peers
 from node.pipeline.deliver import Deliver
 from tests.dimse.station import Station, film, station
 from tests.network.toxic import Toxic, ToxicProxy

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from node.metering import Metering
+from node.composition.metering import Metering
 from node.web.metrics import NodeMetrics
 
 

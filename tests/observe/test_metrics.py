@@ -19,13 +19,13 @@ from sqlalchemy import event, select, text
 
 from node.archive import Archive
 from node.board import Board
+from node.composition.metering import WINDOW, Metering
 from node.core.limits import Limits
 from node.core.settings import load
 from node.core.study import Origin
 from node.db import deliveries, intake, tallies
 from node.db.session import Database, sqlite_url
 from node.db.tables import Delivery, Finding
-from node.metering import WINDOW, Metering
 from node.pipeline.pressure import Pressure
 from node.web.metrics import METRICS, REASONS, Processes
 from tests.bench import ledger

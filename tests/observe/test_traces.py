@@ -12,12 +12,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from node.composition.otlp import Traced
+from node.composition.tracing import MISSING, Untraced, tracing
 from node.core import settings
 from node.core.errors import Misconfigured
-from node.otlp import Traced
 from node.pipeline import traces
 from node.pipeline.traces import Moment, Run
-from node.tracing import MISSING, Untraced, tracing
 from tests.observe.collector import Collector
 from tests.peers import wait_until
 
@@ -81,7 +81,7 @@ def test_a_collector_that_is_away_is_said_once_and_so_is_its_return(
 ) -> None:
     collector.answer = 400  # which is not tried again
     sender = Traced(collector.endpoint, "LUNGNODE")
-    with caplog.at_level("INFO", logger="node.otlp"):
+    with caplog.at_level("INFO", logger="node.composition.otlp"):
         for times in (1, 2):
             sender(a_study(RUN)[:1])
             wait_until(lambda wanted=times: collector.asked >= wanted, 10, "spans are sent")
@@ -93,9 +93,9 @@ def test_a_collector_that_is_away_is_said_once_and_so_is_its_return(
 
 
 def test_without_a_collector_nothing_is_imported_or_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "node.otlp")
+    monkeypatch.delitem(sys.modules, "node.composition.otlp")
     trace = tracing(settings.load())
-    assert isinstance(trace, Untraced) and "node.otlp" not in sys.modules
+    assert isinstance(trace, Untraced) and "node.composition.otlp" not in sys.modules
 
     def never() -> Iterator[traces.Span]:
         raise AssertionError("looked at")
@@ -105,7 +105,7 @@ def test_without_a_collector_nothing_is_imported_or_looked_at(monkeypatch: pytes
 
 
 def test_without_the_extra_a_node_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "node.otlp")
+    monkeypatch.delitem(sys.modules, "node.composition.otlp")
     monkeypatch.setitem(sys.modules, "opentelemetry", None)
     wanted = settings.load(flags={("tracing", "endpoint"): "http://127.0.0.1:4318/v1/traces"})
     with pytest.raises(Misconfigured, match="lungnode\\[tracing\\]"):

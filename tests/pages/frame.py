@@ -13,16 +13,16 @@ from sqlalchemy import insert
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from node import showing
 from node.archive import Archive
+from node.composition import showing
+from node.composition.peers import Peers
+from node.composition.routing import open_registry
 from node.core import settings
 from node.core.rights import Account, scopes_of
 from node.db.key_tables import StudyKeys
 from node.db.session import Database, sqlite_url
-from node.peers import Peers
 from node.pipeline.catalogue import Catalogue
 from node.pipeline.trail import Trail
-from node.routing import open_registry
 from node.web.auth.needs import CSRF, WHO
 from node.web.pages.site import Site
 from node.web.server import Vitals, WebServer

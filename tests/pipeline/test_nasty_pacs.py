@@ -19,10 +19,10 @@ import pytest
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from node.composition.peers import Peers
 from node.core import settings
 from node.db import destinations as standings
 from node.dimse import contexts
-from node.peers import Peers
 from node.pipeline.deliver import Deliver
 from tests.films import Film, drawn
 from tests.peers import LOOPBACK, free_port

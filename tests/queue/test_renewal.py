@@ -18,13 +18,13 @@ from sqlalchemy.exc import OperationalError
 
 from node import app
 from node.app import Supervisor, serve
+from node.composition.reloading import last
 from node.core import log, settings
 from node.core.errors import Misconfigured
 from node.db import schema
 from node.folders import Folders
 from node.queue.embedded import Children
 from node.queue.worker import RETIRE, retire_when_told, stop_on_sigterm
-from node.reloading import last
 from tests.peers import wait_until
 
 LOCKED = OperationalError("UPDATE", None, Exception("database is locked"))

@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from node.admitting import Admitting
+from node.composition.admitting import Admitting
 from node.core import settings
 from node.db import accounts
 from node.db.accounts import User

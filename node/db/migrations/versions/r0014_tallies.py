@@ -20,9 +20,7 @@ def upgrade() -> None:
         sa.Column("seconds", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("what", "of", "how", "bucket", name=op.f("pk_tallies")),
     )
-    op.create_index(
-        "ix_findings_system_version_probable", "findings", ["system", "model_version", "probability", "id"]
-    )
+    op.create_index("ix_findings_system_version_probable", "findings", ["system", "model_version", "probability", "id"])
     op.drop_index("ix_deliveries_state_time", "deliveries")
     op.create_index("ix_deliveries_state_time", "deliveries", ["state", "owed_at", "id", "destination"])
 

@@ -37,7 +37,7 @@ def tracing(effective: Settings) -> Tracer:
     if not effective.tracing.endpoint:
         return Untraced()
     try:
-        from node.otlp import Traced
+        from node.composition.otlp import Traced
     except ImportError as error:
         raise Misconfigured(MISSING) from error
     return Traced(effective.tracing.endpoint, effective.node.aet)

@@ -1,6 +1,6 @@
 """By which models and rules the studies of each site are judged, as digests, and what of that a worker must have.
 
-Part of the composition root, beside ``app``: it ties the settings to the models that are installed.
+Part of the composition root: it ties the settings to the models that are installed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the node publishes over HTTP of its archive: the DICOMweb service and the viewer that stands on it.
 
-Part of the composition root, beside ``app``: it ties settings to the rooms that the routes ask.
+Part of the composition root: it ties settings to the rooms that the routes ask.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """This node among those that share its database: that it lives, who of them does the duties, one archive for all.
 
-On SQLite there is no other. Part of the composition root, beside ``app``.
+On SQLite there is no other. Part of the composition root.
 """
 
 from __future__ import annotations

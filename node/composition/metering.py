@@ -1,6 +1,6 @@
 """What the metrics of this run are read from: the database, the board, the disks, the children.
 
-Part of the composition root, beside ``app``. What costs more than a scrape may is read by a duty and kept: results of
+Part of the composition root. What costs more than a scrape may is read by a duty and kept: results of
 the last day, bytes of the archive. Until the duty has had its first turn they are not told.
 """
 

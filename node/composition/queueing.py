@@ -1,4 +1,4 @@
-"""Which queue engine the settings ask for. Part of the composition root, beside ``app``."""
+"""Which queue engine the settings ask for. Part of the composition root."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Who may ask over HTTP: ties the settings of [web] and [oidc] to login, rights and what stands before all routes.
 
-Part of the composition root, beside ``app``. Where there is no user yet, and this machine needs a login too, the start
+Part of the composition root. Where there is no user yet, and this machine needs a login too, the start
 makes one: ``admin``, whose password is printed once to standard error and stands nowhere else.
 """
 

@@ -1,6 +1,6 @@
 """What keeps the archive as it should be, made from the settings: retention, and the priors of what arrives.
 
-Part of the composition root, beside ``app``, for the node that runs and for the commands of an operator.
+Part of the composition root, for the node that runs and for the commands of an operator.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The pages people use, put together: each is given what it reads and what it may ask to be done.
 
-Part of the composition root, beside ``app``: it ties settings and models to the rooms that the pages ask.
+Part of the composition root: it ties settings and models to the rooms that the pages ask.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from starlette.routing import BaseRoute
 
 from models.api import Registry
 from node.archive import Archive
+from node.composition.peers import Peers
+from node.composition.publishing import viewer_folder
 from node.core.settings import Settings
 from node.core.site import of_site
 from node.db.session import Database
-from node.peers import Peers
 from node.pipeline.catalogue import Catalogue
-from node.publishing import viewer_folder
 from node.web.dicomweb.renderings import Renderings
 from node.web.pages.audit_page import AuditTrail
 from node.web.pages.destinations import Destinations

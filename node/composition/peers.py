@@ -1,6 +1,6 @@
 """The destinations of a node as delivery sees them: who a name is, how files are sent, who knows whose a study is.
 
-Part of the composition root, beside ``app``: it ties settings to the two rooms that speak to peers.
+Part of the composition root: it ties settings to the two rooms that speak to peers.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The audit trail of a node that is served: its start, its end, what differs in its settings, and what keeps the trail.
 
-Part of the composition root, beside ``app``.
+Part of the composition root.
 """
 
 from __future__ import annotations

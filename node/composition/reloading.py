@@ -1,6 +1,6 @@
 """What became of the last reload, for ``lungnode reload`` and ``lungnode status``: a small file of the run.
 
-Part of the composition root, beside ``app``, which writes it when a reload is over.
+Part of the composition root, which writes it when a reload is over.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What of the supervisor follows the settings: made when a node starts, and anew by each reload.
 
-Part of the composition root, beside ``app``. What is under way goes on as it began: a delivery that sends, a study that
+Part of the composition root. What is under way goes on as it began: a delivery that sends, a study that
 is being closed. Making it checks what the settings name (models, rules, certificates); Misconfigured where they are not
 to be had.
 """
@@ -10,20 +10,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from node import keeping
 from node.archive import Archive
+from node.composition import keeping
+from node.composition.peers import Peers
+from node.composition.queueing import engine_of
+from node.composition.routing import node_key, open_registry, routes
+from node.composition.tracing import Tracer
 from node.core.settings import Settings
 from node.db.session import Database
 from node.dimse.tls import Certificates
-from node.peers import Peers
 from node.pipeline.commitment import Commitments
 from node.pipeline.completeness import close_quiet_studies
 from node.pipeline.deliver import Deliver
 from node.pipeline.pressure import Pressure
 from node.pipeline.priors import PriorsDuty
-from node.queueing import engine_of
-from node.routing import node_key, open_registry, routes
-from node.tracing import Tracer
 
 
 @dataclass(frozen=True)
