@@ -46,8 +46,8 @@ class Receiver:
         return [path for path in self.folder.glob(self.pattern) if path.is_file() and path.stat().st_size]
 
     def clear(self) -> None:
-        """Give back the room, not the names: ext4, making a file, passes over every inode of the folder's group that was
-        freed in the last minutes, so each sending would be slower than the one before."""
+        """Give back the room, not the names: ext4, making a file, passes over inodes near its folder that were freed in
+        the last minutes, so each sending would be slower than the one before."""
         for path in self.files():
             os.truncate(path, 0)
 
