@@ -61,10 +61,12 @@ class AuditTrail:
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """With its details as words instead of JSON."""
+    """With its details as words instead of JSON; what is empty is left out."""
     try:
         details = json.loads(row["details"])
-        said = ", ".join(f"{name} {_plain(value)}" for name, value in details.items())
+        said = ", ".join(
+            f"{name} {_plain(value)}" for name, value in details.items() if value not in ("", [], {}, None)
+        )
     except (ValueError, AttributeError):
         said = str(row["details"])
     return {**row, "said": said, "moment": str(row["at"])[:19].replace("T", " ")}
