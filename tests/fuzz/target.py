@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.dimse.certificates import Authority
@@ -78,7 +79,8 @@ class Target:
 
     def fire(self, cases: Iterable[Case]) -> list[Case]:
         """Send all of them, many at once; those that the node did not end in time or not answer as it should."""
-        return asyncio.run(_fire(list(cases), self._ports))
+        with ThreadPoolExecutor(1) as thread:  # that of a test may have a loop already: a browser's
+            return thread.submit(asyncio.run, _fire(list(cases), self._ports)).result()
 
     def sound(self) -> list[str]:
         """What is wrong with the node now, a sentence each. Waits for what the time-outs still have to end."""
