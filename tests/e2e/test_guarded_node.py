@@ -6,6 +6,7 @@ Not covered: each rule by itself (tests/dimse/test_tls.py, test_access.py, test_
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from node.composition.peers import Peers
 from node.core import settings
 from node.dimse.tls import Certificates
+from node.pipeline.pressure import RECOUNT_SECONDS
 from tests import peers
 from tests.dimse.certificates import Authority
 from tests.films import Film, drawn, wrap, write
@@ -65,6 +67,7 @@ def test_a_sender_over_tls_then_a_limit_of_the_queue(
         ran = peers.storescu(port, [_film(tmp_path, f"guarded {number}")], *flags)
         assert ran.code == 0, ran.text
     peers.wait_until(lambda: "until the queue is shorter" in node.http("/health/ready")[1], 30, "the queue is too long")
+    time.sleep(RECOUNT_SECONDS)  # the receiver counts by itself
     ran = peers.storescu(port, [_film(tmp_path, "guarded too many")], *flags)
     assert "Refused: OutOfResources" in ran.text, ran.text
     assert len(node.rows("SELECT 1 FROM instances")) == 2

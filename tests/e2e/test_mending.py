@@ -30,7 +30,7 @@ from node.db import deliveries as ledger
 from node.db import intake as study_rows
 from node.db.session import Database, sqlite_url
 from node.pipeline.deliver import Deliver, Outcome
-from tests.films import CR, Film, drawn
+from tests.films import CR, Film, Identity, drawn
 from tests.peers import Orthanc, wait_until
 from tests.pipeline.removing import retention, stored
 from tests.pipeline.test_deliver import FULL, PACS, TAKEN, Peer, turn
@@ -114,7 +114,8 @@ def test_priors_that_were_not_fetched(
     room: Room, orthanc: Orthanc, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     orthanc.know("mending", "LUNGNODE", 11112)
-    uid = room.receive(Film(drawn(1, 64), "without priors", "study", sop_class=CR))
+    unknown = Identity(patient_id="PIDMARKER77121")  # to Orthanc, which has films of others by other tests
+    uid = room.receive(Film(drawn(1, 64), "without priors", "study", sop_class=CR, identity=unknown))
     Folders(tmp_path).make()
     Folders(tmp_path).write_worker_settings(settings.load(flags={("priors", "source"): orthanc.address}))
     with room.database.write() as session:
