@@ -11,7 +11,7 @@ import logging
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from node.archive import Archive
@@ -30,6 +30,7 @@ from node.pipeline.commitment import Commitments
 from node.pipeline.intake import Intake
 from node.pipeline.pressure import Pressure
 from node.pipeline.trail import Trail
+from node.queue import pulse
 from node.queue.worker import bind_to_parent, retire_when_told, stop_on_sigterm
 
 logger = logging.getLogger(__name__)
@@ -52,10 +53,12 @@ def run_receiver(data: Path, name: str, parent: int, doors: Mapping[str, int]) -
     if orphaned():
         return 1  # the next node wants the port
     board.serve()  # first: whoever connects is written there
+    pulse.tell(lambda: receiver.is_turning)
     receiver.start({door: socket.socket(fileno=descriptor) for door, descriptor in doors.items()})
     gc.collect()
     gc.freeze()  # what is here now stays; pynetdicom collects garbage at every turn
-    threading.Thread(target=_report, args=(commitment, stop), name="commitment", daemon=True).start()
+    duties = {"commitment": commitment.pump_kept, "archive": receiver.look_again}
+    threading.Thread(target=_do, args=(duties, stop), name="duties", daemon=True).start()
     while not stop.wait(POLL_SECONDS):
         if orphaned():
             return 1
@@ -85,10 +88,11 @@ def _compose(
     return Receiver(effective.node, receive, intake, access, services, certificates), commitment
 
 
-def _report(commitment: CommitmentService, stop: threading.Event) -> None:
-    """Tell peers that wait on associations of this process what was committed."""
+def _do(duties: Mapping[str, Callable[[], object]], stop: threading.Event) -> None:
+    """What concerns this process alone: peers that wait on its associations to be told what was committed, say."""
     while not stop.wait(POLL_SECONDS):
-        try:
-            commitment.pump_kept()
-        except Exception:
-            logger.exception("duty.failed", extra={"fields": {"duty": "commitment"}})
+        for name, duty in duties.items():
+            try:
+                duty()
+            except Exception:
+                logger.exception("duty.failed", extra={"fields": {"duty": name}})

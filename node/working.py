@@ -30,6 +30,7 @@ from node.folders import Folders
 from node.pipeline.analyse import Analyse
 from node.pipeline.by_site import BySite
 from node.pipeline.rules import load as load_rules
+from node.queue import pulse
 from node.queue.worker import Loop, bind_to_parent, stop_on_sigterm
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,7 @@ def run_worker(data: Path, name: str, parent: int) -> int:
     if orphaned():  # it died before this process could be bound to it
         return 0
     stop = stop_on_sigterm()
+    pulse.tell()
     effective = Folders(data).read_worker_settings()
     folders = Folders(data, effective.database.archive)
     log.start(effective.node.log_level, process=name)

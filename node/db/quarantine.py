@@ -4,7 +4,6 @@ tried again by itself. The caller owns the transaction.
 
 from __future__ import annotations
 
-import hashlib
 from datetime import datetime
 
 from sqlalchemy import Select, select
@@ -12,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from node.core.job import JobKind
 from node.core.study import StudyState
-from node.db import intake, jobs
+from node.db import anew, intake
 from node.db.tables import Analysis, JobRow, Study
 
 BEGIN, END = "The analysis broke off ", ": the study is quarantined."
@@ -42,8 +41,6 @@ def release(session: Session, study_id: int, now: datetime) -> bool:
     if found is None:
         return False
     old = session.scalars(select(JobRow).where(JobRow.kind == JobKind.ANALYSE, JobRow.key == found[1].job_key)).one()
-    key = hashlib.sha256(f"{old.key}\nonce more".encode()).hexdigest()  # an analysis of the first one is here
     intake.move_study(session, study_id, StudyState.ANALYSED, StudyState.RECEIVING)
     intake.move_study(session, study_id, StudyState.RECEIVING, StudyState.QUEUED)
-    payload, priority, pipeline = old.payload, old.priority, old.pipeline
-    return jobs.add(session, JobKind.ANALYSE, study_id, key, now, payload=payload, priority=priority, pipeline=pipeline)
+    return anew.once_more(session, old, now)

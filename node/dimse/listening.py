@@ -66,6 +66,7 @@ class SharedDoor(ThreadedAssociationServer):
 
     def __init__(self, ae: AE, address: Any, *arguments: Any, door: socket.socket, **keywords: Any) -> None:
         self._door = door
+        self.turned_at = time.monotonic()
         super().__init__(ae, door.getsockname(), *arguments, **keywords)
 
     def server_bind(self) -> None:
@@ -77,6 +78,11 @@ class SharedDoor(ThreadedAssociationServer):
 
     def server_activate(self) -> None:
         """It listens."""
+
+    def service_actions(self) -> None:
+        """At each turn of the loop that looks for connections, twice a second where none come."""
+        super().service_actions()
+        self.turned_at = time.monotonic()
 
     def get_request(self) -> Any:
         """OSError, which the loop of ``socketserver`` passes over, where another process took the connection, or where

@@ -27,6 +27,7 @@ from node.dimse.wire import StoreRequest
 from node.pipeline.intake import Announced, Arriving, Intake
 
 logger = logging.getLogger(__name__)
+TURN_SECONDS = 10.0  # within which a thread that looks for connections has its turn, however busy the machine
 
 
 class Service(Protocol):
@@ -98,6 +99,12 @@ class Receiver:
             self._is_closed = True
 
     @property
+    def is_turning(self) -> bool:
+        """Whether each of its ports is looked after; one that was closed need not be."""
+        since = time.monotonic() - TURN_SECONDS
+        return self._is_closed or all(server.turned_at > since for server in self._servers.values())
+
+    @property
     def is_idle(self) -> bool:
         return not self._ae.active_associations
 
@@ -110,6 +117,10 @@ class Receiver:
         while not self.is_idle and time.monotonic() < deadline:
             time.sleep(0.05)
         self._ae.shutdown()
+
+    def look_again(self) -> None:
+        """At what was left in doubt when the database went away; to be called now and then."""
+        self._intake.look_again()
 
     def _requested(self, event: evt.Event) -> None:
         assoc = event.assoc

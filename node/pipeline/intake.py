@@ -6,6 +6,7 @@ of the sender's connection, the same instance may come again: the same bytes are
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -31,11 +32,12 @@ from node.core.audit import Recent
 from node.core.errors import BadDataSet, Conflict, LungnodeError, OfAnotherSite, OutOfResources
 from node.core.study import InstanceHeader, Origin
 from node.core.uids import PRODUCT_UID
+from node.db import anew, told
 from node.db import intake as rows
-from node.db import told
 from node.db.group import GroupCommit
 from node.db.session import Database
 from node.incoming import Incoming
+from node.pipeline import strays
 from node.pipeline.header import MismatchError, Received, is_uid, read_header
 
 logger = logging.getLogger(__name__)
@@ -115,6 +117,7 @@ class Intake:
         self._group, self._largest = GroupCommit(database), max_instance_bytes
         self._told = Recent()  # by association: studies that it began, statuses that it was answered
         self._board = board
+        self._in_doubt: set[str] = set()  # files, by their paths within the archive
 
     def begin(self, announced: Announced, origin: Origin) -> Arriving:
         """Room for a data set that begins to come. Never raises: what is wrong is said when it has come."""
@@ -182,6 +185,7 @@ class Intake:
             path = self._archive.keep(file, header.sop_instance_uid)
             arriving.file = None
             if known.sha256 is not None:  # a crash brought back the row of a commit that had failed
+                self._have_judged_again(header.study_instance_uid, path)
                 return self._noted("stored", header, arriving.origin, size)
             try:
                 self._commit(header, sha256, size, path, arriving.origin)
@@ -189,10 +193,31 @@ class Intake:
                 self._archive.discard(path)
                 raise
             except SQLAlchemyError as error:
-                if not getattr(error, "connection_invalidated", False):
-                    self._archive.discard(path)  # else the server may have committed the row, and nobody has heard it
+                if getattr(error, "connection_invalidated", False):
+                    self._in_doubt.add(path)  # the server may have committed the row, and nobody has heard it
+                else:
+                    self._archive.discard(path)
                 raise OutOfResources("the database cannot be written") from error
         return self._noted("stored", header, arriving.origin, size)
+
+    def _have_judged_again(self, study_uid: str, path: str) -> None:
+        """What was said of the study without this file does not stand."""
+        try:
+            with self._database.write() as session:
+                anew.file_came_again(session, study_uid, self._clock())
+        except SQLAlchemyError as error:
+            self._archive.discard(path)  # or the next time that it comes it would be a duplicate
+            raise OutOfResources("the database cannot be written") from error
+
+    def look_again(self) -> None:
+        """Take away files whose commit nobody heard of, once the database says that no row names them."""
+        doubtful = set(self._in_doubt)
+        if not doubtful:
+            return
+        with contextlib.suppress(SQLAlchemyError, OSError):  # the next time, then
+            if removed := strays.remove(self._database, self._archive, doubtful):
+                log.event(logger, "archive.cleared", files=removed)
+            self._in_doubt -= doubtful
 
     def _admit(self, association: str, study_uid: str) -> None:
         """Under pressure an association goes on with studies that it has begun, since half of one helps nobody, and

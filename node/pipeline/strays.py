@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
+from collections.abc import Iterable
 
 from node.archive import Archive
 from node.core import log
@@ -25,6 +26,14 @@ def clear(database: Database, archive: Archive) -> int:
     suspects = archive.files()  # before the rows are read: a row that is committed meanwhile is seen
     with database.read() as session:
         suspects.difference_update(rows.files(session))
+    removed = remove(database, archive, suspects)
+    if removed:
+        log.event(logger, "archive.cleared", files=removed)
+    return removed
+
+
+def remove(database: Database, archive: Archive, suspects: Iterable[str]) -> int:
+    """Those of these files, relative to the archive, that no row names; how many they were."""
     folders: dict[str, set[str]] = defaultdict(set)
     for relative in suspects:
         folders[relative.rpartition("/")[0]].add(relative)
@@ -34,14 +43,12 @@ def clear(database: Database, archive: Archive) -> int:
             removed += _clear(database, archive, folder, files)
         except TimeoutError:  # whoever holds it is about to commit a row; the next start looks again
             log.event(logger, "archive.not_cleared", logging.WARNING, folder=folder)
-    if removed:
-        log.event(logger, "archive.cleared", files=removed)
     return removed
 
 
 def _clear(database: Database, archive: Archive, folder: str, suspects: set[str]) -> int:
     with archive.locked(folder):
-        with database.read() as session:
+        with database.write() as session:  # its turn comes when every writer before it, heard of or not, has ended
             strays = rows.unnamed(session, suspects)
         for relative in strays:
             archive.discard(relative)

@@ -1,11 +1,12 @@
 """The queue on one machine: APScheduler runs the duties in threads; receipt and analysis run in child processes.
 
 A duty that fails is logged and runs again at its next turn; a dead child is noticed, its claims are released by the
-caller's ``on_death``, and it is started again with a growing pause.
+caller's ``on_death``, and it is started again with a growing pause. One that is silent (``pulse``) is killed first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import subprocess
@@ -19,15 +20,29 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
 from node.core import log
+from node.queue.pulse import Pulse
 from node.queue.worker import RETIRE
 
 logger = logging.getLogger(__name__)
 EVENTS = {
-    "worker": {"started": "worker.started", "died": "worker.died", "killed": "worker.killed"},
-    "receiver": {"started": "receiver.started", "died": "receiver.died", "killed": "receiver.killed"},
+    "worker": {
+        "started": "worker.started",
+        "died": "worker.died",
+        "killed": "worker.killed",
+        "silent": "worker.silent",
+    },
+    "receiver": {
+        "started": "receiver.started",
+        "died": "receiver.died",
+        "killed": "receiver.killed",
+        "silent": "receiver.silent",
+    },
 }
 SILENT_SECONDS = 60.0  # until the same failure of a duty is logged again: some have several turns a second
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # seconds before a dead child is started again
+SUSPECT_SECONDS = {"receiver": 5.0, "worker": 60.0}  # of silence, after which it does not count as alive; a worker may
+HANGS_SECONDS = {"receiver": 30.0, "worker": 300.0}  # compute in one piece for long; and after which it is killed
+KILLED_SECONDS = 5.0  # until the kernel has ended it
 
 
 class _After(BaseTrigger):  # type: ignore[misc]
@@ -87,6 +102,7 @@ class Duties:
 class _Child:
     name: str
     process: subprocess.Popen[bytes]
+    pulse: Pulse
     started: float
     pause: float = FIRST_PAUSE
     restart_at: float | None = None
@@ -120,7 +136,7 @@ class Children:
             self._children.append(self._child(f"{self.kind}-{number + 1}"))
 
     def _child(self, name: str) -> _Child:
-        return _Child(name, self._spawn(name), time.monotonic())
+        return _Child(name, *self._spawn(name), time.monotonic())
 
     def renew(self) -> None:
         """Every child made anew, as its command is now; each of old ends what it is at. It is over when nothing
@@ -149,20 +165,33 @@ class Children:
         for child, place in list(self._replaced):
             if child.process.poll() is not None:
                 self.on_death(child.name)
+                child.pulse.close()
                 self._replaced.remove((child, place))
             elif not child.is_retiring and self.is_ready is not None and self.is_ready(self._children[place].name):
                 child.is_retiring = True
                 child.process.send_signal(RETIRE)
 
-    def _spawn(self, name: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            list(self.command(name)),
-            env=dict(self.environment),
-            stdin=subprocess.DEVNULL,
-            pass_fds=tuple(self.inherited),
-        )
+    def _spawn(self, name: str) -> tuple[subprocess.Popen[bytes], Pulse]:
+        pulse = Pulse()
+        try:
+            process = subprocess.Popen(
+                list(self.command(name)),
+                env={**self.environment, **pulse.environment},
+                stdin=subprocess.DEVNULL,
+                pass_fds=(*self.inherited, pulse.descriptor),
+            )
+        except OSError:
+            pulse.close()
+            raise
+        finally:
+            pulse.handed_over()
         self._say("started", name, pid=process.pid)
-        return process
+        return process, pulse
+
+    def _again(self, child: _Child) -> None:
+        before, (child.process, child.pulse) = child.pulse, self._spawn(child.name)
+        before.close()
+        child.started, child.restart_at, child.is_retiring = time.monotonic(), None, False
 
     def _say(self, what: str, name: str, level: int = logging.INFO, **fields: object) -> None:
         log.event(logger, EVENTS[self.kind][what], level, **{self.kind: name}, **fields)
@@ -172,12 +201,13 @@ class Children:
         self._tend_replaced()
         for child in self._children:
             if child.process.poll() is None:
+                self._listen(child)
                 if time.monotonic() - child.started > LONGEST_PAUSE:
                     child.pause = FIRST_PAUSE
                 continue
             if child.is_retiring:
                 self.on_death(child.name)
-                child.process, child.started, child.is_retiring = self._spawn(child.name), time.monotonic(), False
+                self._again(child)
             elif child.restart_at is None:
                 self.on_death(child.name)  # raises while the database cannot be written: then at the next turn
                 code = child.process.returncode
@@ -188,10 +218,20 @@ class Children:
                 child.restart_at = time.monotonic() + child.pause
                 child.pause = min(child.pause * 2, LONGEST_PAUSE)
             elif time.monotonic() >= child.restart_at:
-                child.process, child.started, child.restart_at = self._spawn(child.name), time.monotonic(), None
+                self._again(child)
+
+    def _listen(self, child: _Child) -> None:
+        """One that has been silent for long is killed: its peers wait for it, and it holds what others could do."""
+        if child.pulse.listen() > HANGS_SECONDS[self.kind]:
+            self._say("silent", child.name, logging.ERROR, pid=child.process.pid)
+            child.process.kill()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.process.wait(KILLED_SECONDS)
 
     def alive(self) -> int:
-        return sum(child.process.poll() is None for child in self._children)
+        """How many run and say so."""
+        longest = SUSPECT_SECONDS[self.kind]
+        return sum(child.process.poll() is None and child.pulse.silent_seconds <= longest for child in self._children)
 
     def deaths(self) -> int:
         """How many died since the start."""
@@ -211,4 +251,5 @@ class Children:
                 self._say("killed", child.name, logging.ERROR, pid=child.process.pid)
                 child.process.kill()
                 child.process.wait()
+            child.pulse.close()
             self.on_death(child.name)

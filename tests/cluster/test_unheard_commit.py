@@ -60,6 +60,8 @@ def test_a_commit_that_nobody_heard_of_keeps_its_file(
         paths = session.scalars(text("SELECT path FROM instances")).all()
     assert len(paths) == commits
     assert all(archive.path(path).is_file() for path in paths), "a row without its file"
+    intake.look_again()
+    assert archive.files() == set(paths), "the database says now which it was"
     assert intake.receive(RECEIVED, ORIGIN).kind == ("duplicate" if commits else "stored")
     for one in (database, killer):
         one.close()

@@ -10,7 +10,9 @@ import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
+from node.db import anew
 from node.incoming import Incoming
 from node.pipeline import strays
 from tests.films import CR, Film, drawn
@@ -92,3 +94,37 @@ def test_an_object_whose_file_is_gone_is_stored_again(room: Room) -> None:
     room.receive(film)
     assert file.read_bytes() == content
     assert len(room.rows("SELECT 1 FROM instances WHERE sop_uid = :uid", uid=film.sop_instance_uid)) == 1
+
+
+def test_a_study_that_was_judged_without_a_file_is_judged_again_once_it_came(room: Room) -> None:
+    """A worker that has not begun will see the file; one that has, or is at it, has not."""
+    film = Film(drawn(4, 64), "judged without", "study", sop_class=CR)
+    room.receive(film)
+
+    def lost_and_sent_again() -> list[object]:
+        """The states of its analyses, the oldest first."""
+        (row,) = room.rows("SELECT path FROM instances WHERE sop_uid = :uid", uid=film.sop_instance_uid)
+        room.archive.path(str(row["path"])).unlink()
+        room.receive(film)
+        made = "SELECT jobs.state FROM jobs JOIN studies ON studies.id = subject_id WHERE kind = 'analyse'"
+        return [one["state"] for one in room.rows(f"{made} AND study_uid = :uid ORDER BY jobs.id", uid=film.study_uid)]
+
+    def became(job: str, study: str) -> None:
+        with room.database.write() as session:
+            session.execute(text("UPDATE jobs SET state = :job WHERE kind = 'analyse'"), {"job": job})
+            now = text("UPDATE studies SET state = :study WHERE study_uid = :uid")
+            session.execute(now, {"study": study, "uid": film.study_uid})
+
+    def state() -> object:
+        return room.rows("SELECT state FROM studies WHERE study_uid = :uid", uid=film.study_uid)[0]["state"]
+
+    assert lost_and_sent_again() == [], "it is being received still"
+    room.clock.pass_by(11)
+    assert film.study_uid in room.close()
+    assert lost_and_sent_again() == ["ready"]
+    became("done", "analysed")
+    assert lost_and_sent_again() == ["done", "ready"] and state() == "queued"
+    assert lost_and_sent_again() == ["done", "ready"], "another file of it: once is enough"
+    assert anew.CAME_AGAIN in room.events()
+    became("running", "analysing")
+    assert lost_and_sent_again()[2:] == ["ready"] and state() == "queued", "what is being judged does not stand"

@@ -30,7 +30,9 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     ended = threading.Event()
     ended.set()
     receiver = SimpleNamespace(
-        start=lambda _: outcomes.append(access.enter("first", "SCANNER", "127.0.0.1")), stop=lambda _: None
+        start=lambda _: outcomes.append(access.enter("first", "SCANNER", "127.0.0.1")),
+        stop=lambda _: None,
+        look_again=lambda: None,
     )
     monkeypatch.setattr(receiving, "_compose", lambda *_: (receiver, SimpleNamespace(pump_kept=lambda: None)))
     monkeypatch.setattr(receiving, "stop_on_sigterm", lambda: ended)
