@@ -84,7 +84,7 @@ class Supervisor:
         self._board, self._trace = Board(folders.board), tracing(effective)
         self._does, lease = effective.queue.does, effective.queue.lease_seconds
         owner = members.owner(folders.member_id())
-        self._ground = Ground(self._database, self._archive, self._trace, owner)
+        self._ground = Ground(self._database, self._archive, self._trace, owner, self._board)
         self._following = Following(effective, self._ground)
         this = describe(effective, folders, self._following.key)
         self._member = Membership(self._database, self._archive, self._board, this, lease)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from node.core import locks
+from node.fetching import Fetching
 
 LONGEST_SECONDS = 10.0  # for another process; each changes a file and lets go
 TURN = struct.Struct("d")  # seconds of a clock that all processes share, such as time.monotonic
@@ -39,6 +40,7 @@ class Board:
     def __init__(self, folder: Path, process: str = "") -> None:
         """process: the receiver that it is; empty for the supervisor, who only looks."""
         self._folder, self._process = folder, process
+        self.fetching = Fetching(folder / "fetching")
         self._open, self._own = folder / "open", folder / "open" / process
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "lock").touch()
@@ -120,8 +122,9 @@ class Board:
             return study_uid in studies if study_uid else bool(studies)
 
     def open_studies(self) -> frozenset[str]:
-        """Studies that an association which is still open, in any process, has sent something of."""
-        found: set[str] = set()
+        """Studies that an association which is still open, in any process, has sent something of; and those that are
+        being fetched."""
+        found = set(self.fetching.studies())
         for path in self._open.glob("*/*"):
             with contextlib.suppress(FileNotFoundError):
                 found.update(path.read_text(encoding="utf-8", errors="replace").splitlines())

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from node.app import now
 from node.archive import Archive
+from node.board import Board
 from node.commands.asking import open_database
 from node.composition.keeping import priors, source_peer
 from node.core import settings
@@ -33,6 +34,7 @@ from node.dimse import pull as network
 from node.dimse.prior_source import Method
 from node.dimse.pull import Fetched, Listed
 from node.dimse.scu import Peer
+from node.fetching import Fetching
 from node.folders import Folders, database_url
 from node.pipeline.intake import Intake
 from node.pipeline.priors import Priors
@@ -44,6 +46,7 @@ class _Source:
     method: Method
     database: Database
     intake: Intake
+    fetching: Fetching
 
 
 def pull(
@@ -55,7 +58,8 @@ def pull(
     effective = _settings(data, config)
     logging.getLogger("node").addHandler(logging.NullHandler())  # each failure is said below
     peer = source_peer(effective, source)
-    from_ = _Source(peer, method, database := _database(data, method), _intake(effective, data, database))
+    database, fetching = _database(data, method), Board(Folders(data).board).fetching
+    from_ = _Source(peer, method, database, _intake(effective, data, database), fetching)
     try:
         studies = list(dict.fromkeys((*study_uids, *(network.find_studies(peer, keys) if keys else ()))))
         if not studies:
@@ -82,7 +86,7 @@ def pull_priors(data: Path, config: Path | None, source: str | None, study_uids:
         raise Misconfigured("pull --priors needs --from AET@HOST:PORT, or priors.source in the settings")
     logging.getLogger("node").addHandler(logging.NullHandler())
     database = open_database(data)
-    wanted = priors(effective, database, _archive(effective, data), now)
+    wanted = priors(effective, database, _archive(effective, data), now, Board(Folders(data).board))
     with database.write() as session:
         for uid in study_uids:
             told.command(session, account(), f"pull --priors --from {effective.priors.source}", now(), uid)
@@ -143,12 +147,13 @@ def _pull_one(source: _Source, study_uid: str, progress: Progress) -> bool:
         if not listed:
             raise LungnodeError(f"{source.peer.aet} holds no such study")
         progress.update(task, total=len(listed))
-        fetched = _fetch(source, study_uid, listed, progress, task)
+        with source.fetching.announced(study_uid):
+            fetched = _fetch(source, study_uid, listed, progress, task)
     except LungnodeError as error:
         sys.stderr.write(f"{study_uid}: {error}\n")
         return True
     missing = [one for one in listed if not _is_here(source.database, one)]
-    general = fetched.comment or f"{source.peer.aet} did not send it"
+    general = fetched.comment or network.not_come(source.peer, source.method)
     reasons = {**{one.sop_instance_uid: general for one in missing}, **fetched.reasons}
     for uid, reason in reasons.items():
         sys.stderr.write(f"{study_uid}: {uid}: {reason}\n")

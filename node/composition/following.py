@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from node.archive import Archive
+from node.board import Board
 from node.composition import keeping
 from node.composition.peers import Peers
 from node.composition.queueing import engine_of
@@ -34,6 +35,7 @@ class Ground:
     archive: Archive
     trace: Tracer
     owner: str
+    board: Board
 
 
 class Following:
@@ -68,8 +70,9 @@ class Following:
         self.retention = keeping.retention(settings, database, archive, now)
         self.priors: PriorsDuty | None = None
         if settings.priors.source:
-            wanted = keeping.priors(settings, database, archive, now, certificates)
+            wanted = keeping.priors(settings, database, archive, now, ground.board, certificates)
             self.priors = PriorsDuty(wanted, settings.delivery.backoff_seconds, ground.owner)
+        self._earlier = before.priors_under_way if before else []
 
     def close_studies(self, arriving: frozenset[str], at: datetime) -> None:
         """arriving: studies that are being sent, as they were then."""
@@ -85,8 +88,14 @@ class Following:
     def let_go(self) -> None:
         """Claims of what broke off, whoever does the duties by now."""
         self.deliver.let_go()
-        if self.priors is not None:
-            self.priors.let_go()
+        for priors in self.priors_under_way:
+            priors.let_go()
+
+    @property
+    def priors_under_way(self) -> list[PriorsDuty]:
+        """Those of the settings before too, until they hold nothing."""
+        self._earlier = [one for one in self._earlier if not one.is_over]
+        return [*self._earlier, *([self.priors] if self.priors else [])]
 
     def stop_priors(self, seconds: float) -> None:
         if self.priors is not None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from node.archive import Archive
+from node.board import Board
 from node.core.destination import Destination
 from node.core.settings import Settings
 from node.db import intake as rows
@@ -34,15 +35,17 @@ def priors(
     database: Database,
     archive: Archive,
     clock: Callable[[], datetime],
+    board: Board,
     certificates: Certificates | None = None,
 ) -> Priors:
-    """From the source of the settings, which must be named."""
+    """From the source of the settings, which must be named. board: of the node, where it stands what is fetched."""
     rules = effective.priors
     peer = source_peer(effective, rules.source, certificates)
     intake = Intake(database, archive, effective.receive.max_instance_bytes, clock)
     is_here = _is_here(database)
     method: Method = "move" if rules.method == "move" else "get"
-    return Priors(database, archive, rules, PriorSource(rules.source, peer, method, intake, is_here), clock)
+    source = PriorSource(rules.source, peer, method, intake, is_here)
+    return Priors(database, archive, rules, source, clock, board.fetching.announced)
 
 
 def source_peer(effective: Settings, name: str, certificates: Certificates | None = None) -> Peer:

@@ -54,6 +54,12 @@ def join(session: Session, node: Node, now: datetime) -> None:
     session.merge(Member(**facts, **beat))
 
 
+def last_beat(session: Session, node_id: str, since: datetime) -> datetime | None:
+    """When the node of this name was heard of last; None where that is longer ago, or it counts as dead."""
+    living = (Member.id == node_id) & Member.lost_at.is_(None) & (Member.beat_at >= since)
+    return session.scalar(select(Member.beat_at).where(living))
+
+
 def forget_all(session: Session) -> None:
     """Of a database that nobody can share."""
     session.execute(delete(Member))
@@ -90,13 +96,12 @@ def others(session: Session, node: Node, since: datetime) -> int:
 
 
 def arriving(session: Session, now: datetime) -> tuple[frozenset[str], datetime]:
-    """Studies that an open association of a living node sends, and when that was so for all who receive."""
+    """Studies that an open association of a living node sends, or that one fetches, and when that was so for all who
+    receive."""
     living = select(Member.arriving, Member.beat_at, Member.roles).where(Member.lost_at.is_(None))
-    rows = [
-        (text, at) for text, at, roles in session.execute(living).tuples() if RECEIVE.intersection(roles.split(","))
-    ]
-    studies = frozenset(uid for text, _ in rows for uid in text.splitlines())
-    return studies, min((at for _, at in rows), default=now)
+    rows = session.execute(living).tuples().all()
+    studies = frozenset(uid for text, _, _ in rows for uid in text.splitlines())
+    return studies, min((at for _, at, roles in rows if RECEIVE.intersection(roles.split(","))), default=now)
 
 
 def expire(session: Session, before: datetime, now: datetime) -> list[tuple[str, int]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from pydicom import Dataset
 from pydicom.multival import MultiValue
@@ -16,7 +15,7 @@ from node.pipeline.identity import Patient
 from node.pipeline.intake import Intake
 from node.pipeline.priors import Earlier
 
-Method = Literal["get", "move"]
+Method = pull.Method
 OF_PATIENT = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate")
 
 
@@ -50,7 +49,7 @@ class PriorSource:
         missing = [one.sop_instance_uid for one in listed if not self.is_here(one.sop_instance_uid)]
         if not missing:
             return ""
-        why = fetched.reasons.get(missing[0]) or fetched.comment or f"{self.peer.aet} did not send it"
+        why = fetched.reasons.get(missing[0]) or fetched.comment or pull.not_come(self.peer, self.method)
         return f"{len(missing)} of {len(listed)} objects of {study_uid}: {why}"
 
 

@@ -34,6 +34,7 @@ from node.pipeline.intake import Announced, Intake
 FIND = str(StudyRootQueryRetrieveInformationModelFind)
 GET = str(StudyRootQueryRetrieveInformationModelGet)
 MOVE = str(StudyRootQueryRetrieveInformationModelMove)
+Method = Literal["get", "move"]
 MOST_STORAGE = 127  # presentation contexts beside that of C-GET, PS3.8 section 9.3.2.2
 
 
@@ -98,6 +99,16 @@ def move(peer: Peer, study_uid: str, to_aet: str, came: Callable[[int], None]) -
     with _association(peer, [build_context(MOVE)]) as association:
         identifier = _identifier("STUDY", {"StudyInstanceUID": study_uid})
         return _ended(association.send_c_move(identifier, to_aet, MOVE), peer, came)
+
+
+def not_come(peer: Peer, method: Method) -> str:
+    """Why an object is not here, where the peer says nothing of it."""
+    if method == "get":
+        return f"{peer.aet} did not send it"
+    return (
+        f"{peer.aet} did not send it to this node; it sends to the address that it knows for {peer.calling_aet}, which "
+        "may be that of another node with this AE title"
+    )
 
 
 class _Taking:

@@ -12,6 +12,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Protocol
@@ -62,13 +63,14 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Priors:
-    """``fetch`` for one study, by job or by hand."""
+    """``fetch`` for one study, by job or by hand. announced: tells that a study is being fetched meanwhile."""
 
     database: Database
     archive: Archive
     rules: Rules
     source: Source
     clock: Callable[[], datetime]
+    announced: Callable[[str], AbstractContextManager[object]] = nullcontext
 
     def fetch(self, study_id: int) -> str:
         """What came of it, in a sentence that is in the story too. Raises what may be otherwise later."""
@@ -120,7 +122,8 @@ class Priors:
             if rows.has_files(session, one.study_uid) and not rows.is_marked(session, one.study_uid):
                 return ""
             rows.mark(session, one.study_uid, subject.study_id, self.source.name, self.clock())
-        problem = self.source.fetch(one.study_uid)
+        with self.announced(one.study_uid):
+            problem = self.source.fetch(one.study_uid)
         log.event(logger, "prior.fetched", study_instance_uid=one.study_uid, of=subject.study_uid, complete=not problem)
         return problem
 
@@ -130,7 +133,8 @@ class PriorsDuty:
 
     def __init__(self, priors: Priors, backoff_seconds: Sequence[float], owner: str = "") -> None:
         """owner: of its claims, see ``db.members``."""
-        self._priors, self._backoff, self._worker = priors, backoff_seconds, owner + WORKER
+        self._priors, self._backoff = priors, backoff_seconds
+        self._worker = f"{owner}{WORKER}-{uuid.uuid4().hex[:8]}"  # its claims are not those of the duty before a reload
         self._thread = threading.Thread()
         self._stopping = self._broken = False
 
@@ -150,6 +154,11 @@ class PriorsDuty:
             with self._priors.database.write() as session:
                 jobs.release(session, self._worker, "it broke off")
             self._broken = False
+
+    @property
+    def is_over(self) -> bool:
+        """It was stopped, and holds nothing."""
+        return self._stopping and not self._broken and not self._thread.is_alive()
 
     def stop(self, seconds: float) -> None:
         """What is not done by then is begun again by the next node: its job stays claimed until that starts."""

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from node.composition.following import Following, Ground
+from node.composition.tracing import tracing
 from node.core import settings
 from node.core.errors import PeerAway
 from node.core.job import JobKind
@@ -217,6 +219,42 @@ def test_what_a_database_that_fails_leaves_claimed_is_done_later(room: Room, mon
     go_on(duty)
     assert [row["state"] for row in room.rows("SELECT state FROM jobs WHERE kind = 'priors'")] == ["done"]
     assert peer.fetched == uids("a", "a")
+
+
+def test_what_broke_off_before_a_reload_is_let_go_after_it(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing of what the duty of now is at."""
+    peer = Peer(room, [earlier("a", "20190101")])
+    room.receive(NOW)
+    close(room, rules())
+    ground = Ground(room.database, room.archive, tracing(settings.load()), "me/", room.board)
+    wanted = dataclasses.replace(settings.load(), priors=rules())
+    before = Following(wanted, ground)
+    assert before.priors is not None
+    before.priors._priors = Priors(room.database, room.archive, rules(), peer, room.clock)
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "finish", lambda *_: 1 / 0)
+        before.priors._guarded()
+    before.stop_priors(0)
+    after = Following(wanted, ground, before)
+    last = Following(settings.load(), ground, after)
+    with room.database.write() as session:
+        jobs.add(session, JobKind.PRIORS, 1, "of now", room.clock())
+        assert after.priors and jobs.claim(session, JobKind.PRIORS, after.priors._worker, "t", room.clock())
+    states = "SELECT state FROM jobs WHERE kind = 'priors' ORDER BY id"
+    assert [row["state"] for row in room.rows(states)] == ["running", "running"]
+    last.let_go()
+    assert [row["state"] for row in room.rows(states)] == ["ready", "running"]
+
+
+def test_what_is_fetched_is_open_meanwhile(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer, seen = Peer(room, [earlier("a", "20190101")]), list[frozenset[str]]()
+    fetch = peer.fetch
+    monkeypatch.setattr(peer, "fetch", lambda uid: seen.append(room.board.open_studies()) or fetch(uid))
+    room.receive(NOW)
+    close(room, rules())
+    of = Priors(room.database, room.archive, rules(), peer, room.clock, room.board.fetching.announced)
+    PriorsDuty(of, (1.0,)).work()
+    assert film("a").study_uid in seen[0] and film("a").study_uid not in room.board.open_studies()
 
 
 def go_on(duty: PriorsDuty) -> None:
