@@ -70,7 +70,8 @@ class Folders:
     def write_worker_settings(self, effective: Settings) -> None:
         """Own rules of selection are copied, so that every worker of this run has those that were checked."""
         tree = configuration.as_tree(effective)
-        for name, table in {"selection": tree["analysis"], **tree["sites"]}.items():
+        of_sites = {f"selection-of-{name}": table for name, table in tree["sites"].items()}
+        for name, table in {"selection": tree["analysis"], **of_sites}.items():
             if table["selection"]:
                 copy = (self.run / f"{name}.toml").resolve()
                 _replace(copy, Path(table["selection"]).read_bytes())

@@ -9,6 +9,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -30,6 +31,7 @@ from node.folders import Folders
 
 logger = logging.getLogger(__name__)
 BEAT_SECONDS = 1.0
+COPY_SECONDS, LOOK_SECONDS = 3.0, 0.25  # a node that lives is heard of meanwhile; between two looks
 TENDING_SECONDS = 2.0
 ARCHIVE_ID = "archive-id"  # a file in the archive
 
@@ -69,6 +71,8 @@ class Membership:
         """Join the others; how many jobs were given back. clear: takes away what a crash left in the archive; called
         where no other node lives, and before one can start."""
         with alone_starting(self.database.engine):
+            if self._is_one_of_many:
+                self._refuse_a_copy()
             now = self.database.clock()
             with self.database.write() as session:
                 if not self._is_one_of_many:
@@ -87,6 +91,22 @@ class Membership:
             self._beating = threading.Thread(target=self._beat_on, name="member", daemon=True)
             self._beating.start()
         return released
+
+    def _refuse_a_copy(self) -> None:
+        """Of two nodes with one name each would give away what the other is at. Our last run is heard of no more."""
+        before, looks = self._last_beat(), int(COPY_SECONDS / LOOK_SECONDS)
+        for _ in range(looks if before else 0):
+            time.sleep(LOOK_SECONDS)
+            if self._last_beat() not in (before, None):
+                raise Misconfigured(
+                    f"a node that runs on this database has the name of this one, {self.node.id}: its data folder was "
+                    "copied. Remove run/member from the copy, and see that both have one archive (database.archive)"
+                )
+
+    def _last_beat(self) -> datetime | None:
+        since = self.database.clock() - timedelta(seconds=self.lease_seconds)
+        with self.database.read() as session:
+            return members.last_beat(session, self.node.id, since)
 
     def now_has(self, pipeline: str) -> None:
         """Its workers have other models or settings from now on."""

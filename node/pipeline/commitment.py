@@ -146,7 +146,8 @@ class Commitments:
         """A destination's report: durable when this returns. False for a transaction that is not ours."""
         with self.database.write() as session:
             found = rows.answered(session, transaction_uid, committed, failed, self.clock(), self._pause)
-        if found is None:
+        if found is None:  # another node with our AE title may have asked
+            log.event(logger, "commitment.not_ours", logging.WARNING, transaction_uid=transaction_uid)
             return False
         level = logging.WARNING if failed else logging.INFO
         done, again = found

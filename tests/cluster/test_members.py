@@ -20,6 +20,7 @@ from sqlalchemy.exc import OperationalError
 from node.archive import Archive
 from node.board import Board
 from node.commands import backup
+from node.composition import membership
 from node.composition.membership import Membership
 from node.core import settings as configuration
 from node.core.errors import Misconfigured
@@ -79,6 +80,9 @@ def test_a_study_that_arrives_anywhere_is_known_to_whoever_closes_it(any_databas
         members.beat(session, a, frozenset({"1.2", "1.3"}), 0.0, NOW + 5 * SECOND)
         members.beat(session, b, frozenset({"1.4"}), 0.0, NOW + 3 * SECOND)
         assert members.arriving(session, NOW + 9 * SECOND) == ({"1.2", "1.3", "1.4"}, NOW + 3 * SECOND)
+        members.beat(session, node("c"), frozenset({"1.5"}), 0.0, NOW + 2 * SECOND)
+        assert members.arriving(session, NOW + 9 * SECOND) == ({"1.2", "1.3", "1.4", "1.5"}, NOW + 3 * SECOND)
+        members.beat(session, node("c"), frozenset(), 0.0, NOW + 2 * SECOND)
         members.leave(session, b)
         assert members.arriving(session, NOW + 9 * SECOND) == ({"1.2", "1.3"}, NOW + 5 * SECOND)
         members.leave(session, a)
@@ -213,6 +217,25 @@ def test_nodes_on_one_database_share_one_archive(database: Database, tmp_path: P
         member(database, tmp_path / "two", "c").start(lambda: cleared.append("c"))
     for one in (first, second):
         one.stop()
+
+
+def test_a_copy_of_a_data_folder_that_runs_is_refused(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes of one name would give away each other's work; the last run of the folder itself is no other node."""
+    monkeypatch.setattr(membership, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(membership, "COPY_SECONDS", 1.0)
+    first = member(database, tmp_path / "one", "a")
+    first.start(lambda: None)
+    with pytest.raises(Misconfigured, match="data folder was copied"):
+        member(database, tmp_path / "one", "a").start(lambda: None)
+    assert first._last_beat() is not None
+    first._stop.set()  # as one that was killed: it leaves nothing but its row
+    assert first._beating is not None
+    first._beating.join(10)
+    again = member(database, tmp_path / "one", "a")
+    again.start(lambda: None)
+    again.stop()
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ MEANINGS = {
     "commitment.answered": "a destination said what it committed",
     "commitment.asked": "a peer asked us to commit instances, or we were told to report",
     "commitment.failed": "a commitment could not be handled",
+    "commitment.not_ours": "a report on a transaction that this node does not know; another with its AE title may",
     "commitment.requested": "a destination was asked to commit what it took",
     "configuration.refused": "new settings cannot be used; those before stay in use",
     "configuration.reloaded": "new settings are in use",
@@ -87,6 +88,7 @@ MEANINGS = {
     "receiver.killed": "it did not end in time when the node stopped",
     "receiver.listening": "it takes associations",
     "receiver.ordinary": "the quick way of receiving cannot be used; objects are received by pynetdicom as it is",
+    "receiver.silent": "it did not tell for half a minute that it lives: it was stopped or hangs, and is killed",
     "receiver.started": "a process that receives was started",
     "refusal.not_written": "a refusal could not be written down",
     "report.not_simpler": "a report could not be put into a simpler form",
@@ -112,5 +114,6 @@ MEANINGS = {
     "worker.died": "an analysis process ended by itself; it is started again",
     "worker.killed": "it did not end in time when the node stopped",
     "worker.ready": "its models are loaded",
+    "worker.silent": "it did not tell for five minutes that it lives: it was stopped or hangs, and is killed",
     "worker.started": "an analysis process was started",
 }

@@ -137,7 +137,7 @@ def test_it_is_asked_again_when_no_answer_comes(room: Room, script: Answer, paus
     assert first != second
 
 
-def test_a_late_answer_to_the_first_request_counts(room: Room) -> None:
+def test_a_late_answer_to_the_first_request_counts(room: Room, caplog: pytest.LogCaptureFixture) -> None:
     outputs = room.analysed([PACS])
     committer = Committer(room, says_nothing)
     duty = deliver(room, Peer(TAKEN), committer)
@@ -150,7 +150,9 @@ def test_a_late_answer_to_the_first_request_counts(room: Room) -> None:
     assert states(room) == {("delivered", True)}
     assert committer.commitments.taken(second, [], dict.fromkeys(outputs, 0x0112)), "ours, but settled"
     assert states(room) == {("delivered", True)}
-    assert not committer.commitments.taken("1.2.3", outputs, {}), "nobody began that"
+    with caplog.at_level("WARNING"):
+        assert not committer.commitments.taken("1.2.3", outputs, {}), "nobody began that"
+    assert caplog.records[-1].message == "commitment.not_ours", "another node of this AE title may have begun it"
 
 
 def test_a_crash_after_the_request_was_sent_loses_nothing(room: Room) -> None:
