@@ -10,14 +10,16 @@ from __future__ import annotations
 import dataclasses
 import gc
 import logging
+import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from models.api import LITTLE_MEMORY, Card, ImageInput, Lesion, LungField, Measured, Prediction, VolumeInput
 
 logger = logging.getLogger(__name__)
+Found = TypeVar("Found")
 
 
 class Frugal:
@@ -26,6 +28,7 @@ class Frugal:
     def __init__(self, build: Callable[[str], Any], device: str) -> None:
         self._build, self._system = build, build(device)
         self._on_cpu: Any = None
+        self._building = threading.Lock()
         self.card: Card = self._system.card
 
     def predict(self, given: ImageInput | VolumeInput, *lungs: LungField | None) -> Prediction:
@@ -43,17 +46,18 @@ class Frugal:
     def _ask(self, question: Callable[[Any], Any]) -> Any:
         note = ""
         while True:
-            answer = _unless_full(self._system, question)
+            batch = getattr(self._system, "batch", 1)
+            answer = unless_full(lambda: question(self._system))
             if answer is not None:
                 return _noted(answer, note)
-            batch = getattr(self._system, "batch", 1)
             if batch <= 1:
                 break
-            self._system.batch = batch // 2
+            self._system.batch = min(self._system.batch, batch // 2)  # another lane may have had the same
             note = f"{LITTLE_MEMORY}: {self.card.system} judged in batches of {batch // 2}."
             self._say(batch=batch // 2)
         self._say(batch=0)
-        self._on_cpu = self._on_cpu or self._build("cpu")
+        with self._building:
+            self._on_cpu = self._on_cpu or self._build("cpu")
         return _noted(question(self._on_cpu), f"{LITTLE_MEMORY}: {self.card.system} judged on the CPU.")
 
     def _say(self, batch: int) -> None:
@@ -62,10 +66,10 @@ class Frugal:
         logger.warning("model.little_memory", extra={"fields": fields})
 
 
-def _unless_full(system: Any, question: Callable[[Any], Any]) -> Any:
+def unless_full(question: Callable[[], Found]) -> Found | None:
     """None where the device is full; what the attempt held there is let go."""
     try:
-        return question(system)
+        return question()
     except torch.OutOfMemoryError:
         pass  # the frames of the exception hold what filled it, so nothing is tried before they are gone
     gc.collect()

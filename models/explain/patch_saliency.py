@@ -12,23 +12,12 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from models.explain.gradcam import unit_range
 
 Mode = Literal["mean", "probabilistic"]
-
-
-def maps_of(net: nn.Module, layer: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """(logits (N, K), output of ``layer`` (N, C, h, w)) of one pass through the network."""
-    held: list[Tensor] = []
-    handle = layer.register_forward_hook(lambda module, given, out: held.append(out))
-    try:
-        logits = net(x)
-    finally:
-        handle.remove()
-    return logits, held[0]
 
 
 def grad_cams(head: Callable[[Tensor], Tensor], maps: Tensor, class_index: int, side: int) -> NDArray[np.float32]:

@@ -32,9 +32,18 @@ class BaseModel(nn.Module):
             nn.Linear(HIDDEN, outputs),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.dense(self.features(x).flatten(1))
+    def maps(self, x: Tensor) -> Tensor:
+        """The ReLU of the fifth convolution; (N, 32, 9, 9) at side 320, 4 x 4 at 160."""
+        out: Tensor = self.features(x)
         return out
+
+    def judge(self, maps: Tensor) -> Tensor:
+        """Logits of ``maps``."""
+        out: Tensor = self.dense(maps.flatten(1))
+        return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.judge(self.maps(x))
 
 
 def two_classes(logit: Tensor) -> Tensor:

@@ -50,14 +50,12 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(
             FusionBlock(a, b, s) for a, b, s in zip(sizes[:-1], sizes[1:], strides, strict=True)
         )
-        self.map = nn.Identity()  # a module whose output is one tensor, for Grad-CAM's hooks
 
     def forward(self, x: Tensor) -> Tensor:
         x1 = x2 = x
         for block in self.blocks:
             x1, x2 = block(x1, x2)
-        out: Tensor = self.map(x2)
-        return out
+        return x2
 
 
 class ControlGate(nn.Module):
@@ -107,15 +105,29 @@ class CNNCF(nn.Module):
         self.head = nn.Linear(WIDTHS[5], classes)
         self.apply(xavier)
 
+    def maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 128, S/8, S/8) of Stage I and (N, 512, S/64, S/64) of Stage II."""
+        one: Tensor = self.stage_one(self.stem(x))
+        two: Tensor = self.stage_two(one)
+        return one, two
+
+    def judge_one(self, maps: Tensor) -> Tensor:
+        """Logits of the map of Stage I."""
+        out: Tensor = self.predictor(maps.flatten(1))
+        return out
+
+    def judge_two(self, maps: Tensor) -> Tensor:
+        """Logits of the map of Stage II."""
+        out: Tensor = self.head(maps.mean(dim=(2, 3)))
+        return out
+
     def forward(self, x: Tensor) -> StageLogits:
-        one = self.stage_one(self.stem(x))  # (N, 128, S/8, S/8)
-        two = self.stage_two(one)  # (N, 512, S/64, S/64)
-        return StageLogits(self.predictor(one.flatten(1)), self.head(two.mean(dim=(2, 3))))
+        one, two = self.maps(x)
+        return StageLogits(self.judge_one(one), self.judge_two(two))
 
     def forward_stage_one(self, x: Tensor) -> Tensor:
         """Phase 1 of training: the predictor alone, (N, K)."""
-        out: Tensor = self.predictor(self.stage_one(self.stem(x)).flatten(1))
-        return out
+        return self.judge_one(self.stage_one(self.stem(x)))
 
 
 class CTReduce(nn.Module):

@@ -23,6 +23,14 @@ class CXNet(nn.Module):
         self.dropout = nn.Dropout(0.2)
         self.classes = nn.Linear(10, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = self.last_map(self.features(x)).mean(dim=(2, 3))  # (N, 1024)
+    def maps(self, x: Tensor) -> Tensor:
+        """(N, 1024, H/32, W/32)"""
+        return cast(Tensor, self.last_map(self.features(x)))
+
+    def judge(self, maps: Tensor) -> Tensor:
+        """Logits of ``maps``."""
+        pooled = maps.mean(dim=(2, 3))  # (N, 1024)
         return cast(Tensor, self.classes(self.dropout(self.hidden(pooled).relu())))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.judge(self.maps(x))

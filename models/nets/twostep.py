@@ -28,7 +28,14 @@ class TwoStepNet(nn.Module):
             nn.Linear(128, classes),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        maps = self.last_map(self.third(self.second(self.first(x))))
+    def maps(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last_map(self.third(self.second(self.first(x))))
+        return out
+
+    def judge(self, maps: Tensor) -> Tensor:
+        """Logits of ``maps``."""
         out: Tensor = self.dense(self.pool(maps).flatten(1))
         return out
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.judge(self.maps(x))

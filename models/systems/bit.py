@@ -24,6 +24,7 @@ from models.images.intensity import U8
 from models.images.volume import Numbers, body_box, lung_mask, lung_slices, window_u8
 from models.nets.bit import BiTResNet50
 from models.systems.loading import load_state, ready
+from models.together import Outputs, Pass
 
 BATCH, FEWEST_TOP, MOST_KEY_SLICES = 32, 3, 5
 NEGATIVE = 0  # the first class of the card
@@ -71,6 +72,7 @@ class BiTCT:
         self._temperature, self.batch = card.settings["temperature"], BATCH
         self._device = torch.device(device)
         self._net = ready(load_state(BiTResNet50(len(card.classes)), card), self._device)
+        self.ask: Pass = self._pass
 
     def predict(self, volume: VolumeInput) -> Prediction:
         """Heat of the decided class, or of the positive class that came nearest, on the slices that speak for it.
@@ -108,11 +110,16 @@ class BiTCT:
         that no slice is left to go alone. The maps are kept (33 kB a slice at side 64), so that heat costs no second
         pass."""
         parts = np.array_split(pictures, -(-len(pictures) // self.batch))
-        with torch.inference_mode():
-            maps = [self._net.maps(self._input(part)) for part in parts]
-            logits = torch.cat([self._net.judge(one).double().cpu() for one in maps])
+        found = [self.ask(self._input(part)) for part in parts]
+        logits = torch.cat([one.double().cpu() for one, _ in found])
         p = np.asarray((logits / self._temperature).softmax(1).numpy(), dtype=np.float64)
-        return p, torch.cat(maps)
+        return p, torch.cat([maps for _, maps in found])
+
+    @torch.inference_mode()
+    def _pass(self, x: Tensor) -> Outputs:
+        """Logits (N, class) and last maps of (N, 3, side, side) in -1..1."""
+        maps = self._net.maps(x)
+        return self._net.judge(maps), maps
 
     def _input(self, pictures: U8) -> Tensor:
         return slice_tensor(pictures).to(self._device, memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.api import Card, ClassScore, Prediction, SliceFinding, VolumeInput
+from models.api import Card, ClassScore, FloatImage, Prediction, SliceFinding, VolumeInput
 from models.explain import gradcam
 from models.explain.lesions import find_lesions
 from models.images.geometry import resize_float
@@ -19,6 +19,7 @@ from models.images.intensity import U8
 from models.images.volume import DEPTH, lung_mask, lung_slices, study_u8
 from models.nets.cnncf import CNNCF, CTReduce, StageLogits
 from models.systems.loading import load_state, ready
+from models.together import Outputs, Pass
 
 GROUPS = 3
 
@@ -60,23 +61,24 @@ class CNNCFCT:
         self._net = ready(load_state(StudyNet(len(card.classes), self._side), card), self._device)
         self._open = bool(self._net.cnncf.gate.is_open)
         self._stage = 1 if self._open else 0
-        self._view = gradcam.LogitView(self._net, lambda net, x: net(x)[self._stage])
-        self._layer = f"net.cnncf.{'stage_two' if self._open else 'stage_one'}.map"
+        self._judge = self._net.cnncf.judge_two if self._open else self._net.cnncf.judge_one
+        self.ask: Pass = self._pass
 
     def predict(self, volume: VolumeInput) -> Prediction:
         """Heat of the decided class when it is abnormal, else of COVID-19; lesions for an abnormal decision alone."""
         lung_slices(volume)
         x = study_tensor(study_u8(volume.voxels, self._side)[None])
         x = x.to(self._device, memory_format=torch.channels_last)
-        with torch.inference_mode():
-            stages = [(one[0].double() / self._temperature).softmax(0).cpu().tolist() for one in self._net(x)]
+        *logits, maps = self.ask(x)
+        stages = [(one[0].double() / self._temperature).softmax(0).cpu().tolist() for one in logits]
         p = [float(np.clip(value, 0, 1)) for value in stages[self._stage]]
         covid = self.card.classes.index("covid19")
         decided = covid if p[covid] >= self.card.threshold else 1 - covid
         details = {
             f"stage{n}.{c}": v for n, s in enumerate(stages, 1) for c, v in zip(self.card.classes, s, strict=True)
         }
-        finding = self._finding(volume, x, p, covid, decided == covid)
+        heat = gradcam.heat(self._judge, maps, covid, self._side)
+        finding = self._finding(volume, self._strongest_group(x, covid), p, heat, decided == covid)
         return Prediction(
             model=self.card.identity,
             scores=tuple(
@@ -91,12 +93,18 @@ class CNNCFCT:
             slices=(finding,),
         )
 
+    @torch.inference_mode()
+    def _pass(self, x: Tensor) -> Outputs:
+        """Logits (N, class) of both stages, and the map of the one that decides."""
+        one, two = self._net.cnncf.maps(self._net.reduce(x))
+        judged = self._net.cnncf.judge_one(one), self._net.cnncf.judge_two(two)
+        return *judged, two if self._open else one
+
     def _finding(
-        self, volume: VolumeInput, x: Tensor, p: list[float], class_index: int, positive: bool
+        self, volume: VolumeInput, group: int, p: list[float], small: FloatImage, positive: bool
     ) -> SliceFinding:
-        """The key slice, with the study's own probabilities."""
-        number = middle_slice(self._strongest_group(x, class_index), len(volume.voxels))
-        small = gradcam.heat(self._view, self._layer, x, class_index)
+        """The key slice, with the study's own probabilities. small: heat at the size of the network's input."""
+        number = middle_slice(group, len(volume.voxels))
         heat = np.clip(resize_float(small, *volume.voxels.shape[1:]), 0, 1)
         lungs = lung_mask(volume.voxels[number])
         lesions = find_lesions(heat, lungs, inside_alone=False) if positive else ()

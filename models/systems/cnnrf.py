@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from models.api import Card, ImageInput, Lesion, Measured, Quantity, RefusedInput
 from models.images import geometry, intensity
@@ -17,6 +18,7 @@ from models.images.intensity import U8
 from models.nets.cnnrf import CNNRF
 from models.systems import preparation
 from models.systems.loading import load_state, ready
+from models.together import Outputs, Pass
 
 SIDE = 64  # of the network's input
 SMALLEST, LARGEST, FRAME = 16, 64, 512  # pixels of a lesion box, and the film side they are counted in
@@ -27,6 +29,7 @@ class CNNRFSystem:
         self.card = card
         self._device = torch.device(device)
         self._net = ready(load_state(CNNRF(len(card.quantities)), card), self._device)
+        self.ask: Pass = self._pass
 
     def measure(self, image: ImageInput, lesions: tuple[Lesion, ...]) -> Measured:
         """The card's quantities in their order; RefusedInput when no lesion is marked."""
@@ -34,12 +37,17 @@ class CNNRFSystem:
             raise RefusedInput("CNNRF reads the surroundings of lesion centres, and no lesion centre is marked.")
         crops = crop_all(preparation.film_u8(image), [(*lesion.centre_px, extent(lesion)) for lesion in lesions])
         x = torch.from_numpy(np.stack([preparation.as_tensor_array(crop) for crop in crops]))
-        with torch.inference_mode():
-            scaled = self._net(x.to(self._device, memory_format=torch.channels_last)).float().mean(0)
-            values = self._net.values(scaled).cpu().tolist()
+        (each,) = self.ask(x.to(self._device, memory_format=torch.channels_last))
+        scaled = each.float().mean(0)
+        values = self._net.values(scaled).cpu().tolist()
         pairs = zip(self.card.quantities, values, strict=True)
         quantities = tuple(Quantity(kind, max(0.0, float(value))) for kind, value in pairs)
         return Measured(self.card.identity, quantities, self._notes(len(crops), scaled.cpu().tolist()))
+
+    @torch.inference_mode()
+    def _pass(self, x: Tensor) -> Outputs:
+        """The scaled indicators (N, quantity) of (N, 3, 64, 64) in 0..1."""
+        return (self._net(x),)
 
     def _notes(self, crops: int, scaled: Sequence[float]) -> tuple[str, ...]:
         notes = [

@@ -21,6 +21,7 @@ from models.nets.cxnet import CXNet
 from models.systems import preparation
 from models.systems.loading import load_state, ready
 from models.systems.verdict import FIRST_SUSPECT, NORMAL, predict_with_heat
+from models.together import Outputs, Pass
 
 
 class CXNetSystem:
@@ -30,17 +31,18 @@ class CXNetSystem:
         self._temperature = card.settings["temperature"]
         self._device = torch.device(device)
         self._net = ready(load_state(CXNet(len(card.classes)), card), self._device)
-        self._view = gradcam.LogitView(self._net, lambda net, x: net(x))
+        self.ask: Pass = self._pass
 
     def predict(self, image: ImageInput, lungs: LungField | None) -> Prediction:
         """RefusedInput without a lung field: the system judges the lung region alone."""
         seen = preparation.lungs_of(image, lungs, self._side, "COVID-CXNet")
         x = torch.from_numpy(preparation.as_tensor_array(preparation.cxnet_input(seen)))[None]
         x = x.to(self._device, memory_format=torch.channels_last)
-        p = self._probabilities(x)[0]
+        logits, maps = self.ask(x)
+        p = self._probabilities(logits)[0]
 
         def heat(class_index: int) -> FloatImage:
-            return in_film(gradcam.heat(self._view, "net.last_map", x, class_index), seen.box, image.shape)
+            return in_film(gradcam.heat(self._net.judge, maps, class_index, self._side), seen.box, image.shape)
 
         decided = int(np.argmax(p))
         return predict_with_heat(self.card, p, decided, "the class with the highest probability", heat, lungs)
@@ -62,9 +64,15 @@ class CXNetSystem:
     def _of_pictures(self, pictures: U8) -> NDArray[np.float64]:
         """(n, side, side, 3) 8 bit -> (n, class)."""
         x = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255
-        return self._probabilities(x.to(self._device, memory_format=torch.channels_last))
-
-    def _probabilities(self, x: Tensor) -> NDArray[np.float64]:
-        """(N, 3, side, side) in 0..1 -> (N, class)."""
         with torch.inference_mode():
-            return np.asarray((self._net(x).double() / self._temperature).softmax(1).cpu().numpy())
+            return self._probabilities(self._net(x.to(self._device, memory_format=torch.channels_last)))
+
+    def _probabilities(self, logits: Tensor) -> NDArray[np.float64]:
+        """(N, class) of both."""
+        return np.asarray((logits.double() / self._temperature).softmax(1).cpu().numpy())
+
+    @torch.inference_mode()
+    def _pass(self, x: Tensor) -> Outputs:
+        """Logits (N, class) and last maps of (N, 3, side, side) in 0..1."""
+        maps = self._net.maps(x)
+        return self._net.judge(maps), maps

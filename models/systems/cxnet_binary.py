@@ -7,7 +7,7 @@ heat for "normal" is that of the negated logit. Decision: COVID-19 when p reache
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from models.api import Card, FloatImage, ImageInput, LungField, Prediction
 from models.explain import gradcam
@@ -17,11 +17,10 @@ from models.nets.cxnet import CXNet
 from models.systems import preparation
 from models.systems.loading import load_state, ready
 from models.systems.verdict import predict_with_heat
+from models.together import Outputs, Pass
 
 
 class CXNetBinary:
-    _explained = "net.last_map"  # (N, 1024, side / 32, side / 32)
-
     def __init__(self, card: Card, device: str) -> None:
         if card.classes != ("normal", "covid19"):
             raise ValueError(f"{card.system} tells normal from covid19, its card names {card.classes}")
@@ -30,30 +29,38 @@ class CXNetBinary:
         self._temperature = card.settings["temperature"]
         self._device = torch.device(device)
         self._net = ready(load_state(self._build(self._side), card), self._device)
-        self._view = gradcam.LogitView(self._net, lambda net, x: two_classes(net(x)))
+        self.ask: Pass = self._pass
 
     def predict(self, image: ImageInput, lungs: LungField | None) -> Prediction:
         """RefusedInput without a lung field: the system judges the lungs alone."""
         seen = preparation.lungs_of(image, lungs, self._side, self.card.name)
         x = torch.from_numpy(preparation.as_tensor_array(preparation.cxnet_input(seen)))[None]
         x = x.to(self._device, memory_format=torch.channels_last)
-        with torch.inference_mode():
-            p = (self._view(x)[0].double() / self._temperature).softmax(0).cpu().numpy()
+        logits, maps = self.ask(x)
+        p = (logits[0].double() / self._temperature).softmax(0).cpu().numpy()
 
         def heat(class_index: int) -> FloatImage:
-            return in_film(gradcam.heat(self._view, self._explained, x, class_index), seen.box, image.shape)
+            return in_film(gradcam.heat(self._judge, maps, class_index, self._side), seen.box, image.shape)
 
         decided = int(p[1] >= self.card.threshold)
         return predict_with_heat(self.card, p, decided, f"p(covid19) >= {self.card.threshold:g}", heat, lungs)
 
+    def _judge(self, maps: Tensor) -> Tensor:
+        """Logits (N, 2) of the last maps."""
+        return two_classes(self._net.judge(maps))
+
+    @torch.inference_mode()
+    def _pass(self, x: Tensor) -> Outputs:
+        """Logits (N, 2) and last maps of (N, 3, side, side) in 0..1."""
+        maps = self._net.maps(x)
+        return self._judge(maps), maps
+
     @staticmethod
-    def _build(side: int) -> nn.Module:
+    def _build(side: int) -> CXNet | BaseModel:
         return CXNet(1)
 
 
 class CXNetBase(CXNetBinary):
-    _explained = "net.features.9"  # the ReLU of the fifth convolution; (N, 32, 9, 9) at side 320, 4 x 4 at 160
-
     @staticmethod
-    def _build(side: int) -> nn.Module:
+    def _build(side: int) -> BaseModel:
         return BaseModel(1, side)

@@ -19,6 +19,7 @@ from models.nets.fcdensenet import PROFILES
 from models.systems import preparation
 from models.systems.loading import load_state, ready
 from models.systems.unet_lung import SMALLEST_SHARE, contours
+from models.together import Outputs, Pass
 
 BACKGROUND, HEART, LEFT, RIGHT = range(4)  # the network's classes; left is the patient's, at the film's right
 ONE_LUNG = "Only one lung was found; the diameters and the cardiothoracic ratio are not given."
@@ -61,13 +62,14 @@ class FCDenseNetSegmenter:
         self._side = int(card.settings["side"])
         self._device = torch.device(device)
         self._net = ready(load_state(PROFILES[int(card.settings["layers"])](), card), self._device)
+        self.ask: Pass = self._pass
 
     def segment(self, image: ImageInput) -> LungField:
         """Lungs, heart and biomarkers in the source matrix; RefusedInput when there is no lung field."""
         film = preparation.film_u8(image)
         x = torch.from_numpy(preparation.as_tensor_array(picture(film, self._side)))[None]
-        with torch.inference_mode():
-            found = regions(self._net(x.to(self._device, memory_format=torch.channels_last)), image.shape)
+        (logits,) = self.ask(x.to(self._device, memory_format=torch.channels_last))
+        found = regions(logits, image.shape)
         lungs = found.lungs
         if lungs.mean() < SMALLEST_SHARE:
             raise RefusedInput("No lung field was found in the film.")
@@ -75,6 +77,11 @@ class FCDenseNetSegmenter:
         quantities, notes = self._quantities(image, film, found)
         is_whole = POOR_HEART not in notes
         return LungField(lungs, contours(lungs), self.card.identity, notes, heart, quantities, is_whole)
+
+    @torch.inference_mode()
+    def _pass(self, x: Tensor) -> Outputs:
+        """Logits (N, 4, side, side) of (N, 1, side, side) in 0..1."""
+        return (self._net(x),)
 
     def _quantities(self, image: ImageInput, film: U8, found: Regions) -> tuple[tuple[Quantity, ...], tuple[str, ...]]:
         spacing = image.spacing_mm[1] if image.spacing_mm is not None else None

@@ -24,6 +24,7 @@ from models.images.intensity import U8
 from models.systems import preparation
 from models.systems.loading import load_state, ready
 from models.systems.verdict import predict_with_heat
+from models.together import Outputs, Pass
 
 BATCH = 50  # patches at once
 
@@ -34,6 +35,12 @@ def build(classes: int) -> ResNet:
         spatial_dims=2, n_input_channels=3, num_classes=classes, conv1_t_stride=2, bias_downsample=False
     )
     return net
+
+
+def last_maps(net: ResNet, x: Tensor) -> Tensor:
+    """(N, 512, h, w) of the last block, of (N, 3, size, size) in 0..1; a film of 224 gives 7 x 7."""
+    x = net.maxpool(net.act(net.bn1(net.conv1(x))))
+    return cast(Tensor, net.layer4(net.layer3(net.layer2(net.layer1(x)))))
 
 
 def picture(film: U8, lungs: NDArray[np.bool_], side: int) -> U8:
@@ -77,12 +84,14 @@ class PatchVote:
         self._mode: patch_saliency.Mode = "probabilistic" if settings["probabilistic"] else "mean"
         self._device = torch.device(device)
         self._net = ready(load_state(build(len(card.classes)), card), self._device)
+        self.ask: Pass = self._pass
 
     def predict(self, image: ImageInput, lungs: LungField | None) -> Prediction:
         """RefusedInput for a film smaller than a patch and for a lung field that is absent or too small."""
         masked = self._masked(image, lungs)
         cut, corners = patches(masked, image.uid, self._count, self._size)
-        logits, maps = self._pass(cut)
+        parts = [self.ask(x.to(self._device)) for x in preparation.grey_batch(cut).split(self.batch)]
+        logits, maps = (torch.cat(some) for some in zip(*parts, strict=True))
         p = (logits.double() / self._temperature).softmax(1).cpu().numpy()
         found = vote(p)
 
@@ -109,13 +118,10 @@ class PatchVote:
         return masked
 
     @torch.inference_mode()
-    def _pass(self, cut: U8) -> tuple[Tensor, Tensor]:
-        """Logits (n, K) and last maps (n, 512, h, w) of all patches."""
-        parts = [
-            patch_saliency.maps_of(self._net, self._net.layer4, x.to(self._device))
-            for x in preparation.grey_batch(cut).split(self.batch)
-        ]
-        return torch.cat([logits for logits, _ in parts]), torch.cat([maps for _, maps in parts])
+    def _pass(self, x: Tensor) -> Outputs:
+        """Logits (N, class) and last maps (N, 512, h, w) of patches (N, 3, size, size) in 0..1."""
+        maps = last_maps(self._net, x)
+        return self._head(maps), maps
 
     def _head(self, maps: Tensor) -> Tensor:
         """The rest of the network after the last map."""

@@ -23,6 +23,7 @@ from models.nets.twostep import TwoStepNet
 from models.systems import preparation
 from models.systems.loading import load_state, ready
 from models.systems.verdict import predict_with_heat
+from models.together import Outputs, Pass
 
 Probabilities = NDArray[np.float64]
 NORMAL, BACTERIAL, VIRAL = range(3)  # of step 1
@@ -77,23 +78,28 @@ class TwoStepSystem:
         self._temperatures = (card.settings["temperature"], card.settings.get("temperature_step2", 1.0))
         self._device = torch.device(device)
         self._net = ready(_loaded(card), self._device)
-        self._views = [
-            None if net is None else gradcam.LogitView(net, lambda net, x: net(x))
-            for net in (self._net.step1, self._net.step2)
-        ]
+        self.ask: Pass = self._step_one  # step 2, which few films need, is asked for one film at a time
 
     def predict(self, image: ImageInput, lungs: LungField | None) -> Prediction:
         """RefusedInput without a lung field: the system judges the lungs alone."""
         seen = preparation.lungs_of(image, lungs, self._side, "The two-step network")
         x = preparation.grey_batch(seen.picture[None]).to(self._device)
         trained = self._net.step2 is not None
-        answer = decide(self._probabilities(0, x), (lambda: self._probabilities(1, x)) if trained else None)
+        logits, maps = self.ask(x)
+        seen_by = [maps]  # the last maps of each step that ran
+
+        def step_two() -> Probabilities:
+            logits, maps = self._step_two(x)
+            seen_by.append(maps)
+            return self._probabilities(1, logits)
+
+        answer = decide(self._probabilities(0, logits), step_two if trained else None)
 
         def heat(class_index: int) -> FloatImage:
             step, logit = _explained(class_index, answer)
-            view = self._views[step]
-            assert view is not None
-            return in_film(gradcam.heat(view, "net.last_map", x, logit), seen.box, image.shape)
+            net = (self._net.step1, self._net.step2)[step]
+            assert net is not None
+            return in_film(gradcam.heat(net.judge, seen_by[step], logit, self._side), seen.box, image.shape)
 
         rule = (
             "step 1, then step 2 when step 1 says viral"
@@ -104,11 +110,21 @@ class TwoStepSystem:
             self.card, answer.p, answer.decided, rule, heat, lungs, _details(answer), _notes(answer, trained)
         )
 
-    def _probabilities(self, step: int, x: Tensor) -> Probabilities:
-        view = self._views[step]
-        assert view is not None
-        with torch.inference_mode():
-            return np.asarray((view(x)[0].double() / self._temperatures[step]).softmax(0).cpu().numpy())
+    def _probabilities(self, step: int, logits: Tensor) -> Probabilities:
+        return np.asarray((logits[0].double() / self._temperatures[step]).softmax(0).cpu().numpy())
+
+    def _step_one(self, x: Tensor) -> Outputs:
+        return _logits_and_maps(self._net.step1, x)
+
+    def _step_two(self, x: Tensor) -> Outputs:
+        assert self._net.step2 is not None
+        return _logits_and_maps(self._net.step2, x)
+
+
+@torch.inference_mode()
+def _logits_and_maps(net: TwoStepNet, x: Tensor) -> Outputs:
+    maps = net.maps(x)
+    return net.judge(maps), maps
 
 
 def _loaded(card: Card) -> TwoSteps:

@@ -7,11 +7,13 @@ A field of less than 2 % of the film is refused.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from skimage.measure import approximate_polygon, find_contours
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from models.api import Card, FloatImage, ImageInput, LungField, Mask, RefusedInput
@@ -19,6 +21,7 @@ from models.images import geometry
 from models.nets.unet import LungUNet
 from models.systems import preparation
 from models.systems.loading import load_state, ready
+from models.together import Outputs, Pass
 
 SMALLEST_SHARE = 0.02
 POINTS_PER_SIDE = 256  # contours are simplified to about 1/256 of the film
@@ -31,6 +34,7 @@ class UNetLung:
         self._mirrored = bool(card.settings.get("mirrored", 0))
         self._device = torch.device(device)
         self._net = ready(load_state(LungUNet(), card), self._device)
+        self.ask: Pass = self._pass
 
     def segment(self, image: ImageInput) -> LungField:
         """The lung field in the source matrix; RefusedInput when there is none."""
@@ -44,11 +48,16 @@ class UNetLung:
         """(row, column) probability of lung."""
         picture = preparation.lung_input(preparation.film_u8(image), self._side)
         x = torch.from_numpy(preparation.as_tensor_array(picture))[None].to(self._device)
-        return lung_probability(self._net, x, image.shape, self._mirrored)
+        return lung_probability(lambda films: self.ask(films)[0], x, image.shape, self._mirrored)
+
+    @torch.inference_mode()
+    def _pass(self, x: Tensor) -> Outputs:
+        """Logits (N, 1, side, side) of (N, 1, side, side) in 0..1."""
+        return (self._net(x),)
 
 
 @torch.inference_mode()
-def lung_probability(net: nn.Module, x: Tensor, shape: tuple[int, int], mirrored: bool) -> FloatImage:
+def lung_probability(net: Callable[[Tensor], Tensor], x: Tensor, shape: tuple[int, int], mirrored: bool) -> FloatImage:
     """(row, column) of ``shape``: probability of lung in the film (1, 1, side, side), or the mean with its mirror
     image's."""
     p = net(x).sigmoid()

@@ -8,11 +8,14 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import torch
+from monai.visualize.class_activation_maps import GradCAM
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
-from models.api import Card, ImageInput, LungField, Mask
+from models.api import Card, FloatImage, ImageInput, LungField, Mask
 from models.cards import read_card
+from models.explain.gradcam import unit_range
 from models.images.intensity import to_u8
 from models.training import cards, weights
 from tests.films import drawn
@@ -63,6 +66,15 @@ def nothing_to_judge() -> list[ImageInput]:
     holed[5, 5] = np.nan
     tiny = np.random.default_rng(0).random((20, 300), np.float32)
     return [ImageInput(pixels, "1") for pixels in (tiny, holed, np.full((256, 256), 7, np.float32))]
+
+
+def monais_heat(net: nn.Module, layer: str, x: Tensor, class_index: int) -> FloatImage:
+    """Grad-CAM of one picture by MONAI through the whole network, its hooks on ``layer``: what ours, which begins at
+    the maps that a prediction left, must equal."""
+    explain = GradCAM(nn_module=net, target_layers=layer, postprocessing=unit_range)
+    with torch.enable_grad():
+        found = torch.as_tensor(explain(x.clone().requires_grad_(True), class_idx=class_index))
+    return np.array(found[0, 0].detach().cpu().numpy(), dtype=np.float32)
 
 
 def film_folder(folder: Path, each: int = 3) -> Path:

@@ -16,7 +16,6 @@ from PIL import Image
 
 from models.api import CTSystem, Prediction, RefusedInput, VolumeInput, WeightsMismatch
 from models.cards import read_card
-from models.explain import gradcam
 from models.images import volume as ct
 from models.images.geometry import in_film
 from models.nets.bit import BiTResNet50
@@ -25,6 +24,7 @@ from models.systems.bit import slice_picture, slice_tensor, study_rule
 from models.systems.cnncf_ct import StudyNet, middle_slice
 from models.training import cards, weights
 from tests.models.chests import chest, ellipse
+from tests.models.made import monais_heat
 
 WEIGHTS = Path(__file__).parents[2] / "models" / "weights"
 PNEUMONIA = '[[classes]]\nname = "pneumonia"\nscheme = "SCT"\nvalue = "233604007"\nmeaning = "Pneumonia"\n\n'
@@ -218,12 +218,11 @@ def test_bits_heat_is_the_grad_cam_of_the_slice_alone(bit: CTSystem) -> None:
     """The heat comes from maps kept of the first pass; here it is MONAI's, slice by slice."""
     volume = chest()
     net = bit._net  # type: ignore[attr-defined]
-    view = gradcam.LogitView(net, lambda inner, x: inner(x))
     found = bit.predict(volume)
     explained = bit.card.classes.index(found.heat_class or "")
     for one in (one for one in found.slices if one.key):
         picture, box = slice_picture(volume.voxels[one.index], 64)
-        small = gradcam.heat(view, "net.blocks.3", slice_tensor(picture[None]), explained)
+        small = monais_heat(net, "blocks.3", slice_tensor(picture[None]), explained)
         assert one.heat is not None
         np.testing.assert_allclose(one.heat, in_film(small, box, volume.voxels.shape[1:]), atol=2e-3)
 

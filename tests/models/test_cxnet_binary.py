@@ -124,13 +124,14 @@ def rectified_map(name: str, net: Any, x: Tensor) -> tuple[Tensor, Callable[[Ten
 def test_heat_is_of_the_last_rectified_map(name: str, tmp_path: Path) -> None:
     """By hand: the map weighted by the mean gradient of the logit, of its negative for ``normal``."""
     system, x = built(name, tmp_path), shown()
+    _, maps = system.ask(x)
     found, logit = rectified_map(name, system._net, x)
     here = found.detach().requires_grad_()
     gradient = torch.autograd.grad(logit(here).sum(), here)[0].mean((2, 3), keepdim=True)
     for sign, number in ((-1, 0), (1, 1)):
         small = (sign * gradient * here).sum(1, keepdim=True).relu().detach()
         wanted = functional.interpolate(small, (64, 64), mode="bilinear", align_corners=False)
-        heat = gradcam.heat(system._view, system._explained, x, number)
+        heat = gradcam.heat(system._judge, maps, number, 64)
         assert np.allclose(heat, gradcam.unit_range(wanted)[0, 0].numpy(), atol=1e-4)
 
 

@@ -97,11 +97,9 @@ def test_label_smoothing() -> None:
 def test_heat_for_normal_is_that_of_the_negated_logit() -> None:
     """A form [0, z] would give none at all."""
     torch.manual_seed(1)
-    net = nn.Sequential(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 1)).eval()
-    x = torch.rand(1, 3, 24, 24)
-    both = gradcam.LogitView(net, lambda inner, given: two_classes(inner(given)))
-    negated = gradcam.LogitView(net, lambda inner, given: -inner(given))
-    found = gradcam.heat(both, "net.0", x, 0)
+    head = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 1)).eval()
+    maps = nn.Conv2d(3, 6, 5)(torch.rand(1, 3, 24, 24))
+    found = gradcam.heat(lambda here: two_classes(head(here)), maps, 0, 24)
     assert found.any()
-    assert np.allclose(found, gradcam.heat(negated, "net.0", x, 0), atol=1e-5)
-    assert not np.allclose(found, gradcam.heat(both, "net.0", x, 1), atol=1e-2)
+    assert np.allclose(found, gradcam.heat(lambda here: -head(here), maps, 0, 24), atol=1e-5)
+    assert not np.allclose(found, gradcam.heat(lambda here: two_classes(head(here)), maps, 1, 24), atol=1e-2)

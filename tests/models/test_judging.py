@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,12 @@ from models.evaluation import metrics
 from models.evaluation.bootstrap import interval
 from models.explain import gradcam
 from models.explain.lesions import clusters, find_lesions, heat_share
+from models.nets.basemodel import BaseModel
+from models.nets.cnncf import CNNCF
+from models.nets.cxnet import CXNet
+from models.nets.twostep import TwoStepNet
 from models.training import losses
+from tests.models import made
 
 
 class Toy(nn.Module):
@@ -36,21 +44,16 @@ class Toy(nn.Module):
 X = torch.tensor([[[[0.0, 1.0], [2.0, -3.0]]]])
 
 
-def test_heat_asked_for_many_times_leaves_one_hook_and_no_maps() -> None:
-    """A worker explains films for months: what it saw last must not stay in memory once for each of them."""
-    view = gradcam.LogitView(Toy(), lambda net, x: net(x))
-    found = [gradcam.heat(view, "net.conv", X, number % 2) for number in range(6)]
-    layer = view.get_submodule("net.conv")
-    assert (len(layer._forward_hooks), len(layer._backward_hooks)) == (1, 1)
-    assert not view.explainer("net.conv").nn_module.activations
-    assert np.array_equal(found[0], found[2]) and np.array_equal(found[1], found[5])
+def toy_heat_of(net: Toy, class_index: int) -> np.ndarray:
+    with torch.inference_mode():
+        maps = net.conv(X)
+    return gradcam.heat(lambda here: net.fc(here.mean((2, 3))), maps, class_index, side=2)
 
 
 def test_grad_cam_of_the_toy() -> None:
     """N24: class 0 highest at the 2, class 1 only at the -3."""
-    view = gradcam.LogitView(Toy(), lambda net, x: net(x))
-    assert np.allclose(gradcam.heat(view, "net.conv", X, 0), [[0, 0.5], [1, 0]])
-    assert np.allclose(gradcam.heat(view, "net.conv", X, 1), [[0, 0], [0, 1]])
+    assert np.allclose(toy_heat_of(Toy(), 0), [[0, 0.5], [1, 0]])
+    assert np.allclose(toy_heat_of(Toy(), 1), [[0, 0], [0, 1]])
 
 
 def test_monais_default_would_turn_the_map_upside_down() -> None:
@@ -59,16 +62,78 @@ def test_monais_default_would_turn_the_map_upside_down() -> None:
     assert np.allclose(np.asarray(found)[0, 0], [[1, 0.5], [0, 1]])
 
 
+class Head(nn.Module):
+    """What comes after a map, with all that a hook or a mode could change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rest = nn.Sequential(nn.BatchNorm2d(4), nn.Dropout(0.5), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.last = nn.Linear(4, 2)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return self.last(self.rest(maps))  # type: ignore[no-any-return]
+
+
 def test_explaining_leaves_the_network_as_it_was() -> None:
-    """MONAI puts a module back into its outermost mode: a network must not wake up in training."""
-    net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Dropout(0.5)).eval()
-    head = nn.Sequential(net, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-    view = gradcam.LogitView(head, lambda inner, x: inner(x))
-    before = {name: value.clone() for name, value in head.state_dict().items()}
+    """A worker explains films for months: no hook, no map and no gradient stays with the network, and MONAI, which puts
+    a module back into its outermost mode, does not wake it up in training."""
+    net = Head().eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
     for _ in range(3):
-        gradcam.heat(view, "net.0.0", torch.rand(1, 1, 8, 8), 0)
-    assert not any(module.training for module in head.modules())
-    assert all(torch.equal(before[name], value) for name, value in head.state_dict().items())
+        gradcam.heat(net, torch.rand(1, 4, 8, 8), 0, 16)
+    assert not any(module.training for module in net.modules())
+    assert not any(module._forward_hooks or module._backward_hooks for module in net.modules())
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+
+
+def test_films_are_explained_by_one_network_at_the_same_time() -> None:
+    """As the lanes of a worker do: each gets the heat of its own film."""
+    net, maps = Head().eval().requires_grad_(False), [torch.rand(1, 4, 8, 8) for _ in range(8)]
+    alone = [gradcam.heat(net, one, 1, 16) for one in maps]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(10):
+            found = list(threads.map(lambda one: gradcam.heat(net, one, 1, 16), maps))
+            assert all(np.array_equal(a, b) for a, b in zip(found, alone, strict=True))
+
+
+class OneStage(nn.Module):
+    """The logits of Stage II of CNNCF, or of Stage I, as one tensor."""
+
+    def __init__(self, second: bool) -> None:
+        super().__init__()
+        self.net, self.second = CNNCF(2, 64), second
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x)[int(self.second)]  # type: ignore[no-any-return]
+
+    def maps(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net.maps(x)[int(self.second)]
+
+    def judge(self, maps: torch.Tensor) -> torch.Tensor:
+        return self.net.judge_two(maps) if self.second else self.net.judge_one(maps)
+
+
+@pytest.mark.parametrize(
+    "build, layer",
+    [
+        (lambda: CXNet(3), "last_map"),
+        (lambda: TwoStepNet(3), "last_map"),
+        (lambda: BaseModel(2, 64), "features.9"),
+        (lambda: OneStage(second=True), "net.stage_two"),
+        (lambda: OneStage(second=False), "net.stage_one"),
+    ],
+    ids=["cxnet", "two-step", "base", "stage-two", "stage-one"],
+)
+def test_heat_from_the_maps_is_that_through_the_whole_network(build: Callable[[], Any], layer: str) -> None:
+    """MONAI's, with its hooks in the network and the gradient through all of it."""
+    torch.manual_seed(3)
+    net, x = build().eval().requires_grad_(False), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        maps = net.maps(x)
+        assert torch.equal(net.judge(maps), net(x))
+    for number in (0, 1):
+        found = gradcam.heat(net.judge, maps, number, 64)
+        assert np.allclose(found, made.monais_heat(net, layer, x, number), atol=1e-4)
 
 
 def test_a_map_without_heat_stays_empty() -> None:

@@ -12,11 +12,10 @@ import pytest
 import torch
 
 from models.api import Card, LungField, RefusedInput, WeightsMismatch
-from models.explain import gradcam
-from models.explain.patch_saliency import grad_cams, maps_of, saliency
+from models.explain.patch_saliency import grad_cams, saliency
 from models.images import intensity, patching
 from models.systems import patches
-from models.systems.patches import PatchVote, build, vote
+from models.systems.patches import PatchVote, build, last_maps, vote
 from models.systems.preparation import grey_batch
 from models.training import patches as recipe
 from models.training.train import main
@@ -45,7 +44,7 @@ def test_the_network_is_the_papers() -> None:  # N11, 6.3
     net = network(4)
     assert sum(p.numel() for p in net.parameters()) == 11_178_564
     assert len(net.state_dict()) == 122
-    maps = maps_of(net, net.layer4, torch.rand(1, 3, 224, 224))[1]
+    maps = last_maps(net, torch.rand(1, 3, 224, 224))
     assert maps.shape == (1, 512, 7, 7)  # N12
 
 
@@ -148,12 +147,11 @@ def test_grad_cam_of_a_patch_is_that_of_the_patch_alone() -> None:
     net = network()
     x = grey_batch(np.random.default_rng(0).integers(0, 256, (3, 96, 96), dtype=np.uint8))
     with torch.inference_mode():
-        _, maps = maps_of(net, net.layer4, x)
-    assert not net.layer4._forward_hooks
+        maps = last_maps(net, x)
+        assert torch.equal(net.fc(net.avgpool(maps).flatten(1)), net(x))  # type: ignore[misc]
     found = grad_cams(lambda m: net.fc(net.avgpool(m).flatten(1)), maps, 1, 96)  # type: ignore[misc]
-    view = gradcam.LogitView(net, lambda inner, given: inner(given))
     for number in range(3):
-        alone = gradcam.heat(view, "net.layer4", x[number : number + 1], 1)
+        alone = made.monais_heat(net, "layer4", x[number : number + 1], 1)
         assert found[number] == pytest.approx(alone, abs=1e-4)
     assert found.max() == 1
 
