@@ -33,6 +33,7 @@ from node.composition.reloading import Reload
 from node.composition.routing import open_registry as open_registry
 from node.composition.routing import pipeline_key as pipeline_key
 from node.composition.tracing import tracing
+from node.composition.workers import workers_of
 from node.core import log
 from node.core.errors import LungnodeError
 from node.core.reload import changed, merged
@@ -57,7 +58,7 @@ CATALOGUE_SECONDS = 5.0  # what came since is read before a query is answered an
 AUDIT_SECONDS = 0.5
 MEMBERS_SECONDS = 2.0
 DRAIN_SECONDS = 60.0
-CRASHED = "its worker died"
+CRASHED, STOPPED = "its worker died", "the node was stopped"
 
 
 def now() -> datetime:
@@ -86,7 +87,8 @@ class Supervisor:
         owner = members.owner(folders.member_id())
         self._ground = Ground(self._database, self._archive, self._trace, owner, self._board)
         self._following = Following(effective, self._ground)
-        this = describe(effective, folders, self._following.key)
+        self._staff, self._is_stopping = workers_of(effective), False
+        this = describe(effective, folders, self._following.key, self._staff.count)
         self._member = Membership(self._database, self._archive, self._board, this, lease)
         self._catalogue = Catalogue(self._database, self._archive)
         self._doors = self._open_doors() if self._does("receiver") else {}
@@ -102,7 +104,7 @@ class Supervisor:
             self._board.serves,
         )
         self._workers = Children(
-            "worker", self._worker_command, this.workers, self._worker_environment(), self._release
+            "worker", self._worker_command, this.workers, self._staff.environment(), self._release
         )
         self._site = Site(effective.node.aet)
         self._auditing = Auditing(self._database, effective, folders, self._now)
@@ -225,6 +227,7 @@ class Supervisor:
     def stop(self) -> None:
         """Drain: associations end, the duties stop, workers and deliveries finish what they are at."""
         log.event(logger, "node.draining")
+        self._is_stopping = True
         for door in self._doors.values():
             door.close()
         self._receivers.stop(DRAIN_SECONDS + 5)  # each aborts what is left after its own drain
@@ -257,7 +260,7 @@ class Supervisor:
         return open_doors(node.dicom_host, node.dicom_port, self._settings.tls)
 
     def _worker_command(self, name: str) -> list[str]:
-        return self._command("worker", name)
+        return [*self._command("worker", name), *self._staff.flags(name)]
 
     def _receiver_command(self, name: str) -> list[str]:
         doors = [f"{door}={listening.fileno()}" for door, listening in self._doors.items()]
@@ -271,14 +274,11 @@ class Supervisor:
         """Receivers that live and take associations."""
         return min(self._receivers.alive(), self._board.serving(besides=publishing.WEB))
 
-    def _worker_environment(self) -> dict[str, str]:
-        threads = self._settings.node.threads_per_worker
-        threads = threads or max(1, (os.cpu_count() or 1) // max(1, self._settings.node.workers))
-        return {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-
     def _release(self, worker: str) -> None:
+        """What all lanes of a worker held. One that is killed since it did not end in time died of no study."""
+        lanes, why = f"{self._member.owner}{worker}/", STOPPED if self._is_stopping else CRASHED
         with self._database.write() as session:
-            jobs.release(session, self._member.owner + worker, CRASHED)
+            jobs.release(session, lanes, why, stopped=self._is_stopping)
 
     def _vitals(self) -> Vitals:
         return Vitals(

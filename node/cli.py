@@ -64,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
         child.add_argument("--data", type=Path, required=True)
         child.add_argument("--name", required=True)
         child.add_argument("--parent", type=int, required=True, help="process id of the node that started it")
+    worker.add_argument("--gpu", default="", help="the one that it has, as CUDA_VISIBLE_DEVICES names it")
     receiver.add_argument("--doors", nargs="+", required=True, help="NAME=DESCRIPTOR of each socket that it inherits")
     worker.set_defaults(run=_worker)
     receiver.set_defaults(run=_receiver)
@@ -104,7 +105,7 @@ def _serve(parsed: argparse.Namespace) -> int:
 def _worker(parsed: argparse.Namespace) -> int:
     from node import working
 
-    return working.run_worker(parsed.data, parsed.name, parsed.parent)
+    return working.run_worker(parsed.data, parsed.name, parsed.parent, parsed.gpu)
 
 
 def _receiver(parsed: argparse.Namespace) -> int:

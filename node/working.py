@@ -1,8 +1,11 @@
-"""One analysis process: claims jobs, loads the systems, writes results. Started by ``app`` and bound to it."""
+"""One analysis process: loads the systems, claims jobs in one or several lanes, writes results. Started by ``app`` and
+bound to it.
+"""
 
 from __future__ import annotations
 
 import logging
+import os
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -31,6 +34,7 @@ from node.pipeline.analyse import Analyse
 from node.pipeline.by_site import BySite
 from node.pipeline.rules import load as load_rules
 from node.queue import pulse
+from node.queue.lanes import Busy, Gate
 from node.queue.worker import Loop, bind_to_parent, stop_on_sigterm
 
 logger = logging.getLogger(__name__)
@@ -39,42 +43,55 @@ AGAIN_SECONDS = 3.0  # until an analysis that disk or database broke off is trie
 
 @dataclass
 class Claiming:
-    """Analyses for one worker, which is at one at a time. pipeline: which models and settings it has."""
+    """Analyses for one lane of a worker, which is at one at a time. pipeline: which models and settings it has."""
 
     database: Database
     worker: str
     pipeline: str
     clock: Callable[[], datetime]
+    gate: Gate
     _is_sure: bool = field(default=True, init=False)
 
     def __call__(self, job_id: int | None) -> Job | None:
         """This job, or the next one; None where it is not to be had."""
+        return self.gate.claim(lambda is_first: self._surely(job_id, is_first))
+
+    def _surely(self, job_id: int | None, is_first: bool) -> Job | Busy | None:
+        """is_first: this process is at nothing else."""
         if not self._is_sure:
             self._release()
         self._is_sure = False
-        job = self._claimed(job_id)
+        found = self._claimed(job_id, is_first)
         self._is_sure = True
-        return job
+        return found
 
     def _release(self) -> None:
         """A claim whose commit nobody heard of may stand, and nobody is at its job."""
         with self.database.write() as session:
             jobs.release(session, self.worker, "its claim was not heard of", stopped=True)
 
-    def _claimed(self, job_id: int | None) -> Job | None:
+    def _claimed(self, job_id: int | None, is_first: bool) -> Job | Busy | None:
         token, now = uuid.uuid4().hex[:12], self.clock()
-        if job_id is not None:
-            with self.database.write() as session:
-                return jobs.claim_for(session, job_id, self.pipeline, self.worker, token, now)
-        with self.database.read() as session:
-            if jobs.next_due(session, JobKind.ANALYSE, now, self.pipeline) is None:
-                return None
+        if job_id is None:
+            with self.database.read() as session:
+                if jobs.next_due(session, JobKind.ANALYSE, now, self.pipeline) is None:
+                    return None
         with self.database.write() as session:
-            return jobs.claim(session, JobKind.ANALYSE, self.worker, token, now, self.pipeline)
+            if job_id is None:
+                job = jobs.claim(session, JobKind.ANALYSE, self.worker, token, now, self.pipeline)
+            else:
+                job = jobs.claim_for(session, job_id, self.pipeline, self.worker, token, now)
+            if job is not None and job.alone and not is_first:
+                session.rollback()
+                return Busy.BUSY
+            return job
 
 
-def run_worker(data: Path, name: str, parent: int) -> int:
-    """One analysis process; started by ``serve`` and bound to it."""
+def run_worker(data: Path, name: str, parent: int, gpu: str = "") -> int:
+    """One analysis process; started by ``serve`` and bound to it. gpu: the one that it sees, as CUDA_VISIBLE_DEVICES
+    names it; empty: whatever there is."""
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu  # torch, which a load imports, reads it
     orphaned = bind_to_parent(parent)
     if orphaned():  # it died before this process could be bound to it
         return 0
@@ -83,7 +100,7 @@ def run_worker(data: Path, name: str, parent: int) -> int:
     effective = Folders(data).read_worker_settings()
     folders = Folders(data, effective.database.archive)
     log.start(effective.node.log_level, process=name)
-    receive, registry = effective.receive, open_registry()
+    receive, registry = effective.receive, open_registry(effective.lanes)
     database = Database(url_of(data, effective.database.url), receive.fsync)
     now = database.clock
     archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
@@ -122,8 +139,10 @@ def run_worker(data: Path, name: str, parent: int) -> int:
                 if is_news:
                     study_rows.add_event(session, job.subject_id, now(), f"The analysis waits: {sentence}")
 
-    loop = Loop(Claiming(database, owner + name, pipeline, now), BySite(database, effective, analyser), failed)
-    engine_of(effective, database, pipeline).work(loop, stop, orphaned)
+    gate, analyse = Gate(lambda: stop.is_set() or orphaned()), BySite(database, effective, analyser)
+    names = [f"{owner}{name}/{number + 1}" for number in range(effective.lanes.studies)]
+    lanes = [Loop(Claiming(database, one, pipeline, now, gate), analyse, failed, gate.ended) for one in names]
+    engine_of(effective, database, pipeline).work(lanes, stop, orphaned)
     trace.close()
     return 0
 

@@ -36,9 +36,8 @@ TENDING_SECONDS = 2.0
 ARCHIVE_ID = "archive-id"  # a file in the archive
 
 
-def describe(effective: Settings, folders: Folders, pipeline: str) -> members.Node:
+def describe(effective: Settings, folders: Folders, pipeline: str, workers: int) -> members.Node:
     """What this node says of itself to the others."""
-    workers = effective.node.workers if effective.queue.does("worker") else 0
     place = f"{socket.gethostname()}:{os.getpid()}"
     return members.Node(
         folders.member_id(), uuid.uuid4().hex, place, effective.node.aet, effective.queue.roles, workers, pipeline,

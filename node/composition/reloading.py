@@ -37,7 +37,7 @@ class Reload:
 OF_RECEIVERS = frozenset(
     {"receive", "delivery", "destinations", "objects", "query", "commitment", "limits", "access", "sites", "tls"}
 )
-OF_WORKERS = frozenset({"analysis", "results", "objects", "delivery", "destinations", "sites"})
+OF_WORKERS = frozenset({"analysis", "lanes", "results", "objects", "delivery", "destinations", "sites"})
 
 
 def concerns_receivers(changed: Iterable[str]) -> bool:

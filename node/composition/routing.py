@@ -14,15 +14,21 @@ from typing import cast
 
 from models.api import Registry
 from node.core.errors import Misconfigured
+from node.core.lanes import Lanes
 from node.core.settings import Analysis, Settings
 from node.core.site import Route, of_site
 from node.pipeline.rules import load as load_rules
 
 
-def open_registry() -> Registry:
-    """The model registry of this installation. Reads cards only; torch is loaded by a worker's first load."""
+def open_registry(lanes: Lanes | None = None) -> Registry:
+    """The model registry of this installation. Reads cards only; torch is loaded by a worker's first load. lanes: of
+    the process that is going to load."""
     module = importlib.import_module("models.registry")
-    return cast(Registry, module.Registry(Path(str(resources.files("models"))) / "weights"))
+    weights = Path(str(resources.files("models"))) / "weights"
+    if lanes is None:
+        return cast(Registry, module.Registry(weights))
+    wait_seconds = lanes.wait_milliseconds / 1000
+    return cast(Registry, module.Registry(weights, lanes.studies, lanes.batch, wait_seconds, lanes.memory_mib))
 
 
 def pipeline_key(effective: Settings, registry: Registry) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+MOST_KILLS = 2  # of the worker process that was at an analysis and at no other; then it is given up with a report
+
 
 class JobKind(StrEnum):
     ANALYSE = "analyse"
@@ -44,3 +46,5 @@ class Job:
     token: str
     created_at: datetime
     payload: str = ""  # analyse: digest of the instance set
+    kills: int = 0  # analyse: how often its worker process died of it
+    alone: bool = False  # analyse: a worker process that was at it and at others died, so now it is at no other

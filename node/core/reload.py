@@ -13,6 +13,7 @@ WHOLE = frozenset({"database", "queue", "web", "oidc", "audit", "tracing", "dico
 KEYS = {
     "node": ("aet", "dicom_host", "dicom_port", "http_host", "http_port", "workers", "threads_per_worker"),
     "receive": ("processes", "fsync"),
+    "analysis": ("device",),
     "tls": ("port", "only", "certificate", "key"),
     "query": ("serve",),
 }

@@ -27,6 +27,7 @@ from node.core.destination import check_objects
 from node.core.dicomweb import Dicomweb, check_dicomweb
 from node.core.errors import Misconfigured
 from node.core.keeping import Priors, Retention, check_priors, check_retention
+from node.core.lanes import Lanes, check_lanes
 from node.core.limits import Limits, PeerLimits, check_limits, read_access
 from node.core.login import Oidc, Web, check_login
 from node.core.security import Tls, check_tls
@@ -107,6 +108,7 @@ class Settings:
     receive: Receive
     completeness: Completeness
     analysis: Analysis
+    lanes: Lanes
     results: Results
     delivery: Delivery
     objects: Objects
@@ -291,6 +293,7 @@ def _check(settings: Settings) -> None:
         raise Misconfigured('results.timezone is an offset such as "+0100", or empty')
     if not settings.delivery.backoff_seconds or min(settings.delivery.backoff_seconds) < 0:
         raise Misconfigured("delivery.backoff_seconds needs at least one number, none negative")
+    check_lanes(settings.lanes)
     check_tls(settings.tls)
     check_dicomweb(settings.dicomweb)
     check_login(settings.web, settings.oidc)

@@ -95,8 +95,9 @@ def claim_one(session: Session, job_id: int, worker: str, token: str, now: datet
     if row is None:
         return None
     return Job(
-        row.id, JobKind(row.kind), row.subject_id, row.key, row.attempts, row.claimed_by, row.created_at, row.payload
-    )
+        row.id, JobKind(row.kind), row.subject_id, row.key, row.attempts, row.claimed_by, row.created_at, row.payload,
+        row.kills, row.alone,
+    )  # fmt: skip
 
 
 def claim_for(session: Session, job_id: int, pipeline: str, worker: str, token: str, now: datetime) -> Job | None:
@@ -134,26 +135,38 @@ def withdraw(session: Session, job_id: int, now: datetime, reason: str) -> bool:
 def unpark(session: Session, job_id: int, now: datetime) -> bool:
     """PARKED -> READY, by an operator."""
     return _move(
-        session, JobState.PARKED, JobState.READY, JobRow.id == job_id, next_at=now, attempts=0, finished_at=None
+        session,
+        JobState.PARKED,
+        JobState.READY,
+        JobRow.id == job_id,
+        next_at=now,
+        attempts=0,
+        kills=0,
+        finished_at=None,
     )
 
 
 def release(session: Session, worker: str | None, error: str, *, stopped: bool = False) -> int:
     """RUNNING -> READY for the jobs of a worker that is gone (None: of every worker, at start-up; a name that ends in a
-    slash: of every worker of that node). stopped: the node went, not the worker alone.
+    slash: of every worker of that node, or of every lane of that worker). stopped: the node went, not the worker alone.
 
     A study whose analysis is released waits again. A worker that dies alone is counted as an attempt of its job; that
     the whole node went away (power, an operator) is not held against it, but for a job that this happened to very
-    often: it may be what brings the machine down.
+    often: it may be what brings the machine down. Of several analyses of one process nobody knows which it died of:
+    it is held against none, and each of them is from now on the only one of its process (``Job.alone``).
     """
     held = JobRow.state == JobState.RUNNING
     if worker is not None:
         held &= JobRow.claimed_by.startswith(worker if worker.endswith("/") else f"{worker}:", autoescape=True)
     stopped = stopped or worker is None
     rows = session.execute(select(JobRow.id, JobRow.kind, JobRow.subject_id, JobRow.stops).where(held)).all()
+    is_known = sum(kind == JobKind.ANALYSE for _, kind, _, _ in rows) == 1
     for job_id, kind, subject_id, stops in rows:
         forgiven = {"attempts": JobRow.attempts - 1} if stopped and stops < FORGIVEN_STOPS else {}
-        counted = {"stops": stops + 1} if stopped else {}
+        counted: dict[str, object] = {"stops": stops + 1} if stopped else {}
+        if kind == JobKind.ANALYSE and not stopped:
+            blame = {"kills": JobRow.kills + 1} if is_known else {"attempts": JobRow.attempts - 1}
+            counted = {"alone": True, **blame}
         _move(
             session, JobState.RUNNING, JobState.READY, JobRow.id == job_id, error=error, claimed_by="",
             **forgiven, **counted,

@@ -18,6 +18,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -136,6 +137,8 @@ class JobRow(Base):
     priority: Mapped[int] = mapped_column(default=0)  # lower first
     attempts: Mapped[int] = mapped_column(default=0)
     stops: Mapped[int] = mapped_column(default=0, server_default="0")  # of the whole node while this ran
+    kills: Mapped[int] = mapped_column(default=0, server_default="0")  # of a worker process that was at this alone
+    alone: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())  # in its process, from now on
     next_at: Mapped[datetime]
     turn_at: Mapped[datetime] = mapped_column(server_default="1970-01-01 00:00:00")  # whose is first, goes first
     pipeline: Mapped[str] = mapped_column(String(64), default="", server_default="")  # that it asks for; empty: any

@@ -22,7 +22,7 @@ from models.api import LITTLE_MEMORY, RefusedInput, Registry
 from node.archive import Archive
 from node.core import log
 from node.core.errors import InternalError, Refused
-from node.core.job import Job
+from node.core.job import MOST_KILLS, Job
 from node.core.settings import Settings
 from node.core.study import StoredInstance, StudyState
 from node.db import intake as study_rows
@@ -89,7 +89,7 @@ class Analyse:
         work = self._begin(job)
         if work is None:
             return
-        if job.attempts > self.settings.analysis.max_attempts or self.refusal:
+        if self.refusal or job.kills >= MOST_KILLS or job.attempts > self.settings.analysis.max_attempts:
             work.reason = self.refusal or self._gave_up(job)
             work.left_out = [_left(i, work.reason) for i in work.instances if not i.is_own_result]
         else:
@@ -99,6 +99,7 @@ class Analyse:
         with stages.timed("build"):
             objects = self._build(record, work)
             work.layers = list(layers.of(record))
+        self._check_claim(job)
         with stages.timed("write"):
             outputs = [(self._write(addressed.item), addressed) for addressed in objects]
         if not self.still_ours():
@@ -117,6 +118,12 @@ class Analyse:
             if state is StudyState.QUEUED:
                 study_rows.move_study(session, job.subject_id, StudyState.QUEUED, StudyState.ANALYSING)
             return _Work(job.subject_id, study_uid, rows.instances_of(session, job.subject_id))
+
+    def _check_claim(self, job: Job) -> None:
+        """Before files take the place of others: of two runs with other devices or batches the last bits may differ."""
+        with self.database.read() as session:
+            if not jobs.holds(session, job):
+                raise ClaimLost("the claim on the job was lost")
 
     def _is_same_set(self, session: Session, job: Job) -> bool:
         return digest_of(study_rows.instance_set(session, job.subject_id)) == job.payload

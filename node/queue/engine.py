@@ -8,7 +8,8 @@ second claim fails; where it forgets, ``mend`` says it again. So engines may be 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from node.queue.worker import Loop
@@ -21,8 +22,8 @@ class Engine(Protocol):
     def mend(self) -> None:
         """A duty that one node does for all: what was forgotten is said again, what is over is taken away."""
 
-    def work(self, loop: Loop, stop: threading.Event, orphaned: Callable[[], bool]) -> None:
-        """In a worker process: give ``loop`` one job after the other until ``stop``, or its supervisor is gone."""
+    def work(self, lanes: Sequence[Loop], stop: threading.Event, orphaned: Callable[[], bool]) -> None:
+        """In a worker process: give each lane one job after the other until ``stop``, or its supervisor is gone."""
 
 
 class Ledger:
@@ -34,5 +35,11 @@ class Ledger:
     def mend(self) -> None:
         pass
 
-    def work(self, loop: Loop, stop: threading.Event, orphaned: Callable[[], bool]) -> None:
-        loop.run(stop, orphaned)
+    def work(self, lanes: Sequence[Loop], stop: threading.Event, orphaned: Callable[[], bool]) -> None:
+        """The first lane in this thread, so that one alone needs no other."""
+        first, *others = lanes
+        with ThreadPoolExecutor(max(1, len(others))) as threads:
+            running = [threads.submit(lane.run, stop, orphaned) for lane in others]
+            first.run(stop, orphaned)
+        for lane in running:
+            lane.result()

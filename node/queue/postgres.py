@@ -13,8 +13,10 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from queue import SimpleQueue
 
 import procrastinate
 from procrastinate.exceptions import ConnectorException
@@ -89,24 +91,34 @@ class Procrastinate:
                 await manager.finish_job(stalled, status=Status.FAILED, delete_job=True)
             await manager.prune_stalled_workers(SILENT_SECONDS)
 
-    def work(self, loop: Loop, stop: threading.Event, orphaned: Callable[[], bool]) -> None:
+    def work(self, lanes: Sequence[Loop], stop: threading.Event, orphaned: Callable[[], bool]) -> None:
+        free: SimpleQueue[Loop] = SimpleQueue()
+        for lane in lanes:
+            free.put(lane)
+
         def analyse(job_id: int) -> None:
-            loop.one(job_id, lambda: orphaned() or stop.wait(AGAIN_SECONDS))
+            lane = free.get()
+            try:
+                lane.one(job_id, lambda: orphaned() or stop.wait(AGAIN_SECONDS))
+            finally:
+                free.put(lane)
 
         self._app.task(name=TASK, queue=self._queue)(analyse)
         while not stop.is_set() and not orphaned():
             try:
-                asyncio.run(self._listen(stop, orphaned))
+                asyncio.run(self._listen(len(lanes), stop, orphaned))
             except (ConnectorException, OSError):
                 logger.exception("worker.cannot_listen")
                 stop.wait(AGAIN_SECONDS)
 
-    async def _listen(self, stop: threading.Event, orphaned: Callable[[], bool]) -> None:
+    async def _listen(self, lanes: int, stop: threading.Event, orphaned: Callable[[], bool]) -> None:
+        threads = ThreadPoolExecutor(lanes + 4)  # tasks run there; by default they are fewer than the lanes may be
+        asyncio.get_running_loop().set_default_executor(threads)
         async with self._app.open_async():
             running = asyncio.create_task(
                 self._app.run_worker_async(
                     queues=[self._queue],
-                    concurrency=1,
+                    concurrency=lanes,
                     fetch_job_polling_interval=POLL_SECONDS,
                     delete_jobs="always",
                     install_signal_handlers=False,

@@ -1,4 +1,4 @@
-"""The loop of one worker process: claim a job, handle it, again. Bound to its supervisor: it dies when that dies.
+"""The loop of one lane of a worker process: claim a job, handle it, again. The process dies when its supervisor dies.
 
 The handler finishes the job itself, in the transaction that writes its results; the loop only has it given back or
 parked when the handler raises.
@@ -26,11 +26,12 @@ POLL_SECONDS, RETRY_SECONDS = 0.1, 1.0
 @dataclass(frozen=True)
 class Loop:
     """claim(id) -> that job or None, claim(None) -> the next one or None; handle(job); failed(job, error) gives it back
-    or parks it."""
+    or parks it; ended() is told after each job, however it ended."""
 
     claim: Callable[[int | None], Job | None]
     handle: Callable[[Job], object]
     failed: Callable[[Job, Exception], object]
+    ended: Callable[[], object] = lambda: None
 
     def run(self, stop: threading.Event, orphaned: Callable[[], bool]) -> None:
         while not stop.is_set() and not orphaned():
@@ -60,6 +61,8 @@ class Loop:
             self._failed(job, error, has_to_end)
         else:
             log.event(logger, "job.done", job=job.id, kind=job.kind)
+        finally:
+            self.ended()
 
     def _failed(self, job: Job, error: Exception, has_to_end: Callable[[], bool]) -> None:
         """Until it is written: a database that cannot be written is why jobs fail. Else the supervisor releases it."""

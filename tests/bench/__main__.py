@@ -1,6 +1,6 @@
 """``python -m tests.bench``: ingest beside Orthanc and DCMTK storescp, then the whole path beside the bare models.
 
-    python -m tests.bench [--quick] [--rounds N] [--write] [ingest] [path] [million] [scale] [backlog]
+    python -m tests.bench [--quick] [--rounds N] [--write] [ingest] [path] [million] [scale] [lanes] [backlog]
 
 Prints Markdown, progress on standard error; ``--write`` puts each section into ``docs/benchmarks.md`` once it is
 measured. ``--quick`` takes under a minute and shows that everything runs; its figures mean nothing, as those of a
@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from tests.bench import backlog, comparison, ingest, main_path, million, scale
+from tests.bench import backlog, comparison, ingest, lanes, main_path, million, scale
 from tests.bench.page import load, machine, write_section
 from tests.peers import Absent
 
@@ -36,6 +36,7 @@ def measured_path(given: argparse.Namespace) -> str:
 PARTS: dict[str, tuple[str, Callable[[argparse.Namespace], str]]] = {
     "ingest": ("Ingest", measured_ingest),
     "path": ("From the last C-STORE response to the last delivered result", measured_path),
+    "lanes": ("Lanes before a device that judges a batch at once", lambda given: lanes.measured(given.quick)),
     "scale": ("More workers", lambda given: scale.measured(given.quick)),
     "backlog": ("A backlog", lambda given: backlog.measured(200 if given.quick else backlog.JOBS)),
     "million": ("A million instances", lambda given: million.measured(given.quick)),

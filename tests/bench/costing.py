@@ -79,9 +79,11 @@ class Patient(LungnodeProcess):
 
 
 @contextmanager
-def node(cost: Cost, workers: int) -> Iterator[LungnodeProcess]:
-    """A node with one receiver and so many workers, ready."""
-    environment = {"STANDIN": json.dumps(vars(cost)), "PYTHONPATH": f"{STANDIN}:{ROOT}"}
+def node(cost: Cost, workers: int, lanes: int = 1) -> Iterator[LungnodeProcess]:
+    """A node with one receiver and so many workers, ready; each worker with so many lanes."""
+    environment = {
+        "STANDIN": json.dumps(vars(cost)), "PYTHONPATH": f"{STANDIN}:{ROOT}", "LUNGNODE_LANES_STUDIES": str(lanes)
+    }  # fmt: skip
     flags = ("--workers", str(workers))
     with (
         Storescp("--ignore") as pacs,

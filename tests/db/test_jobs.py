@@ -197,6 +197,56 @@ def test_the_end_of_the_whole_node_is_not_held_against_a_job_but_not_for_ever(da
     assert [claimed_after_a_stop(database) for _ in range(3)] == [1, 2, 3]
 
 
+def analysing(database: Database, lanes: int) -> list[Job]:
+    """What the lanes of worker w are at, one job each."""
+    found = []
+    with database.write() as session:
+        for lane in range(lanes):
+            job = jobs.claim(session, JobKind.ANALYSE, f"w/{lane}", "t", LATER)
+            found += [job] if job else []
+    return found
+
+
+def dies(database: Database, *, stopped: bool = False) -> None:
+    with database.write() as session:
+        jobs.release(session, "w/", "its worker died", stopped=stopped)
+
+
+def test_a_worker_that_dies_at_one_analysis_died_of_it(database: Database) -> None:
+    added(database, kind=JobKind.ANALYSE)
+    for kills in range(3):
+        (job,) = analysing(database, lanes=1)
+        assert (job.kills, job.attempts, job.alone) == (kills, kills + 1, kills > 0)
+        dies(database)
+
+
+def test_of_several_analyses_none_is_blamed_and_each_is_tried_alone(database: Database) -> None:
+    added(database, 3, JobKind.ANALYSE)
+    assert len(analysing(database, lanes=2)) == 2
+    dies(database)
+    after = [(job.kills, job.attempts, job.alone) for job in analysing(database, lanes=3)]
+    assert after == [(0, 1, True), (0, 1, True), (0, 1, False)], "the third one was not there"
+
+
+def test_a_worker_that_is_stopped_died_of_nothing(database: Database) -> None:
+    added(database, kind=JobKind.ANALYSE)
+    assert analysing(database, lanes=1)
+    dies(database, stopped=True)
+    (job,) = analysing(database, lanes=1)
+    assert (job.kills, job.attempts, job.alone) == (0, 1, False)
+
+
+def test_what_a_person_tries_again_has_killed_nobody(database: Database) -> None:
+    added(database, kind=JobKind.ANALYSE)
+    assert analysing(database, lanes=1)
+    dies(database)
+    (job,) = analysing(database, lanes=1)
+    with database.write() as session:
+        assert jobs.park(session, job, NOW, "given up") and jobs.unpark(session, job.id, NOW)
+    (again,) = analysing(database, lanes=1)
+    assert (again.kills, again.attempts) == (0, 1)
+
+
 def claimed_after_a_stop(database: Database) -> int:
     job = claimed(database)
     with database.write() as session:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from models.api import ImageInput, LungField, Prediction
-from node.core.job import JobKind
+from node.core.job import MOST_KILLS, JobKind
 from node.db import jobs, quarantine, stuck
 from node.pipeline.analyse import Analyse
 from tests.films import Film, drawn, uid
@@ -77,11 +77,10 @@ def states(room: Room) -> dict[object, object]:
 
 
 def test_the_rest_goes_on_and_the_study_has_a_report_and_a_command(room: Room, tmp_path: Path) -> None:
-    most = wishes().analysis.max_attempts
-    codes = [run(room, tmp_path) for _ in range(most + 1)]
-    assert codes == [-signal.SIGKILL] * most + [0]
+    codes = [run(room, tmp_path) for _ in range(MOST_KILLS + 1)]
+    assert codes == [-signal.SIGKILL] * MOST_KILLS + [0]
     assert states(room) == {DEADLY: "analysed", HARMLESS: "analysed"}
-    said = quarantine.sentence(most, "its worker died")
+    said = quarantine.sentence(MOST_KILLS, "its worker died")
     assert said in room.events() and "the study is quarantined" in said
     (report,) = room.rows(
         "SELECT path FROM outputs JOIN analyses ON analyses.id = analysis_id JOIN deliveries ON output_id = outputs.id"
@@ -96,7 +95,7 @@ def test_the_rest_goes_on_and_the_study_has_a_report_and_a_command(room: Room, t
 
 def test_the_command_that_mends_it_has_the_study_analysed(room: Room, tmp_path: Path) -> None:
     """As with a node whose model was mended."""
-    for _ in range(wishes().analysis.max_attempts + 1):
+    for _ in range(MOST_KILLS + 1):
         run(room, tmp_path)
     with room.database.write() as session:
         assert stuck.study_again(session, DEADLY, room.clock())

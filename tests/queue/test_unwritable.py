@@ -21,6 +21,7 @@ from node.core.job import Job, JobKind
 from node.db import jobs
 from node.db.group import GroupCommit
 from node.queue import worker
+from node.queue.lanes import Gate
 from node.queue.worker import Loop
 from node.working import Claiming
 from tests.peers import wait_until
@@ -95,7 +96,7 @@ def test_a_claim_that_nobody_heard_of_is_let_go(room: Room, monkeypatch: pytest.
         jobs.add(session, JobKind.ANALYSE, 1, "heard", NOW)
         jobs.add(session, JobKind.ANALYSE, 2, "other", NOW)
         other = jobs.claim_one(session, 2, "worker-2", "token", NOW)
-    claim, write = Claiming(room.database, "worker-1", "", room.clock), room.database.write
+    claim, write = Claiming(room.database, "worker-1", "", room.clock, Gate(lambda: False)), room.database.write
 
     @contextmanager
     def unheard() -> Iterator[Session]:
