@@ -62,8 +62,9 @@ viewer:  ## fetch the OHIF viewer, which the node then serves under /viewer
 fuzz: install peers  ## 200,000 faults in associations, commands and data sets (FUZZ="--first SEED" goes on from a seed)
 	$(BIN)/python -m tests.fuzz $(FUZZ)
 
-soak: install peers  ## the slow tests that `make test` leaves out
-	$(BIN)/python -m pytest -m slow --timeout 3600
+soak: install peers  ## 10,000 studies while processes and database are killed, then the slow tests (SOAK="--studies N": without them)
+	$(BIN)/python -m tests.faults.soak $(SOAK)
+	$(if $(SOAK),,$(BIN)/python -m pytest -m slow --timeout 3600)
 
 $(BIN)/pip-compile:
 	$(MAKE) install

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 from typing import Self
 
+import psutil
 from sqlalchemy import create_engine, text
 
 from node.db.session import Database
@@ -73,6 +74,14 @@ class Postgres:
     def stop(self) -> None:
         """As a machine that fails: nobody is told, connections break."""
         self._run(*self._stop)
+
+    def kill9(self) -> None:
+        """SIGKILL to the server itself; its other processes end by themselves, and ``start`` recovers."""
+        server = psutil.Process(int((self._folder / "data" / "postmaster.pid").read_text().split()[0]))
+        family = [server, *server.children(recursive=True)]
+        server.kill()
+        _, left = psutil.wait_procs(family, timeout=60)
+        assert not left, "processes of a server that was killed go on"
 
     def start(self) -> None:
         self._run(*self._start)
