@@ -21,10 +21,10 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 from node import __version__, condition
-from node.archive import Archive
 from node.board import Board
 from node.composition import publishing, reloading, showing
 from node.composition.admitting import Admitting
+from node.composition.archiving import archive_of
 from node.composition.auditing import Auditing
 from node.composition.following import Following, Ground
 from node.composition.membership import Membership, describe
@@ -42,8 +42,8 @@ from node.db import clock, jobs, members, schema
 from node.db.session import Database, url_of
 from node.dimse.listening import open_doors, ports
 from node.folders import Folders, lock
+from node.pipeline import strays
 from node.pipeline.catalogue import Catalogue
-from node.pipeline.strays import clear as clear_strays
 from node.queue.embedded import Children, Duties
 from node.web.api.routes import Api
 from node.web.metrics import Processes
@@ -56,6 +56,7 @@ COMMITMENT_SECONDS, CLOCK_SECONDS = 0.5, 1.0
 RETENTION_SECONDS, PRIORS_SECONDS = 5.0, 1.0
 CATALOGUE_SECONDS = 5.0  # what came since is read before a query is answered anyway
 AUDIT_SECONDS = 0.5
+BUCKET_SECONDS = 3600.0  # for all of a bucket is listed
 MEMBERS_SECONDS = 2.0
 DRAIN_SECONDS = 60.0
 CRASHED, STOPPED = "its worker died", "the node was stopped"
@@ -81,7 +82,7 @@ class Supervisor:
         receive = effective.receive
         self._database = Database(url_of(folders.data, effective.database.url), receive.fsync)
         self._now = self._database.clock
-        self._archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
+        self._archive = archive_of(effective, folders)
         self._board, self._trace = Board(folders.board), tracing(effective)
         self._does, lease = effective.queue.does, effective.queue.lease_seconds
         owner = members.owner(folders.member_id())
@@ -137,11 +138,15 @@ class Supervisor:
         self._following.engine.prepare()
         self._auditing.started()
         self._admitting.started()
+        if self._archive.is_remote:
+            self._archive.discard_temporaries()  # in the folder of this node, whoever else lives
         released = self._member.start(self._clear_archive)
         self._receivers.start()
         self._workers.start()
         self._web.start()
         self._duties.add("metrics", self._metering.turn, TURN_SECONDS)
+        if self._archive.is_remote:
+            self._duties.add("cache", lambda: strays.forget(self._database, self._archive), BUCKET_SECONDS)
         if self._does("worker"):
             self._add_duties_of_all()
             self._duties.add("claims", lambda: self._following.let_go(), CLOCK_SECONDS)
@@ -153,8 +158,9 @@ class Supervisor:
         log.event(logger, "node.started", version=__version__, jobs_released=released, **found)
 
     def _clear_archive(self) -> None:
-        self._archive.discard_temporaries()
-        clear_strays(self._database, self._archive)
+        if not self._archive.is_remote:
+            self._archive.discard_temporaries()
+            strays.clear(self._database, self._archive)
 
     def _add_duties_of_all(self) -> None:
         """What is done once, however many nodes share the database."""
@@ -171,6 +177,8 @@ class Supervisor:
         ]
         if self._settings.query.serve:
             duties.append(("catalogue", self._catalogue.describe, CATALOGUE_SECONDS))
+        if self._archive.is_remote:
+            duties.append(("strays", lambda: strays.clear(self._database, self._archive), BUCKET_SECONDS))
         for name, function, seconds in duties:
             self._duties.add(name, self._member.once(function), seconds)
 

@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from node.archive import Archive
 from node.board import Board
+from node.composition.archiving import archive_of
 from node.composition.peers import Peers
 from node.core import log
 from node.core.settings import Settings
@@ -76,7 +76,7 @@ def _compose(
     effective: Settings, folders: Folders, database: Database, board: Board
 ) -> tuple[Receiver, CommitmentService]:
     receive, now = effective.receive, database.clock
-    archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
+    archive = archive_of(effective, folders)
     archive.prepare()
     pressure = Pressure(database, archive, effective.limits)
     intake = Intake(database, archive, receive.max_instance_bytes, now, pressure.refusal, board)

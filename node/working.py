@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from models.api import Registry, WeightsMismatch
 from node import __version__
-from node.archive import Archive
+from node.composition.archiving import archive_of
 from node.composition.queueing import engine_of
 from node.composition.routing import node_key, open_registry, routes
 from node.composition.tracing import tracing
@@ -100,10 +100,10 @@ def run_worker(data: Path, name: str, parent: int, gpu: str = "") -> int:
     effective = Folders(data).read_worker_settings()
     folders = Folders(data, effective.database.archive)
     log.start(effective.node.log_level, process=name)
-    receive, registry = effective.receive, open_registry(effective.lanes)
-    database = Database(url_of(data, effective.database.url), receive.fsync)
+    registry = open_registry(effective.lanes)
+    database = Database(url_of(data, effective.database.url), effective.receive.fsync)
     now = database.clock
-    archive = Archive(folders.archive, receive.fsync, receive.min_free_bytes)
+    archive = archive_of(effective, folders)
     trace, known = tracing(effective), routes(effective, registry)
     owner, pipeline = members.owner(folders.member_id()), node_key(known)
 

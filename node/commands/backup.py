@@ -2,8 +2,9 @@
 
 The database is copied first, in one consistent piece, then every file that the copy names. The node writes a file
 before its row and never changes one that a row names; where retention removes one meanwhile, both are copied again, so
-nothing is missing. What the backup had before stays in it, removed or not. The database takes its name
-last: a backup that breaks off leaves the one before it whole. Files that are there already are not copied again.
+nothing is missing. Of an archive in a bucket nothing is copied. What the backup had before stays in it, removed or not.
+The database takes its name last: a backup that breaks off leaves the one before it whole. Files that are there already
+are not copied again.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from node.commands.asking import open_database
 from node.core.audit import account
-from node.core.errors import Misconfigured
+from node.core.errors import LungnodeError, Misconfigured
 from node.db import copy as rows
 from node.db import told
 from node.db.session import Database
@@ -29,8 +30,8 @@ def backup(data: Path, to: Path) -> int:
     """0 when the copy is whole; 1 when a file that the database names is missing, after naming each."""
     if database_url(data):
         raise Misconfigured(
-            "the database is a PostgreSQL server, which copies itself: pg_dump first, then the folder of the archive "
-            "(docs/cluster.md)"
+            "the database is a PostgreSQL server, which copies itself: pg_dump first, then the folder of the archive, "
+            "or the bucket (docs/cluster.md)"
         )
     database, source, target = open_database(data), Folders(data), Folders(to)
     if target.run.exists():
@@ -38,14 +39,26 @@ def backup(data: Path, to: Path) -> int:
     with database.write() as session:
         told.command(session, account(), f"backup --to {to}", database.clock())
     database.close()
+    bucket = _bucket(source)
     try:
-        copied, missing = _copy_whole(source, target)
+        copied, missing = (0, []) if bucket else _copy_whole(source, target)
+        if bucket:
+            _put_in_place(_copied_database(source, target), target.data / NAME)
     except OSError as error:
         raise Misconfigured(f"cannot write the backup to {to}: {error.strerror}") from error
     for relative in missing:
         sys.stderr.write(f"lungnode: {source.archive / relative} is missing\n")
-    sys.stdout.write(f"{to}: the database and {copied} new files\n")
+    files = f"; what is in {bucket} stays there (docs/cluster.md)" if bucket else f" and {copied} new files"
+    sys.stdout.write(f"{to}: the database{files}\n")
     return 1 if missing else 0
+
+
+def _bucket(source: Folders) -> str:
+    """Where the archive of the last run was, if it was in one."""
+    try:
+        return source.read_worker_settings().archive.url
+    except (OSError, ValueError, KeyError, LungnodeError):  # never served, or by another version
+        return ""
 
 
 def _copy_whole(source: Folders, target: Folders) -> tuple[int, list[str]]:
@@ -63,13 +76,7 @@ def _copy_whole(source: Folders, target: Folders) -> tuple[int, list[str]]:
 
 def _copy(source: Folders, target: Folders) -> tuple[int, list[str]]:
     """(files copied, files that are missing)."""
-    target.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = target.data / f"{NAME}.new"
-    for left in target.data.glob(f"{fresh.name}*"):
-        left.unlink()
-    rows.copy(source.data / NAME, fresh)
-    fresh.chmod(0o600)
-    copied, missing = 0, []
+    fresh, copied, missing = _copied_database(source, target), 0, list[str]()
     database = Database(f"sqlite:///{fresh}")
     try:
         with database.read() as session:
@@ -82,6 +89,17 @@ def _copy(source: Folders, target: Folders) -> tuple[int, list[str]]:
         database.close()
     _put_in_place(fresh, target.data / NAME)
     return copied, missing
+
+
+def _copied_database(source: Folders, target: Folders) -> Path:
+    """Under a name that it keeps until all that it names is there."""
+    target.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = target.data / f"{NAME}.new"
+    for left in target.data.glob(f"{fresh.name}*"):
+        left.unlink()
+    rows.copy(source.data / NAME, fresh)
+    fresh.chmod(0o600)
+    return fresh
 
 
 def _copy_file(source: Path, target: Path) -> bool:

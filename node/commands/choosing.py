@@ -14,6 +14,7 @@ from pathlib import Path
 from node.commands import show
 from node.commands.asking import open_database
 from node.commands.sending import files_under
+from node.composition.archiving import reader
 from node.composition.routing import open_registry
 from node.core import settings as configuration
 from node.core.errors import Refused
@@ -81,10 +82,11 @@ def of_stored_study(data: Path, study_uid: str) -> list[StoredInstance]:
     with open_database(data).read() as session:
         study_id = rows.study_id_of(session, study_uid)
         stored = [] if study_id is None else rows.instances_of(session, study_id)
+    where = reader(data)
     return [
         StoredInstance(
             row.sop_instance_uid, row.sop_class_uid, row.series_instance_uid, study_uid, row.transfer_syntax_uid,
-            row.modality, row.sha256, Folders.known(data).archive / row.path, row.is_own_result,
+            row.modality, row.sha256, where(row.path), row.is_own_result,
         )
         for row in stored
     ]  # fmt: skip

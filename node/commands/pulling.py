@@ -21,6 +21,7 @@ from node.app import now
 from node.archive import Archive
 from node.board import Board
 from node.commands.asking import open_database
+from node.composition.archiving import archive_of
 from node.composition.keeping import priors, source_peer
 from node.core import settings
 from node.core.audit import account
@@ -132,7 +133,7 @@ def _database(data: Path, method: Method) -> Database:
 
 
 def _archive(effective: Settings, data: Path) -> Archive:
-    return Archive(Folders.known(data).archive, effective.receive.fsync, effective.receive.min_free_bytes)
+    return archive_of(effective, Folders.known(data))
 
 
 def _intake(effective: Settings, data: Path, database: Database) -> Intake:

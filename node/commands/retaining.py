@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from node.app import now
-from node.archive import Archive
 from node.commands.asking import open_database
 from node.composition import keeping
+from node.composition.archiving import archive_of
 from node.core import settings
 from node.core.audit import account
 from node.core.errors import Misconfigured
@@ -31,7 +31,7 @@ def plan(data: Path, config: Path | None) -> int:
     database, effective = open_database(data), _settings(data, config)
     if not effective.retention.is_on:
         _say("[retention] is off: nothing is ever removed")
-    archive = Archive(Folders.known(data).archive, effective.receive.fsync, effective.receive.min_free_bytes)
+    archive = archive_of(effective, Folders.known(data))
     keeper = keeping.retention(effective, database, archive, now)
     decision = keeper.decide()
     going = {one.id: rule for one, rule in decision.going}

@@ -14,12 +14,11 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from node import __version__
-from node.archive import Archive
+from node.archive import ARCHIVE_ID, Archive
 from node.board import Board
 from node.core import log
 from node.core.errors import Misconfigured
@@ -33,7 +32,6 @@ logger = logging.getLogger(__name__)
 BEAT_SECONDS = 1.0
 COPY_SECONDS, LOOK_SECONDS = 3.0, 0.25  # a node that lives is heard of meanwhile; between two looks
 TENDING_SECONDS = 2.0
-ARCHIVE_ID = "archive-id"  # a file in the archive
 
 
 def describe(effective: Settings, folders: Folders, pipeline: str, workers: int) -> members.Node:
@@ -81,7 +79,7 @@ class Membership:
                 others = members.others(session, self.node, now - timedelta(seconds=self.lease_seconds))
                 if not others:
                     released += jobs.release(session, None, "the node was stopped")
-            if self._is_one_of_many:
+            if self._is_one_of_many or self.archive.is_remote:
                 self._share_archive()
             if not others:
                 clear()
@@ -180,23 +178,28 @@ class Membership:
                 members.beat(session, self.node, arriving, behind, now)  # nobody closes what arrives here
 
     def _share_archive(self) -> None:
-        """Nodes on one database have one archive: else each would name files that the others do not have."""
-        file = self.archive.root / ARCHIVE_ID
-        here = _read(file)
+        """Nodes on one database have one archive: else each would name files that the others do not have. A bucket that
+        another database knows is not taken for an empty one: all that is in it would count as left by a crash."""
+        here = self.archive.identity()
         with self.database.write() as session:
-            is_first = not members.common(session, "archive")
-            known = members.common(session, "archive", here or uuid.uuid4().hex)
-        if here != known and not is_first:
-            raise Misconfigured(
-                f"the archive {self.archive.root} is not that of the database: all nodes on one database share one "
-                f"(database.archive). If it is its archive after all, write {known} into {file}"
-            )
+            known = members.common(session, "archive")
+            is_first = not known
+            if is_first and not (here and self.archive.is_remote):
+                known = members.common(session, "archive", here or uuid.uuid4().hex)
+        if here != known and (here or not is_first):
+            raise Misconfigured(_of_another(self.archive, known))
         if not here:
-            file.write_text(known, encoding="utf-8")
+            self.archive.identify(known)
 
 
-def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        return ""
+def _of_another(archive: Archive, known: str) -> str:
+    if not known:
+        return (
+            f"the archive {archive.place} is that of another database: give each node, or each group of nodes on one "
+            "database, a prefix of its own"
+        )
+    return (
+        f"the archive {archive.place} is not that of the database: all nodes on one database share one "
+        f"({'archive.url' if archive.is_remote else 'database.archive'}). If it is its archive after all, write "
+        f"{known} into {archive.place}/{ARCHIVE_ID}"
+    )

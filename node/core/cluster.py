@@ -1,7 +1,8 @@
-"""Settings of what several nodes share: the database, the archive beside it, the queue, and who does what."""
+"""Settings of what several nodes share: the database, the archive, the queue, and who does what."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,6 +11,7 @@ from node.core.errors import Misconfigured
 ROLES = ("receiver", "web", "worker", "all")
 ENGINES = ("ledger", "procrastinate")
 POSTGRESQL = ("postgresql://", "postgresql+psycopg://")
+LARGEST_PUT = 5 << 30  # bytes of one object that a store takes in one piece
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,17 @@ class Shared:
 
     url: str
     archive: str
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Where the archive is in an object store. url: s3://BUCKET/PREFIX; empty: it is a folder. cache_bytes: of it on
+    each machine."""
+
+    url: str
+    endpoint: str
+    region: str
+    cache_bytes: int
 
 
 @dataclass(frozen=True)
@@ -61,3 +74,23 @@ def check_cluster(shared: Shared, queue: Queue) -> None:
         )
     if queue.engine == "procrastinate":
         raise Misconfigured("queue.engine = procrastinate needs PostgreSQL: set database.url")
+
+
+def check_bucket(bucket: Bucket, shared: Shared, max_instance_bytes: int, high_watermark_percent: float) -> None:
+    if not bucket.url:
+        return
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*/?", bucket.url):
+        raise Misconfigured(
+            "archive.url is empty or s3://BUCKET/PREFIX; credentials are no part of it: the environment or the AWS "
+            "files have them"
+        )
+    if bucket.endpoint and not re.fullmatch(r"https?://[^/?#@\s]+/?", bucket.endpoint):
+        raise Misconfigured("archive.endpoint is empty or an URL such as https://store.example:9000")
+    if bucket.cache_bytes < 1 << 20:
+        raise Misconfigured("archive.cache_bytes is at least 1048576")
+    if shared.archive:
+        raise Misconfigured("archive.url and database.archive both say where the archive is: leave one of them empty")
+    if max_instance_bytes > LARGEST_PUT:
+        raise Misconfigured(f"receive.max_instance_bytes is at most {LARGEST_PUT} where archive.url is set")
+    if high_watermark_percent:
+        raise Misconfigured("retention.high_watermark_percent is of a disk, and archive.url is none: let it be 0")

@@ -12,12 +12,12 @@ import time
 SHORTEST, LONGEST = 0.0005, 0.01  # seconds between two looks
 
 
-def lock(descriptor: int, seconds: float) -> None:
+def lock(descriptor: int, seconds: float, how: int = fcntl.LOCK_EX) -> None:
     """Until the descriptor is closed. TimeoutError, with its sentence, where another process does not let it go."""
     end, pause = time.monotonic() + seconds, SHORTEST
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             if time.monotonic() >= end:

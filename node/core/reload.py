@@ -9,7 +9,7 @@ from typing import Any
 
 from node.core.settings import Settings, as_tree, from_tree
 
-WHOLE = frozenset({"database", "queue", "web", "oidc", "audit", "tracing", "dicomweb"})  # sections
+WHOLE = frozenset({"database", "archive", "queue", "web", "oidc", "audit", "tracing", "dicomweb"})  # sections
 KEYS = {
     "node": ("aet", "dicom_host", "dicom_port", "http_host", "http_port", "workers", "threads_per_worker"),
     "receive": ("processes", "fsync"),

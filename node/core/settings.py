@@ -19,7 +19,7 @@ from typing import Any
 
 from node.core.asked import Commitment, Query, check_asked
 from node.core.audit import Audit, check_audit
-from node.core.cluster import Queue, Shared, check_cluster
+from node.core.cluster import Bucket, Queue, Shared, check_bucket, check_cluster
 from node.core.destination import KINDS as KINDS
 from node.core.destination import Destination as Destination
 from node.core.destination import Objects as Objects
@@ -126,6 +126,7 @@ class Settings:
     access: Mapping[str, PeerLimits]
     sites: Mapping[str, Site]
     database: Shared
+    archive: Bucket
     queue: Queue
     tracing: Tracing
 
@@ -302,6 +303,8 @@ def _check(settings: Settings) -> None:
     check_priors(settings.priors)
     check_audit(settings.audit)
     check_cluster(settings.database, settings.queue)
+    watermark = settings.retention.high_watermark_percent
+    check_bucket(settings.archive, settings.database, receive.max_instance_bytes, watermark)
     check_sites(settings.sites, settings.node.aet)
     for text in settings.tls.destinations:
         Destination.parse(text)

@@ -25,6 +25,7 @@ INSTANCES, OUTPUTS, PATIENTS, SERIES, STUDIES = (_table(of) for of in (Instance,
 # Of tables rather than of objects, and rendered once: every instance of a CT pays for what lies between it and SQLite.
 _HERE = select(INSTANCES.c.sha256).where(INSTANCES.c.sop_uid == bindparam("uid")).scalar_subquery()
 KNOWN = Rendered(select(_HERE, exists().where(OUTPUTS.c.sop_uid == bindparam("uid"))))
+PATH = Rendered(select(INSTANCES.c.path).where(INSTANCES.c.sop_uid == bindparam("uid")))
 OPEN_SERIES = Rendered(
     select(
         STUDIES.c.id, STUDIES.c.state, STUDIES.c.modalities, PATIENTS.c.patient_id, PATIENTS.c.issuer, SERIES.c.id,
@@ -46,15 +47,25 @@ ADD = Rendered(insert(INSTANCES), ADDED)
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a SOP Instance UID. sha256: of the stored instance, None when there is none."""
+    """What is known of a SOP Instance UID. sha256: of the stored instance, None when there is none; path: of its file
+    in the archive."""
 
     sha256: str | None
     is_our_output: bool
+    path: str = ""
 
 
 def known_instance(connection: Connection, sop_instance_uid: str) -> Known:
     sha256, is_output = KNOWN.run(connection, {"uid": sop_instance_uid}).fetchone()
-    return Known(sha256, bool(is_output))
+    if sha256 is None:
+        return Known(None, bool(is_output))
+    (path,) = PATH.run(connection, {"uid": sop_instance_uid}).fetchone()
+    return Known(sha256, bool(is_output), path)
+
+
+def move_file(session: Session, old: str, path: str) -> None:
+    """The file of an instance has another name now."""
+    session.execute(update(Instance).where(Instance.path == old).values(path=path))
 
 
 def add_instance(

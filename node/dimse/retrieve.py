@@ -28,6 +28,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from node.archive import Archive
 from node.core import log
+from node.core.errors import Transient
 from node.db.catalogue import Held
 from node.dimse import contexts
 from node.dimse.access import called_aet
@@ -180,7 +181,7 @@ class RetrieveService:
             try:
                 path = self._archive.path(one.path)
                 status = store(over, one, path, (request.message_id + number) % MOST + 1, originator)
-            except NotSent as error:
+            except (NotSent, Transient) as error:
                 status = None
                 reasons.add(str(error))
             progress.note(one, status)

@@ -93,7 +93,8 @@ class Analyse:
             work.reason = self.refusal or self._gave_up(job)
             work.left_out = [_left(i, work.reason) for i in work.instances if not i.is_own_result]
         else:
-            self._look(work, stages)
+            with self.archive.reading(instance.path for instance in work.instances):
+                self._look(work, stages)
         work.left_out += self._removed(work.study_id)
         record = self._record(job, work)
         with stages.timed("build"):

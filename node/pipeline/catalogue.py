@@ -16,7 +16,7 @@ from pydicom import dcmread
 from pydicom.filereader import read_file_meta_info
 
 from node.archive import Archive
-from node.core.errors import Refused
+from node.core.errors import Refused, Transient
 from node.db import catalogue as rows
 from node.db import one_object
 from node.db.catalogue import Held, Mark, Narrowed, SeriesRecord, StudyRecord, StudyTexts, Undescribed
@@ -328,6 +328,8 @@ def _read(archive: Archive, one: Undescribed) -> tuple[StudyTexts, SeriesRecord]
     wanted = ["SpecificCharacterSet", "SeriesNumber", "RequestAttributesSequence", *STUDY_TEXTS, *SERIES_TEXTS]
     try:
         ds = dcmread(archive.path(one.path), stop_before_pixels=True, force=True, specific_tags=wanted)
+    except Transient:
+        raise
     except Exception:  # noqa: BLE001 - pydicom raises what it likes; receipt has looked at the same bytes
         return StudyTexts(), SeriesRecord(one.series_uid, "", None, "", "", "", "", "")
     study = StudyTexts(**{name: text_of(ds, keyword) for keyword, name in STUDY_TEXTS.items()})

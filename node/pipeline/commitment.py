@@ -18,6 +18,7 @@ from pydicom.uid import generate_uid
 
 from node.archive import Archive
 from node.core import log
+from node.core.errors import Transient
 from node.core.job import Job
 from node.core.settings import Destination
 from node.db import commitments as rows
@@ -92,8 +93,11 @@ class Commitments:
     def _answer(self, asked: Asked, tell: Reporter) -> None:
         with self.database.write() as session:
             rows.promise(session, asked.instances, self.clock())
-        report = self.judge(asked)
-        problem = tell(asked, report)
+        try:
+            report, problem = self.judge(asked), ""
+        except Transient as error:  # nothing is said of what could not be looked at
+            report, problem = Report(asked.transaction_uid, (), ()), str(error)
+        problem = problem or tell(asked, report)
         now = self.clock()
         with self.database.write() as session:
             if problem:
@@ -135,7 +139,7 @@ class Commitments:
     def _digest(self, relative: str) -> str:
         """Of the data set, without preamble and meta group, as at receipt."""
         digest = hashlib.sha256()
-        with self.archive.path(relative).open("rb") as file:
+        with self.archive.opened(relative) as file:
             front = file.read(META)
             file.seek(META + int.from_bytes(front[META - 4 :], "little"))
             while piece := file.read(PIECE):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pydicom import Dataset
 
 from node.archive import Archive
-from node.core.errors import Refused
+from node.core.errors import Refused, Transient
 from node.core.settings import Destination
 from node.db.deliveries import Due
 from node.pipeline.film import read_header
@@ -47,7 +47,10 @@ class Gate:
 
     def __call__(self, destination: Destination, items: Sequence[Due]) -> list[Verdict]:
         """One verdict for each item, in order."""
-        objections = [self._objection(item) for item in items]
+        try:
+            objections = [self._objection(item) for item in items]
+        except Transient as error:
+            return [Verdict(later=str(error)) for _ in items]
         doubted = {item.study_id: said for item, said in zip(items, objections, strict=True) if said}
         answers = self._answers(destination, [item for item in items if item.study_id not in doubted])
         return [

@@ -178,14 +178,14 @@ class Intake:
         self._admit(arriving.origin.association, header.study_instance_uid)
         with self._archive.claimed(header.sop_instance_uid):
             known = self._known(header, sha256, arriving.origin.site)
-            if known.sha256 is not None and self._archive.holds(header.sop_instance_uid):
+            if known.sha256 is not None and self._archive.holds(known.path):
                 return self._noted("duplicate", header, arriving.origin, size)
             if known.is_our_output:
                 header = dataclasses.replace(header, is_own_result=True)
             path = self._archive.keep(file, header.sop_instance_uid)
             arriving.file = None
             if known.sha256 is not None:  # a crash brought back the row of a commit that had failed
-                self._have_judged_again(header.study_instance_uid, path)
+                self._have_judged_again(header.study_instance_uid, known.path, path)
                 return self._noted("stored", header, arriving.origin, size)
             try:
                 self._commit(header, sha256, size, path, arriving.origin)
@@ -200,10 +200,12 @@ class Intake:
                 raise OutOfResources("the database cannot be written") from error
         return self._noted("stored", header, arriving.origin, size)
 
-    def _have_judged_again(self, study_uid: str, path: str) -> None:
-        """What was said of the study without this file does not stand."""
+    def _have_judged_again(self, study_uid: str, old: str, path: str) -> None:
+        """What was said of the study without this file, whose path may be another one now, does not stand."""
         try:
             with self._database.write() as session:
+                if path != old:
+                    rows.move_file(session, old, path)
                 anew.file_came_again(session, study_uid, self._clock())
         except SQLAlchemyError as error:
             self._archive.discard(path)  # or the next time that it comes it would be a duplicate
@@ -214,7 +216,7 @@ class Intake:
         doubtful = set(self._in_doubt)
         if not doubtful:
             return
-        with contextlib.suppress(SQLAlchemyError, OSError):  # the next time, then
+        with contextlib.suppress(SQLAlchemyError, OSError, OutOfResources):  # the next time, then
             if removed := strays.remove(self._database, self._archive, doubtful):
                 log.event(logger, "archive.cleared", files=removed)
             self._in_doubt -= doubtful

@@ -5,6 +5,9 @@ is safe: whoever receives holds the lock of its folder (``Archive.claimed``) fro
 row is committed, in whatever process, ``lungnode pull`` too; here nothing is removed without that lock, and only what
 no row knows while it is held. Results have no such lock; no worker of this node runs yet, and those of an earlier one
 ended with it. A sender was never told that it may forget such a file, and an analysis writes the same results again.
+
+In a bucket no start waits for that: now and then a duty takes away what has been there for longer than any commit takes
+(``Archive.files``), and each node lets go of copies of what another one removed.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from node.db import copy as rows
 from node.db.session import Database
 
 logger = logging.getLogger(__name__)
+MOST = 1000  # that a crash leaves; with more the database is rather an older one than the archive
 
 
 def clear(database: Database, archive: Archive) -> int:
@@ -26,6 +30,9 @@ def clear(database: Database, archive: Archive) -> int:
     suspects = archive.files()  # before the rows are read: a row that is committed meanwhile is seen
     with database.read() as session:
         suspects.difference_update(rows.files(session))
+    if len(suspects) > MOST:
+        log.event(logger, "archive.too_many_strays", logging.ERROR, files=len(suspects))
+        return 0
     removed = remove(database, archive, suspects)
     if removed:
         log.event(logger, "archive.cleared", files=removed)
@@ -53,3 +60,12 @@ def _clear(database: Database, archive: Archive, folder: str, suspects: set[str]
         for relative in strays:
             archive.discard(relative)
     return len(strays)
+
+
+def forget(database: Database, archive: Archive) -> int:
+    """How many copies went. One that is about to get its row may be among them: it is fetched when it is wanted."""
+    copies = archive.cached()
+    with database.read() as session:
+        copies.difference_update(rows.files(session))
+    archive.forget(copies)
+    return len(copies)

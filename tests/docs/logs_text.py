@@ -23,9 +23,10 @@ follow one sender: its `association.opened` has the `association` that stands in
 MEANINGS = {
     "api.failed": "a question to the API ended in an error of ours, answered 500",
     "api.not_answered": "a question to the API could not be answered for the database, answered 503",
-    "archive.cleared": "files that no row names, left by a crash, were removed at the start",
+    "archive.cleared": "files that no row names, left by a crash, were removed",
     "archive.failed": "the disk failed while an object was kept; the sender was told to try again",
     "archive.not_cleared": "another process keeps a folder of the archive; it is left as it is",
+    "archive.too_many_strays": "more files have no row than a crash leaves: they stay. Is the database an older one?",
     "association.broken": "a peer broke the protocol or the connection",
     "association.closed": "released or aborted",
     "association.failed": "no association could be had with a peer",

@@ -1,4 +1,4 @@
-"""The archive: complete DICOM files in a folder, durable before anybody is told of them.
+"""The archive in a folder: complete DICOM files, durable before anybody is told of them.
 
 Owns the layout ``root/received|results/xx/<sha256 of the SOP Instance UID>.dcm`` and ``root/tmp``; a path is never
 made of text that a peer sent. A result is written in ``tmp``, synced, renamed, and its folder is synced. A received
@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 from uuid import uuid4
 
 from node.core import locks
@@ -27,11 +28,15 @@ PREAMBLE = bytes(128) + b"DICM"  # PS3.10 section 7.1
 SHELVES = RECEIVED, RESULTS = "received", "results"
 LONGEST_SECONDS = 25.0  # that a folder is waited for; senders wait 30 s for an answer
 WRITERS = 16  # threads that write and sync; each holds one file
+ARCHIVE_ID = "archive-id"  # whose archive it is, beside the shelves
+BLOCK = bytes(4096)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 
 
 class Archive:
     """Files by SOP Instance UID. ``fsync`` false gives up durability, to compare speed only."""
+
+    is_remote = False  # whether the folder is a cache alone
 
     def __init__(self, root: Path, fsync: bool = True, min_free_bytes: int = 0) -> None:
         self.root, self.fsync, self.min_free_bytes = root, fsync, min_free_bytes
@@ -54,14 +59,14 @@ class Archive:
 
     def incoming(self, meta: bytes) -> Incoming:
         """A file to receive into, which begins with preamble and ``meta``. Either ``keep`` or ``drop`` it."""
-        with _failure_is_transient():
+        with failure_is_transient():
             return Incoming(self.new_temporary(), PREAMBLE + meta, self._chunks, self._writers, self._direct)
 
     def keep(self, incoming: Incoming, sop_uid: str) -> str:
         """Give a received file its name and make both durable; its path relative to the root."""
-        relative = _relative(sop_uid, RECEIVED)
+        relative = name_of(sop_uid, RECEIVED)
         target = self.root / relative
-        with _failure_is_transient(), _removed_on_error(incoming.path, target):
+        with failure_is_transient(), removed_on_error(incoming.path, target):
             incoming.written(sync=False)
             self._make(target.parent)
             incoming.path.replace(target)
@@ -81,8 +86,8 @@ class Archive:
     def claimed(self, sop_uid: str) -> Iterator[None]:
         """Nobody else, in any thread or process, keeps or discards a received file of this name meanwhile. The lock is
         that of its folder, so one in 256 other names waits too."""
-        folder = _relative(sop_uid, RECEIVED).rpartition("/")[0]
-        with _failure_is_transient():
+        folder = name_of(sop_uid, RECEIVED).rpartition("/")[0]
+        with failure_is_transient():
             self._make(self.root / folder)
         with self.locked(folder):
             yield
@@ -100,20 +105,30 @@ class Archive:
     def put_bytes(self, sop_uid: str, content: bytes) -> str:
         """A finished result; the same bytes again change nothing. Results have a shelf of their own, so that one which
         comes back from a PACS in another encoding never takes the place of the original."""
-        relative = _relative(sop_uid, RESULTS)
+        relative = name_of(sop_uid, RESULTS)
         target = self.root / relative
         with contextlib.suppress(FileNotFoundError):
             if target.stat().st_size == len(content) and target.read_bytes() == content:
                 return relative
         temporary = self.new_temporary()
-        with _failure_is_transient(), _removed_on_error(temporary):
+        with failure_is_transient(), removed_on_error(temporary):
             with temporary.open("xb", buffering=0) as file:
-                _write_all(file.fileno(), content)
+                write_all(file.fileno(), content)
                 self._sync(file.fileno())
             return self._name(temporary, sop_uid, RESULTS)
 
     def path(self, relative: str) -> Path:
+        """A file to read now. Where it has to be fetched and cannot be, a Transient error says so."""
         return self.root / relative
+
+    @contextlib.contextmanager
+    def reading(self, relatives: Iterable[str]) -> Iterator[None]:
+        """The paths of these, once asked for, hold until the end of this."""
+        yield
+
+    def opened(self, relative: str) -> IO[bytes]:
+        """What is durable of it, and no copy."""
+        return self.path(relative).open("rb")
 
     def new_temporary(self) -> Path:
         """A fresh name to write to; ``adopt`` or remove it."""
@@ -133,9 +148,47 @@ class Archive:
         named = ((f"{path.parent.name}/{path.name}/", os.scandir(path)) for path in folders)
         return {folder + file.name for folder, files in named for file in files if file.name.endswith(".dcm")}
 
-    def holds(self, sop_uid: str) -> bool:
-        """Whether a received object has its file."""
-        return self.path(_relative(sop_uid, RECEIVED)).is_file()
+    def cached(self) -> set[str]:
+        """Copies on this machine of what is durable elsewhere."""
+        return set()
+
+    def forget(self, relatives: Iterable[str]) -> None:
+        """Let go of such copies."""
+
+    def holds(self, relative: str) -> bool:
+        """Whether there is such a file."""
+        return self.path(relative).is_file()
+
+    def trouble(self) -> str:
+        """Why it cannot be written now, found out by writing; empty: it can."""
+        path = self.new_temporary()
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+            try:
+                os.write(descriptor, BLOCK)
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            return error.strerror or type(error).__name__
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+        return ""
+
+    @property
+    def place(self) -> str:
+        return str(self.root)
+
+    def identity(self) -> str:
+        """By which nodes on one database know that it is theirs; empty: it has none yet."""
+        try:
+            return (self.root / ARCHIVE_ID).read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            return ""
+
+    def identify(self, identity: str) -> None:
+        (self.root / ARCHIVE_ID).write_text(identity, encoding="utf-8")
 
     def free_bytes(self) -> int:
         stat = os.statvfs(self.root)
@@ -156,7 +209,7 @@ class Archive:
                 self._sync_folder(folder)
 
     def _name(self, temporary: Path, sop_uid: str, shelf: str = RECEIVED) -> str:
-        relative = _relative(sop_uid, shelf)
+        relative = name_of(sop_uid, shelf)
         target = self.root / relative
         self._make(target.parent)
         temporary.replace(target)
@@ -188,19 +241,19 @@ class Archive:
             os.close(descriptor)
 
 
-def _relative(sop_uid: str, shelf: str) -> str:
+def name_of(sop_uid: str, shelf: str) -> str:
     digest = hashlib.sha256(sop_uid.encode()).hexdigest()
     return f"{shelf}/{digest[:2]}/{digest}.dcm"
 
 
-def _write_all(descriptor: int, content: bytes | memoryview) -> None:
+def write_all(descriptor: int, content: bytes | memoryview) -> None:
     view = memoryview(content)
     while len(view):
         view = view[os.write(descriptor, view) :]
 
 
 @contextlib.contextmanager
-def _failure_is_transient() -> Iterator[None]:
+def failure_is_transient() -> Iterator[None]:
     """Whatever ails the disk is no fault of what was to be written."""
     try:
         yield
@@ -216,7 +269,7 @@ def failure(error: OSError) -> str:
 
 
 @contextlib.contextmanager
-def _removed_on_error(*paths: Path) -> Iterator[None]:
+def removed_on_error(*paths: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:

@@ -1,0 +1,170 @@
+"""Objects in one bucket of a store that speaks S3, below one prefix: put, get, list, remove. Imports boto3, so it is
+imported only where a bucket is configured.
+
+An object is taken for stored when the store has said so after comparing the MD5 that went with it (Content-MD5: older
+stores than Amazon's know no other checksum); its SHA-256 stands in its metadata and is compared whenever it is read.
+Credentials come from where boto3 looks for them, never from a setting. ``Away`` is what fails and may succeed later; an
+object that is not there is a FileNotFoundError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from base64 import b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    ConnectTimeoutError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+    SSLError,
+)
+
+from node.core.errors import Misconfigured, OutOfResources
+
+CONNECT_SECONDS, ANSWER_SECONDS, ATTEMPTS = 4, 8, 2  # twice that is over before a sender has waited 30 s
+CONNECTIONS = 32
+PIECE = 1 << 20
+USUAL_REGION = "us-east-1"  # which stores other than Amazon's take as it is
+GONE = ("NoSuchKey", "404", "NotFound")
+FORBIDDEN = ("AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
+REASONS: tuple[tuple[type[BotoCoreError], str], ...] = (  # the first that fits
+    (NoCredentialsError, "there are no credentials for the object store"),
+    (PartialCredentialsError, "the credentials for the object store are not whole"),
+    (ReadTimeoutError, "the object store does not answer"),
+    (SSLError, "the object store's certificate is not trusted"),
+    (ConnectTimeoutError, "the object store cannot be reached"),
+    (ConnectionError, "the object store cannot be reached"),
+)
+
+
+class Away(OutOfResources):
+    """reason: a part of a sentence, for who says it in another one."""
+
+    def __init__(self, reason: str, verb: str) -> None:
+        super().__init__(f"The archive cannot be {verb}: {reason}.")
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Listed:
+    """age: by the clock of the store, since the object was written."""
+
+    name: str
+    age: timedelta
+
+
+class ObjectStore:
+    """Every method may be called from any thread. Names are relative to the prefix."""
+
+    def __init__(self, url: str, endpoint: str = "", region: str = "") -> None:
+        """url: s3://BUCKET/PREFIX. endpoint: of a store that is not Amazon's; its buckets are named in the path."""
+        parts = urlsplit(url)
+        self.url, self._bucket = url.rstrip("/"), parts.netloc
+        self._prefix = f"{parts.path.strip('/')}/" if parts.path.strip("/") else ""
+        config = Config(
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=ANSWER_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            max_pool_connections=CONNECTIONS,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            s3={"addressing_style": "path"} if endpoint else {},
+        )
+        try:
+            session = boto3.session.Session()
+            where = region or session.region_name or USUAL_REGION
+            self._client: Any = session.client("s3", endpoint_url=endpoint or None, region_name=where, config=config)
+        except (BotoCoreError, ValueError) as error:
+            raise Misconfigured(f"the archive {url} cannot be used: {error}") from error
+
+    def put(self, name: str, content: IO[bytes]) -> int:
+        """Durable when this returns, by what the store promises; the size."""
+        md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
+        while piece := content.read(PIECE):
+            md5.update(piece)
+            sha256.update(piece)
+        size = content.tell()
+        content.seek(0)
+        with _said("written"):
+            self._client.put_object(
+                Bucket=self._bucket,
+                Key=self._prefix + name,
+                Body=content,
+                ContentMD5=b64encode(md5.digest()).decode(),
+                Metadata={"sha256": sha256.hexdigest()},
+            )
+        return size
+
+    def get(self, name: str, into: IO[bytes]) -> int:
+        """Its size. Raises where the bytes are not those that were put."""
+        sha256, size = hashlib.sha256(), 0
+        with _said("read"):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
+            for piece in answer["Body"].iter_chunks(PIECE):  # which raises where some are missing
+                into.write(piece)
+                sha256.update(piece)
+                size += len(piece)
+        if answer["Metadata"].get("sha256", sha256.hexdigest()) != sha256.hexdigest():
+            raise Away("an object has other bytes than were stored", "read")
+        return size
+
+    def holds(self, name: str) -> bool:
+        try:
+            with _said("read"):
+                self._client.head_object(Bucket=self._bucket, Key=self._prefix + name)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove(self, name: str) -> None:
+        """It need not be there."""
+        with _said("written"), contextlib.suppress(FileNotFoundError):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
+
+    def listed(self, folder: str) -> Iterator[Listed]:
+        """All that is below ``folder``, in pages of a thousand."""
+        pages = self._client.get_paginator("list_objects_v2")
+        with _said("read"):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=f"{self._prefix}{folder}/"):
+                now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+                for found in page.get("Contents", ()):
+                    written: datetime = found["LastModified"]
+                    yield Listed(found["Key"].removeprefix(self._prefix), now - written)
+
+
+@contextlib.contextmanager
+def _said(verb: str) -> Iterator[None]:
+    """What boto3 raises, as ours. verb: what cannot be done with the archive."""
+    try:
+        yield
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if code in GONE:
+            raise FileNotFoundError from error
+        raise Away(_answered(code), verb) from error
+    except BotoCoreError as error:
+        reason = next((said for kind, said in REASONS if isinstance(error, kind)), type(error).__name__)
+        raise Away(reason, verb) from error
+
+
+def _answered(code: str) -> str:
+    if code == "NoSuchBucket":
+        return "there is no such bucket"
+    known = code if re.fullmatch(r"[A-Za-z0-9.]{1,64}", code) else "an error"  # a foreign text goes into no sentence
+    if code in FORBIDDEN:
+        return f"the object store refuses this node ({known})"
+    return f"the object store answers {known}"
