@@ -79,10 +79,11 @@ class Patient(LungnodeProcess):
 
 
 @contextmanager
-def node(cost: Cost, workers: int, lanes: int = 1) -> Iterator[LungnodeProcess]:
-    """A node with one receiver and so many workers, ready; each worker with so many lanes."""
+def node(cost: Cost, workers: int, lanes: int = 1, **more: str) -> Iterator[LungnodeProcess]:
+    """A node with one receiver and so many workers, ready; each worker with so many lanes. more: of its environment."""
     environment = {
-        "STANDIN": json.dumps(vars(cost)), "PYTHONPATH": f"{STANDIN}:{ROOT}", "LUNGNODE_LANES_STUDIES": str(lanes)
+        "STANDIN": json.dumps(vars(cost)), "PYTHONPATH": f"{STANDIN}:{ROOT}", "LUNGNODE_LANES_STUDIES": str(lanes),
+        **more,
     }  # fmt: skip
     flags = ("--workers", str(workers))
     with (

@@ -8,7 +8,6 @@ The models are a stand-in that waits (tests/bench/standin). Not covered: GPUs; w
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 
 import psutil
@@ -17,7 +16,7 @@ import pytest
 from tests.bench import costing
 from tests.bench.costing import Cost
 from tests.films import encoded
-from tests.peers import Storescp, wait_until
+from tests.peers import wait_until
 from tests.postgres import Postgres
 from tests.sending import store
 from tests.served import LungnodeProcess
@@ -28,16 +27,11 @@ LANES, COST = 3, Cost(film=1.5)
 @pytest.fixture(params=["ledger", "procrastinate"])
 def node(request: pytest.FixtureRequest) -> Iterator[LungnodeProcess]:
     """One worker with three lanes."""
-    environment = {"STANDIN": json.dumps(vars(COST)), "PYTHONPATH": f"{costing.STANDIN}:{costing.ROOT}"}
+    more = {"LUNGNODE_QUEUE_ENGINE": request.param}
     if request.param == "procrastinate":
         postgres: Postgres = request.getfixturevalue("postgres")
-        environment["LUNGNODE_DATABASE_URL"] = postgres.url(postgres.made())
-    settings = f'{costing.SETTINGS}\n[lanes]\nstudies = {LANES}\n\n[queue]\nengine = "{request.param}"\n'
-    with (
-        Storescp("--ignore") as pacs,
-        LungnodeProcess(settings=settings, send_to=[pacs.address], environment=environment) as running,
-    ):
-        wait_until(lambda: running.events("worker.ready"), 120, "the worker is ready")
+        more["LUNGNODE_DATABASE_URL"] = postgres.url(postgres.made())
+    with costing.node(COST, 1, LANES, **more) as running:
         yield running
 
 
@@ -61,7 +55,7 @@ def worker(node: LungnodeProcess) -> psutil.Process:
     raise AssertionError("no worker runs")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 def test_lanes_die_and_end_together(node: LungnodeProcess) -> None:
     killed = send(node, "killed")
     worker(node).kill()

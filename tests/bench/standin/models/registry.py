@@ -44,14 +44,19 @@ class Registry(FakeRegistry):
 
     def __init__(self, folder: Path, lanes: int = 1, batch: int = 8, wait_seconds: float = 0.0, _: int = 0) -> None:
         costs = json.loads(os.environ["STANDIN"])
-        systems: list[Any] = [
+        systems = (
             Costly("standin-lungs", "lungs", 0.0, works=False),
             Costly("standin-film", "film", costs["film"], costs["works"]),
             Costly("standin-ct", "ct", costs["ct"], costs["works"]),
-        ]
+        )
+        super().__init__(*systems)
+        self._gathering: Any = None
         if lanes > 1:
-            gathering = importlib.import_module("models.together").Gathering(batch, wait_seconds)
+            self._gathering = importlib.import_module("models.together").Gathering(batch, wait_seconds)
             for system in systems:
                 system.picture = importlib.import_module("torch").zeros(1)
-            systems = [gathering.attended(gathering.shared(system)) for system in systems]
-        super().__init__(*systems)
+                self._gathering.shared(system)
+
+    def _load(self, system: str, kind: str) -> Any:
+        found = super()._load(system, kind)
+        return self._gathering.attended(found) if self._gathering else found
