@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove,
 )
 
+from node.board import Board
 from tests.dimse.asking import find, getscu
 from tests.films import DX, MARKER, Film, drawn, encoded, uid, wrap
-from tests.peers import LOOPBACK, Orthanc
+from tests.peers import LOOPBACK, Orthanc, Ran, Storescp
 from tests.sending import Encoded, store, store_encoded
 from tests.served import LungnodeProcess, lungnode
 
@@ -130,14 +131,32 @@ def test_what_does_not_come_is_named_with_its_reason(tmp_path: Path) -> None:
     """The peer lists three objects, sends one whole, one broken, and says that it could not send the third."""
     good, broken, kept = films("partly", 3)
     broken = dataclasses.replace(broken, data_set=broken.data_set[:-500])
-    with scripted(good, broken, kept) as address:
+    seen: list[frozenset[str]] = []
+    board = Board(tmp_path / "run" / "board")
+    with scripted(good, broken, kept, lambda: seen.append(board.open_studies())) as address:
         ran = lungnode("pull", "--from", address, "--data", tmp_path, uid("study", "partly"))
+        assert seen == [{uid("study", "partly")}] and not board.open_studies(), "it is open while it is fetched"
         assert ran.code == 1 and f"{uid('study', 'partly')}: 1 of 3 are here" in ran.out
         lines = {line.split(": ")[1]: line for line in ran.err.splitlines() if line.count(": ") >= 2}
         assert "data set" in lines[broken.sop_instance_uid].lower()
         assert "could not send it" in lines[kept.sop_instance_uid] and good.sop_instance_uid not in lines
         ran = lungnode("pull", "--from", address, "--data", tmp_path, "--method", "move", uid("study", "partly"))
         assert ran.code == 1 and "0xA801" in ran.err
+
+
+def test_what_a_peer_moves_to_another_node_of_this_ae_title_is_said(orthanc: Orthanc, tmp_path: Path) -> None:
+    """A PACS knows one address for each AE title, and says of both nodes that all was sent."""
+    with Storescp(aet="TWICE") as other:
+        orthanc.know("other-node", other.aet, other.port)
+        assert store(orthanc.dicom_port, films("moved elsewhere")) == [0, 0]
+
+        def pulled(*words: str) -> Ran:
+            return lungnode("pull", "--from", orthanc.address, "--data", tmp_path, *words, LUNGNODE_NODE_AET="TWICE")
+
+        assert pulled("--patient-id", "NOBODY").code == 1  # a database is made
+        ran = pulled("--method", "move", uid("study", "moved elsewhere"))
+        assert ran.code == 1 and "0 of 2 are here" in ran.out and len(other.files()) == 2
+        assert ran.err.count("that of another node with this AE title") == 2
 
 
 def test_a_peer_that_is_away_or_unknown_is_said(tmp_path: Path) -> None:
@@ -148,8 +167,9 @@ def test_a_peer_that_is_away_or_unknown_is_said(tmp_path: Path) -> None:
 
 
 @contextmanager
-def scripted(good: Encoded, broken: Encoded, kept: Encoded) -> Iterator[str]:
-    """A PACS with a study of three objects; by C-GET the first two come, C-MOVE goes to nobody it knows."""
+def scripted(good: Encoded, broken: Encoded, kept: Encoded, came: Callable[[], object]) -> Iterator[str]:
+    """A PACS with a study of three objects; by C-GET the first two come, after which it calls ``came``; C-MOVE goes to
+    nobody it knows."""
 
     def look(event: evt.Event) -> Iterator[tuple[int, Dataset | None]]:
         level = event.identifier.QueryRetrieveLevel
@@ -164,6 +184,7 @@ def scripted(good: Encoded, broken: Encoded, kept: Encoded) -> Iterator[str]:
     def give(event: evt.Event) -> Iterator[Any]:
         store_encoded(event.assoc, good)
         store_encoded(event.assoc, broken)
+        came()
         yield 1
         failed = Dataset()
         failed.FailedSOPInstanceUIDList = [kept.sop_instance_uid]

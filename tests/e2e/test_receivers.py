@@ -223,6 +223,27 @@ def test_kill_9_of_one_receiver_under_load_loses_nothing_acknowledged(node: Lung
     at_rest(node)
 
 
+def test_a_receiver_that_was_stopped_is_named_and_the_other_goes_on(node: LungnodeProcess) -> None:
+    """The kernel says that it runs. That it is killed after a longer silence: tests/queue/test_pulse.py."""
+    is_ready(node)
+    deaths = len(node.events("receiver.died"))
+    stopped = receivers(node)[0]
+    stopped.suspend()
+    try:
+        _, said = wait_until(lambda: _unready(node), 30, "it is missed")
+        assert "1 of 2 receivers run" in said and "receivers: 1 of 2 run" in node.status()
+        assert store(node.dicom_port, [film("while one is stopped")]) == [0x0000]
+    finally:
+        stopped.resume()
+    is_ready(node)
+    assert len(node.events("receiver.died")) == deaths and stopped.is_running()
+
+
+def _unready(node: LungnodeProcess) -> tuple[int, str] | None:
+    status, said = node.http("/health/ready")
+    return (status, said) if status == 503 else None
+
+
 def test_a_stop_lets_senders_of_both_processes_finish(node: LungnodeProcess) -> None:
     """The last test of this node."""
     codes: list[int] = []
