@@ -60,7 +60,7 @@ def test_lists_come_from_the_environment_with_commas() -> None:
         ("[archive]\nurl='s3://images'\ncache_bytes=1\n", "archive.cache_bytes"),
         ("[archive]\nurl='s3://images'\n[database]\narchive='/srv'\n", "leave one of them empty"),
         ("[archive]\nurl='s3://images'\n[receive]\nmax_instance_bytes=9000000000\n", "max_instance_bytes"),
-        ("[archive]\nurl='s3://images'\n[retention]\nhigh_watermark_percent=80.0\n", "is of a disk"),
+        ("[archive]\nurl='s3://images'\n[retention]\nhigh_watermark_percent=95.0\n", "is of a disk"),
         ("[priors]\nsource='PACS'\n", "AET@HOST:PORT"),
         ("[priors]\nmethod='push'\n", "get or move"),
         ("[priors]\nmost=0\n", "priors.most"),

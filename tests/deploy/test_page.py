@@ -15,7 +15,13 @@ from tests.deploy.containers import DOCKER, ROOT, effective, nodes
 from tests.deploy.test_kubernetes import FOLDER, KUSTOMIZATION
 
 PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
-VALUES = MappingProxyType({"LUNGNODE_ANALYSIS_DEVICE": "cuda"})
+VALUES = MappingProxyType(
+    {
+        "LUNGNODE_ANALYSIS_DEVICE": "cuda",
+        "LUNGNODE_ARCHIVE_URL": "s3://images/lungnode",
+        "LUNGNODE_DATABASE_ARCHIVE": "/archive",
+    }
+)
 
 
 def test_every_file_that_it_names_is_there() -> None:
