@@ -10,12 +10,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Select, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
 from node.db.key_tables import SeriesKeys, StudyKeys
 from node.db.tables import Analysis, Instance, Output, Patient, Reserve, Series, StandIn, Study
+
+_LONGEST = {
+    "birth_date": 8, "sex": 16, "study_time": 16, "modality": 16, "body_part": 64, "series_date": 8, "series_time": 16,
+    "step_start_date": 8, "step_start_time": 16,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -315,36 +321,24 @@ def undescribed(session: Session, after: Mark, most: int) -> list[Undescribed]:
     return list(found.values())
 
 
-def describe(session: Session, of: Undescribed, study: StudyTexts, what: SeriesRecord) -> None:
-    """Keep the texts of a series, and those of its study where it has none. Another may have been quicker."""
-    if session.get(Study, of.study_id) is None:
-        return
-    if session.get(StudyKeys, of.study_id) is None:
-        texts = dataclasses.asdict(study)
-        texts |= {"birth_date": study.birth_date[:8], "sex": study.sex[:16], "study_time": study.study_time[:16]}
-        session.add(StudyKeys(study_id=of.study_id, **texts))
-    same = (
-        (SeriesKeys.study_id == of.study_id)
-        & (SeriesKeys.series_uid == of.series_uid)
-        & SeriesKeys.is_result.is_(of.is_result)
-    )
-    if session.scalars(select(SeriesKeys.id).where(same)).first() is None:
-        session.add(
-            SeriesKeys(
-                study_id=of.study_id,
-                series_uid=of.series_uid,
-                is_result=of.is_result,
-                modality=what.modality[:16],
-                number=what.number,
-                description=what.description,
-                body_part=what.body_part[:64],
-                protocol=what.protocol,
-                series_date=what.series_date[:8],
-                series_time=what.series_time[:16],
-                step_start_date=what.step_start_date[:8],
-                step_start_time=what.step_start_time[:16],
-                step_ids=what.step_ids,
-                procedure_ids=what.procedure_ids,
-            )
-        )
-    session.flush()
+def describe(session: Session, read: Sequence[tuple[Undescribed, StudyTexts, SeriesRecord]]) -> None:
+    """Keep the texts of series, and those of their studies that have none. Another may have been quicker."""
+    of = {one.study_id for one, _, _ in read}
+    here = set(session.scalars(select(Study.id).where(Study.id.in_(of))))
+    named = set(session.scalars(select(StudyKeys.study_id).where(StudyKeys.study_id.in_(of))))
+    keys = select(SeriesKeys.study_id, SeriesKeys.series_uid, SeriesKeys.is_result)
+    known = set(session.execute(keys.where(SeriesKeys.study_id.in_(of))).tuples())
+    for one, study, series in read:
+        if one.study_id in here - named:
+            named.add(one.study_id)
+            session.add(StudyKeys(study_id=one.study_id, **_fitting(study)))
+        if one.study_id in here and (key := (one.study_id, one.series_uid, one.is_result)) not in known:
+            known.add(key)
+            where = {"study_id": one.study_id, "series_uid": one.series_uid, "is_result": one.is_result}
+            session.add(SeriesKeys(**{**_fitting(series), **where}))
+
+
+def _fitting(texts: StudyTexts | SeriesRecord) -> dict[str, Any]:
+    """No longer than their columns."""
+    found = dataclasses.asdict(texts)
+    return {name: found[name][: _LONGEST[name]] if name in _LONGEST else found[name] for name in found}

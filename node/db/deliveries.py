@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Integer, Table, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
 from node.db import jobs, tallies, told
+from node.db.driver import Rendered
 from node.db.tables import Analysis, Delivery, Instance, JobRow, Output, Series, StandIn, Study
 
 STATES = ("waiting", "committing", "delivered", "failed", "replaced", "refused", "superseded")  # of a delivery
@@ -44,39 +46,42 @@ class Due:
         return self.analysis_id, self.original_id, self.job_id
 
 
+_SOURCE = (
+    select(Instance.path)
+    .join(Series, Instance.series_id == Series.id)
+    .where(Series.study_id == Study.id, ~Instance.is_own_result)
+    .order_by(Instance.id)
+    .limit(1)
+    .correlate(Study)
+    .scalar_subquery()
+)
+_ORIGINAL = func.coalesce(StandIn.original_id, Output.id)
+_DUE = (  # made once: it is asked four times a second
+    select(JobRow.id, Delivery.id, Delivery.destination, Output.id, _ORIGINAL, Output.kind, Output.sop_class_uid)
+    .add_columns(Output.sop_uid, Output.sha256, Output.path, Analysis.id, Study.id, Study.study_uid, _SOURCE)
+    .add_columns(Delivery.state)
+    .join(Delivery, JobRow.subject_id == Delivery.id)
+    .join(Output, Delivery.output_id == Output.id)
+    .join(Analysis, Output.analysis_id == Analysis.id)
+    .join(Study, Analysis.study_id == Study.id)
+    .outerjoin(StandIn, StandIn.output_id == Output.id)
+    .where(JobRow.kind == JobKind.DELIVER, JobRow.state == JobState.READY, JobRow.next_at <= bindparam("now"))
+    .order_by(JobRow.next_at, JobRow.id)
+    .limit(bindparam("most", type_=Integer))
+)
+
+
 def due(
     session: Session, now: datetime, limit: int, *, only: str | None = None, without: Collection[str] = ()
 ) -> list[Due]:
     """What may be sent now, longest due first, at most ``limit`` rows. only: to that destination; without: not to
     those."""
-    source = (
-        select(Instance.path)
-        .join(Series, Instance.series_id == Series.id)
-        .where(Series.study_id == Study.id, ~Instance.is_own_result)
-        .order_by(Instance.id)
-        .limit(1)
-        .correlate(Study)
-        .scalar_subquery()
-    )
-    original = func.coalesce(StandIn.original_id, Output.id)
-    statement = (
-        select(JobRow.id, Delivery.id, Delivery.destination, Output.id, original, Output.kind, Output.sop_class_uid)
-        .add_columns(Output.sop_uid, Output.sha256, Output.path, Analysis.id, Study.id, Study.study_uid, source)
-        .add_columns(Delivery.state)
-        .join(Delivery, JobRow.subject_id == Delivery.id)
-        .join(Output, Delivery.output_id == Output.id)
-        .join(Analysis, Output.analysis_id == Analysis.id)
-        .join(Study, Analysis.study_id == Study.id)
-        .outerjoin(StandIn, StandIn.output_id == Output.id)
-        .where(JobRow.kind == JobKind.DELIVER, JobRow.state == JobState.READY, JobRow.next_at <= now)
-        .order_by(JobRow.next_at, JobRow.id)
-        .limit(limit)
-    )
+    statement = _DUE
     if only is not None:
         statement = statement.where(Delivery.destination == only)
     if without:
         statement = statement.where(Delivery.destination.not_in(without))
-    return [Due(*row) for row in session.execute(statement)]
+    return [Due(*row) for row in session.execute(statement, {"now": now, "most": limit})]
 
 
 def analyse_keys(session: Session, analyses: Collection[int]) -> dict[int, str]:
@@ -110,20 +115,34 @@ def try_again(session: Session, delivery_id: int, now: datetime) -> bool:
     return True
 
 
+_DELIVERIES = cast(Table, Delivery.__table__)
+_ATTEMPTED = Rendered(
+    update(_DELIVERIES)
+    .where(_DELIVERIES.c.id == bindparam("delivery"))
+    .values(state=bindparam("in_state"), last_status=bindparam("status"), comment=bindparam("said"))
+    .values(attempts=bindparam("tries"), last_attempt_at=bindparam("now"))
+    .values(
+        delivered_at=func.coalesce(
+            bindparam("taken_at", type_=_DELIVERIES.c.delivered_at.type), _DELIVERIES.c.delivered_at
+        )
+    )
+)
+
+
 def note_attempt(
     session: Session, delivery_id: int, state: str, status: int | None, comment: str, attempts: int, now: datetime
 ) -> None:
     """One attempt with its answer. state: one of STATES."""
-    values: dict[str, object] = {
-        "state": state,
-        "last_status": status,
-        "comment": comment[:500],
-        "attempts": attempts,
-        "last_attempt_at": now,
+    values = {
+        "delivery": delivery_id,
+        "in_state": state,
+        "status": status,
+        "said": comment[:500],
+        "tries": attempts,
+        "now": now,
+        "taken_at": now if state == "delivered" else None,
     }
-    if state == "delivered":
-        values["delivered_at"] = now
-    session.execute(update(Delivery).where(Delivery.id == delivery_id).values(**values))
+    _ATTEMPTED.run(session.connection(), values)
     told.delivery(session, delivery_id, now)
     tallies.delivery(session, delivery_id, state, now)
 

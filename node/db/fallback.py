@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from node.db import deliveries
+from node.db import destinations as standings
 from node.db.results import NewOutput
 from node.db.tables import Analysis, Delivery, Output, RefusedClass, Reserve, StandIn
 
@@ -47,6 +49,23 @@ def destinations(session: Session) -> list[str]:
 def refused_classes(session: Session, destination: str) -> frozenset[str]:
     """SOP classes that are not worth a try."""
     return frozenset(session.scalars(select(RefusedClass.sop_class_uid).where(RefusedClass.destination == destination)))
+
+
+def takes_reports(session: Session, destination: str, classes: Collection[str]) -> bool:
+    """Whether the last report that came to an end there was taken, and nothing keeps it from being sent the next.
+
+    classes: of reports.
+    """
+    ended = (
+        select(Delivery.state)
+        .join(Output, Delivery.output_id == Output.id)
+        .where(Delivery.destination == destination, Output.sop_class_uid.in_(classes))
+        .where(Delivery.state.in_(("delivered", "replaced", "refused", "failed")))
+        .order_by(Delivery.id.desc())
+        .limit(1)
+    )
+    stands = standings.standing(session, destination)
+    return not stands.failures and stands.paused_at is None and session.scalar(ended) == "delivered"
 
 
 def remember(session: Session, destination: str, sop_class_uid: str, now: datetime) -> bool:

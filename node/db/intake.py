@@ -238,10 +238,20 @@ def newest_studies(session: Session, most: int) -> list[tuple[str, str]]:
     return list(session.execute(select(Study.study_uid, Study.site).order_by(Study.id.desc()).limit(most)).tuples())
 
 
+_RECEIVING = select(Study.id, Study.study_uid, Study.modalities, Study.opened_at, Study.last_received_at).where(
+    Study.state == StudyState.RECEIVING
+)
+
+
 def receiving_studies(session: Session) -> list[tuple[int, str, str, datetime, datetime]]:
     """(id, study UID, modalities, opened at, last received at) of every study that is being received."""
-    wanted = (Study.id, Study.study_uid, Study.modalities, Study.opened_at, Study.last_received_at)
-    return list(session.execute(select(*wanted).where(Study.state == StudyState.RECEIVING)).tuples())
+    return list(session.execute(_RECEIVING).tuples())
+
+
+def last_received(session: Session, study_id: int) -> datetime | None:
+    """None where the study is not being received."""
+    this = (Study.id == study_id) & (Study.state == StudyState.RECEIVING)
+    return session.scalar(select(Study.last_received_at).where(this))
 
 
 def instance_set(session: Session, study_id: int) -> list[tuple[str, str]]:

@@ -11,11 +11,13 @@ import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import Table, bindparam, insert, literal_column, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from node.db.driver import Rendered
 from node.db.tables import Delivery
 from node.db.tally_tables import Tally
 
@@ -24,6 +26,14 @@ WHAT = (STAGE, ANALYSIS, DELIVERY, ATTEMPT, REFUSAL)
 BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0)  # seconds
 BEYOND = "+Inf"
 _MODEL = "model."
+_TALLIES = cast(Table, Tally.__table__)
+_MORE = Rendered(  # some ten of them for each study
+    update(_TALLIES)
+    .where(_TALLIES.c.what == bindparam("in_what"), _TALLIES.c.of == bindparam("in_of"))
+    .where(_TALLIES.c.how == bindparam("in_how"), _TALLIES.c.bucket == bindparam("in_bucket"))
+    .values(number=_TALLIES.c.number + literal_column("1"), seconds=_TALLIES.c.seconds + bindparam("took"))
+)
+_OWED = select(Delivery.destination, Delivery.owed_at).where(Delivery.id == bindparam("delivery"))
 Labels = tuple[str, ...]  # (of, how)
 
 
@@ -67,7 +77,7 @@ def analysis(session: Session, stages: Mapping[str, float], since_queued: float)
 
 def delivery(session: Session, delivery_id: int, state: str, now: datetime) -> None:
     """Of one attempt, and of the whole way where it was the last."""
-    row = session.execute(select(Delivery.destination, Delivery.owed_at).where(Delivery.id == delivery_id)).one()
+    row = session.execute(_OWED, {"delivery": delivery_id}).one()
     count(session, ATTEMPT, row.destination, state)
     if state == "delivered":
         observe(session, DELIVERY, (now - row.owed_at).total_seconds(), row.destination)
@@ -91,17 +101,12 @@ def histograms(session: Session, what: str) -> dict[Labels, Histogram]:
 
 def _add(session: Session, key: tuple[str, str, str, str], seconds: float) -> None:
     what, of, how, bucket = key
-    more = (
-        update(Tally)
-        .where(Tally.what == what, Tally.of == of, Tally.how == how, Tally.bucket == bucket)
-        .values(number=Tally.number + 1, seconds=Tally.seconds + seconds)
-        .execution_options(synchronize_session=False)
-    )
-    if session.execute(more).rowcount:  # type: ignore[attr-defined]
+    one_more = {"in_what": what, "in_of": of, "in_how": how, "in_bucket": bucket, "took": seconds}
+    if _MORE.run(session.connection(), one_more).rowcount:
         return
     first = {"what": what, "of": of, "how": how, "bucket": bucket, "number": 1, "seconds": seconds}
     try:
         with session.begin_nested():
             session.execute(insert(Tally).values(**first))
     except IntegrityError:  # another process began it meanwhile
-        session.execute(more)
+        _MORE.run(session.connection(), one_more)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from node.core.audit import AuditEvent
@@ -18,6 +18,14 @@ from node.db import audit
 from node.db.tables import Analysis, Delivery, Output, Study
 
 ENDS = {"delivered": "success", "refused": "minor", "failed": "serious"}  # of a delivery, and their outcomes
+_DELIVERY = (
+    select(Delivery.state, Delivery.destination, Delivery.last_status, Delivery.attempts, Output.kind, Output.sop_uid)
+    .add_columns(Study.study_uid)
+    .join(Output, Delivery.output_id == Output.id)
+    .join(Analysis, Output.analysis_id == Analysis.id)
+    .join(Study, Analysis.study_id == Study.id)
+    .where(Delivery.id == bindparam("delivery"))
+)
 
 
 def analysis(session: Session, row: Analysis) -> None:
@@ -29,16 +37,7 @@ def analysis(session: Session, row: Analysis) -> None:
 
 def delivery(session: Session, delivery_id: int, now: datetime) -> None:
     """Where a delivery has come to an end."""
-    row = session.execute(
-        select(
-            Delivery.state, Delivery.destination, Delivery.last_status, Delivery.attempts, Output.kind, Output.sop_uid
-        )
-        .add_columns(Study.study_uid)
-        .join(Output, Delivery.output_id == Output.id)
-        .join(Analysis, Output.analysis_id == Analysis.id)
-        .join(Study, Analysis.study_id == Study.id)
-        .where(Delivery.id == delivery_id)
-    ).one()
+    row = session.execute(_DELIVERY, {"delivery": delivery_id}).one()
     if row.state not in ENDS:
         return
     details = {"kind": row.kind, "sop_instance_uid": row.sop_uid, "state": row.state, "attempts": row.attempts}

@@ -149,6 +149,7 @@ def echo(peer: Peer) -> str:
 def application_entity(peer: Peer) -> AE:
     """Ours, with the time-outs of the peer."""
     _config.LOG_HANDLER_LEVEL = "none"
+    _config.STORE_SEND_CHUNKED_DATASET = True  # a file goes out as it is, neither decoded nor encoded again
     ae = AE(ae_title=peer.calling_aet)
     ae.acse_timeout = ae.connection_timeout = peer.acse_timeout
     ae.dimse_timeout = ae.network_timeout = peer.dimse_timeout

@@ -2,13 +2,14 @@
 
 Destinations with the same wishes and the same past share the objects. Reports name the earlier ones that their
 destinations were owed, and a rejection note the earlier pictures.
-Where a destination may refuse every form of a report, the one-page picture of it is built as well and kept.
+Where a destination may refuse every form of a report, the one-page picture of it is built as well and kept: drawing it
+takes as long as all else, so one that took the last report, and answers, has none.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from node.core.settings import Objects, Settings
@@ -29,9 +30,12 @@ class Addressed:
 
 
 def address(
-    record: AnalysisRecord, settings: Settings, earlier: Sequence[EarlierObject]
+    record: AnalysisRecord, settings: Settings, earlier: Sequence[EarlierObject], sure: Collection[str] = ()
 ) -> tuple[list[Addressed], list[str]]:
-    """Every object once, the usual ones where there is no destination; and sentences on how they were written."""
+    """Every object once, the usual ones where there is no destination; and sentences on how they were written.
+
+    sure: destinations that take reports.
+    """
     forms: dict[tuple[Objects, tuple[Predecessor, ...]], list[str]] = {}
     for peer in settings.peers:
         form = _told(record, peer.objects or settings.objects)
@@ -44,10 +48,11 @@ def address(
         for item in build(of_form, said.append):
             found.setdefault(item.sop_instance_uid, Addressed(item)).owed_to.extend(names)
         notes += [f"{sentence} ({', '.join(names)})" for sentence in said]
-        if names and form.fall_back and "page" not in form.kinds and REPORTS & set(form.kinds):
+        unsure = [name for name in names if name not in sure]
+        if unsure and form.fall_back and "page" not in form.kinds and REPORTS & set(form.kinds):
             page = dataclasses.replace(of_form, wanted=dataclasses.replace(form, kinds=("page",)))
             for item in build(page):
-                found.setdefault(item.sop_instance_uid, Addressed(item)).kept_for.extend(names)
+                found.setdefault(item.sop_instance_uid, Addressed(item)).kept_for.extend(unsure)
     return list(found.values()), notes
 
 

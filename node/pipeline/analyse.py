@@ -25,6 +25,7 @@ from node.core.errors import InternalError, Refused
 from node.core.job import MOST_KILLS, Job
 from node.core.settings import Settings
 from node.core.study import StoredInstance, StudyState
+from node.db import fallback as other_forms
 from node.db import intake as study_rows
 from node.db import jobs, quarantine, retention, tallies
 from node.db import layers as layer_rows
@@ -33,6 +34,7 @@ from node.db.session import Database
 from node.pipeline import film, layers, traces
 from node.pipeline.address import Addressed, address
 from node.pipeline.children import Children
+from node.pipeline.fallback import REPORTS
 from node.pipeline.identity import contradiction
 from node.pipeline.intake import digest_of
 from node.pipeline.judge import Judge, Stages
@@ -199,7 +201,9 @@ class Analyse:
     def _build(self, record: AnalysisRecord, work: _Work) -> list[Addressed]:
         with self.database.read() as session:
             earlier = rows.objects_of(session, work.study_id)
-        found, said = address(record, self.settings, earlier)
+            names = [peer.name for peer in self.settings.peers]
+            sure = [name for name in names if other_forms.takes_reports(session, name, REPORTS)]
+        found, said = address(record, self.settings, earlier, sure)
         work.notes += said
         return found
 

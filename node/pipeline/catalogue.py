@@ -98,8 +98,7 @@ class Catalogue:
                     return
                 read = [(one, *_read(self._archive, one)) for one in found]
                 with self._database.write() as session:
-                    for one, study, series in read:
-                        rows.describe(session, one, study, series)
+                    rows.describe(session, read)
 
     def find(self, query: Query, seconds: float = math.inf) -> Iterator[dict[str, Value]]:
         """The matches, newest first, each with a value for every keyword asked and the unique keys of its level.

@@ -84,8 +84,7 @@ def _close(
 ) -> str | None:
     """Close one study; the key of its analyse job, empty where it is only kept. None: something arrived since it was
     looked at, and it stays open."""
-    fresh = {row[0]: row[4] for row in rows.receiving_studies(session)}
-    if fresh.get(study.id) != study.last_received_at:
+    if rows.last_received(session, study.id) != study.last_received_at:
         return None
     instances = rows.instance_set(session, study.id)
     of = prior_rows.prior_of(session, study.id)

@@ -18,10 +18,12 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from node.archive import Archive
 from node.core import log
@@ -61,6 +63,9 @@ class _Parcel:
     item: ledger.Due
     job: Job
     note: str = ""
+
+
+_Answered = tuple[_Parcel, Outcome]
 
 
 def worker_name(destination: str) -> str:
@@ -156,11 +161,13 @@ class Deliver:
         outcomes = [replace(one, delivered=True) if one.status == HAS_IT else one for one in outcomes]
         breaker.note(destination, outcomes)
         moment, factor = self.clock(), self.jitter()  # one for all, so that they are due together again
+        noted = []
         for parcel, outcome in zip(parcels, outcomes, strict=True):
             if outcome.status == REFUSED and not outcome.delivered:
                 self._fall_back(destination, parcel, tried=True)
             else:
-                self._note(parcel, outcome, moment, factor, commit=self._commits(destination))
+                noted.append((parcel, outcome))
+        self._note(destination, noted, moment, factor)
         self.trace(self._spans(parcels, outcomes, began, moment))
 
     def _spans(
@@ -213,14 +220,15 @@ class Deliver:
         """What the gate lets pass; the rest is held, or waits for an answer."""
         verdicts = Gate(self.archive, self.ask)(destination, [parcel.item for parcel in claimed])
         moment, factor = self.clock(), self.jitter()
-        sound = []
+        sound, later = [], []
         for parcel, verdict in zip(claimed, verdicts, strict=True):
             if verdict.held:
                 self._hold(parcel, verdict.held)
             elif verdict.later:
-                self._note(parcel, Outcome(None, verdict.later, False), moment, factor)
+                later.append((parcel, Outcome(None, verdict.later, False)))
             else:
                 sound.append(_Parcel(parcel.item, parcel.job, verdict.note))
+        self._note(destination, later, moment, factor)
         return sound
 
     def _fall_back(self, destination: Destination, parcel: _Parcel, *, tried: bool) -> None:
@@ -235,31 +243,39 @@ class Deliver:
                 study_rows.add_event(session, item.study_id, now, f"A result for {item.destination} is held: {reason}")
         log.event(logger, "delivery.held", logging.ERROR, sop_instance_uid=item.sop_instance_uid, reason=reason)
 
-    def _note(self, parcel: _Parcel, outcome: Outcome, now: datetime, factor: float, commit: bool = False) -> None:
-        item, job, comment = parcel.item, parcel.job, outcome.comment
-        last = 0 < self.settings.max_attempts <= job.attempts
-        with self.database.write() as session:
-            if outcome.delivered:
-                comment = "; ".join(said for said in (comment, parcel.note) if said)
-                if commit:  # due at once: all that one association brought is asked for together
-                    state, kept = "committing", jobs.give_back(session, job, now, "")
-                else:
-                    state, kept = "delivered", jobs.finish(session, job, now)
-            elif last:
-                state, kept = "failed", jobs.park(session, job, now, comment)
+    def _note(self, destination: Destination, answered: Sequence[_Answered], now: datetime, factor: float) -> None:
+        """One commit for the results of one analysis."""
+        for _, group in groupby(answered, key=lambda one: one[0].item.analysis_id):
+            of_one, commits = list(group), self._commits(destination)
+            with self.database.write() as session:
+                states = [self._noted(session, one, now, factor, commits) for one in of_one]
+            for (parcel, outcome), state in zip(of_one, states, strict=True):
+                log.event(
+                    logger,
+                    f"delivery.{state}",
+                    destination=parcel.item.destination,
+                    sop_instance_uid=parcel.item.sop_instance_uid,
+                    attempt=parcel.job.attempts,
+                    status=None if outcome.status is None else f"0x{outcome.status:04X}",
+                )
+
+    def _noted(self, session: Session, answered: _Answered, now: datetime, factor: float, commit: bool) -> str:
+        """The state in which the delivery is from now on."""
+        (parcel, outcome), job, comment = answered, answered[0].job, answered[1].comment
+        if outcome.delivered:
+            comment = "; ".join(said for said in (comment, parcel.note) if said)
+            if commit:  # due at once: all that one association brought is asked for together
+                state, kept = "committing", jobs.give_back(session, job, now, "")
             else:
-                next_at = now + self._breaker().wait(job.attempts, factor)
-                state, kept = "waiting", jobs.give_back(session, job, next_at, comment)
-            if kept:
-                ledger.note_attempt(session, item.delivery_id, state, outcome.status, comment, job.attempts, now)
-        log.event(
-            logger,
-            f"delivery.{state}",
-            destination=item.destination,
-            sop_instance_uid=item.sop_instance_uid,
-            attempt=job.attempts,
-            status=None if outcome.status is None else f"0x{outcome.status:04X}",
-        )
+                state, kept = "delivered", jobs.finish(session, job, now)
+        elif 0 < self.settings.max_attempts <= job.attempts:
+            state, kept = "failed", jobs.park(session, job, now, comment)
+        else:
+            next_at = now + self._breaker().wait(job.attempts, factor)
+            state, kept = "waiting", jobs.give_back(session, job, next_at, comment)
+        if kept:
+            ledger.note_attempt(session, parcel.item.delivery_id, state, outcome.status, comment, job.attempts, now)
+        return state
 
     def _breaker(self) -> Breaker:
         return Breaker(self.database, self.settings, self.clock, self.jitter, self.probe)

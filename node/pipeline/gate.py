@@ -20,7 +20,7 @@ from node.core.settings import Destination
 from node.db.deliveries import Due
 from node.pipeline.film import read_header
 from node.pipeline.identity import Known, contradiction, difference
-from node.results.common import source_of
+from node.results.source import source_of
 
 UNKNOWN_THERE = "the destination did not know the study before"
 Asker = Callable[[Destination, Sequence[str]], Mapping[str, Known]]  # study UIDs -> what the destination says of each
@@ -47,8 +47,9 @@ class Gate:
 
     def __call__(self, destination: Destination, items: Sequence[Due]) -> list[Verdict]:
         """One verdict for each item, in order."""
+        sources: dict[str, Dataset] = {}  # by path: the results of a study have one
         try:
-            objections = [self._objection(item) for item in items]
+            objections = [self._objection(item, sources) for item in items]
         except Transient as error:
             return [Verdict(later=str(error)) for _ in items]
         doubted = {item.study_id: said for item, said in zip(items, objections, strict=True) if said}
@@ -60,16 +61,18 @@ class Gate:
             for item, said in zip(items, objections, strict=True)
         ]
 
-    def _objection(self, item: Due) -> str:
+    def _objection(self, item: Due, sources: dict[str, Dataset]) -> str:
         """Empty when the output is what was built and belongs to the patient and study of its source."""
         path = self.archive.path(item.path)
         try:
             if hashlib.sha256(path.read_bytes()).hexdigest() != item.sha256:
                 return "The file in the archive is not the one that was built."
             ours = read_header(path)
-            source = source_of(read_header(self.archive.path(item.source_path)))
+            if item.source_path not in sources:
+                sources[item.source_path] = source_of(read_header(self.archive.path(item.source_path)))
         except (OSError, Refused):
             return "The file, or the source it is compared with, cannot be read from the archive."
+        source = sources[item.source_path]
         keyword = contradiction((ours, source))
         if ours.get("StudyInstanceUID") != source.get("StudyInstanceUID"):
             keyword = "StudyInstanceUID"

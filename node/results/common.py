@@ -1,18 +1,18 @@
 """What every object we write shares: identity from the source, our equipment, times, derived UIDs, encoding.
 
-The source header is normalised on a copy: missing type 2 attributes become empty, what is illegal is mended or left out
-(``elements``, ``legal``), text is decoded. Patient and study modules (PS3.3 C.7.1, C.7.2) are copied whole; nothing of
-the scanner's series or equipment is. Dates and times come from the analysis, so that a rerun writes the same bytes.
+Of the normalised source header (``source``) the patient and study modules (PS3.3 C.7.1, C.7.2) are copied whole, and
+nothing of the scanner's series or equipment. Dates and times come from the analysis, so that a rerun writes the same
+bytes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import re
+from copy import deepcopy
 from datetime import timedelta, timezone
 
-from pydicom import Dataset
+from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_description
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
@@ -27,31 +27,17 @@ from pydicom.uid import (
 from models.api import RESEARCH_USE_ONLY, ModelIdentity
 from node.core.uids import PRODUCT_UID, derive
 from node.results import character_sets
-from node.results.elements import copied as copied  # of any header: the modules beside know it from here
+from node.results.elements import copied as copied  # of any header: the modules beside know these from here
 from node.results.elements import received
 from node.results.legal import LOST
 from node.results.record import AnalysisRecord, BuiltObject
+from node.results.references import hierarchy
+from node.results.source import PATIENT, STUDY
+from node.results.source import text_of as text_of
 
 OUTPUT_SCHEMA = "10"  # any change of what is written for the same input raises it, and with it every UID
-PATIENT = (
-    "PatientName", "PatientID", "IssuerOfPatientID", "IssuerOfPatientIDQualifiersSequence", "TypeOfPatientID",
-    "PatientBirthDate", "PatientBirthTime", "PatientSex", "OtherPatientIDs", "OtherPatientIDsSequence",
-    "OtherPatientNames", "PatientAge", "PatientSize", "PatientWeight", "EthnicGroup", "PatientComments",
-    "PatientIdentityRemoved", "DeidentificationMethod", "DeidentificationMethodCodeSequence", "AdmissionID",
-    "IssuerOfAdmissionIDSequence", "ServiceEpisodeID", "IssuerOfServiceEpisodeIDSequence",
-)  # fmt: skip
-STUDY = (
-    "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "IssuerOfAccessionNumberSequence",
-    "ReferringPhysicianName", "ReferringPhysicianIdentificationSequence", "PhysiciansOfRecord",
-    "PhysiciansOfRecordIdentificationSequence", "RequestingService", "StudyDescription", "ProcedureCodeSequence",
-    "TimezoneOffsetFromUTC",
-)  # fmt: skip
 WHO = ("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate")
 CHANGED = "Not legal DICOM in the source, and so not carried in the results as it stands there"
-TYPE_2 = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
-    "AccessionNumber", "ReferringPhysicianName",
-)  # fmt: skip
 REQUEST_TYPE_2 = (
     "AccessionNumber", "PlacerOrderNumberImagingServiceRequest", "FillerOrderNumberImagingServiceRequest",
     "RequestedProcedureID", "RequestedProcedureDescription",
@@ -61,41 +47,14 @@ REQUEST = (
     "OrderFillerIdentifierSequence", "RequestedProcedureCodeSequence", "ReasonForTheRequestedProcedure",
     "ReasonForRequestedProcedureCodeSequence",
 )  # fmt: skip
-ZONE = re.compile(r"(?!-0000)[+-](0\d|1[0-4])[0-5]\d")  # Timezone Offset From UTC, PS3.3 C.12.1.1.8
 DOCUMENTS = (  # their series have no Request Attributes (PS3.3 C.17.1, C.17.6.1): they refer to requests themselves
     Comprehensive3DSRStorage, ComprehensiveSRStorage, EnhancedSRStorage, KeyObjectSelectionDocumentStorage,
 )  # fmt: skip
 
 
-def source_of(header: Dataset) -> Dataset:
-    """A normalised copy of a source header: what results are built from. UTF-8; never the original itself."""
-    copy = copied(header, (*PATIENT, *STUDY, *IMAGE))
-    for keyword in TYPE_2:
-        if keyword not in copy:
-            setattr(copy, keyword, "")
-    if not ZONE.fullmatch(text_of(copy, "TimezoneOffsetFromUTC")):
-        copy.pop("TimezoneOffsetFromUTC", None)
-    copy.SpecificCharacterSet = "ISO_IR 192"
-    copy.file_meta = FileMetaDataset()
-    copy.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    return copy
-
-
-IMAGE = (
-    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns", "PatientOrientation",
-    "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio", "BurnedInAnnotation", "InstanceNumber",
-    "SeriesNumber", "RequestAttributesSequence", "FrameOfReferenceUID", "Manufacturer", "ManufacturerModelName",
-    "ImagePositionPatient", "ImageOrientationPatient", "ReferencedFrameNumber",
-)  # fmt: skip
-
-
-def text_of(source: Dataset, keyword: str) -> str:
-    return str(source.get(keyword, "") or "")
-
-
 def changed(record: AnalysisRecord) -> tuple[str, ...]:
     """A sentence on what of the patient's identity had to be changed, left out or guessed; none of it is quoted."""
-    header, source = record.reference, source_of(record.reference)
+    header, source = record.reference, record.source
     names = [dictionary_description(keyword) for keyword in WHO if _is_changed(header, source, keyword)]
     if not names:
         return ()
@@ -188,22 +147,12 @@ def instance_uid(record: AnalysisRecord, kind: str, *index: str) -> str:
 def predecessors(record: AnalysisRecord, kind: str) -> list[Dataset]:
     """Items of Predecessor Documents Sequence (0040,A360), PS3.3 Table C.17-2: the reports of this kind that this one
     takes the place of. Empty for a first report, which must not have the attribute."""
-    found: dict[str, list[Dataset]] = {}
-    for earlier in record.predecessors:
-        if earlier.kind == kind:
-            reference = Dataset()
-            reference.ReferencedSOPClassUID = UID(earlier.sop_class_uid)
-            reference.ReferencedSOPInstanceUID = UID(earlier.sop_instance_uid)
-            found.setdefault(earlier.series_instance_uid, []).append(reference)
-    if not found:
-        return []
-    study = Dataset()
-    study.StudyInstanceUID, study.ReferencedSeriesSequence = text_of(record.reference, "StudyInstanceUID"), []
-    for series, references in found.items():
-        item = Dataset()
-        item.SeriesInstanceUID, item.ReferencedSOPSequence = UID(series), references
-        study.ReferencedSeriesSequence.append(item)
-    return [study]
+    found = [
+        (earlier.series_instance_uid, earlier.sop_class_uid, earlier.sop_instance_uid)
+        for earlier in record.predecessors
+        if earlier.kind == kind
+    ]
+    return hierarchy(text_of(record.reference, "StudyInstanceUID"), found) if found else []
 
 
 def document_number(record: AnalysisRecord, kind: str) -> int:
@@ -243,11 +192,10 @@ def finish(ds: Dataset, record: AnalysisRecord, source: Dataset, sop_class: str,
     """Set on a data set what all our objects have in common, over whatever a library wrote."""
     day, time = stamp(record, source)
     character_sets.declare(ds, record)
-    for keyword in (*PATIENT, *STUDY):
+    carried = (*PATIENT, *STUDY, *(() if sop_class in DOCUMENTS else ("RequestAttributesSequence",)))
+    for keyword in carried:
         if keyword in source:
-            ds[keyword] = source[keyword]
-    if sop_class not in DOCUMENTS and "RequestAttributesSequence" in source:
-        ds["RequestAttributesSequence"] = source["RequestAttributesSequence"]
+            ds.add(_own(source[keyword]))
     if zone := zone_text(record, source):
         ds.TimezoneOffsetFromUTC = zone
     ds.SOPClassUID, ds.SOPInstanceUID, ds.SeriesInstanceUID = UID(sop_class), UID(uid), UID(series)
@@ -260,6 +208,11 @@ def finish(ds: Dataset, record: AnalysisRecord, source: Dataset, sop_class: str,
     ds.DeviceSerialNumber, ds.SoftwareVersions = record.settings.device_serial_number, record.software_version
     ds.ContentQualification = "RESEARCH"
     ds.ContributingEquipmentSequence = [_algorithms(record, day, time)]
+
+
+def _own(element: DataElement) -> DataElement:
+    """pydicom keeps in a name the bytes that it was first written as, and in a sequence what it stands in."""
+    return deepcopy(element) if element.VR in ("PN", "SQ") else element
 
 
 def _algorithms(record: AnalysisRecord, day: str, time: str) -> Dataset:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from highdicom import sr
 from pydicom import Dataset
 from pydicom.uid import (
+    UID,
     Comprehensive3DSRStorage,
     CTImageStorage,
     EnhancedCTImageStorage,
@@ -19,6 +20,7 @@ from models.api import RESEARCH_USE_ONLY, ModelIdentity
 from node.core.uids import PRODUCT_UID
 from node.results import codes, common
 from node.results.record import AnalysisRecord, BuiltObject
+from node.results.references import hierarchy, one_for_each_object
 
 CT = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 NOTHING_FOUND = ("normal", "non_covid")  # classes that name no disease
@@ -31,26 +33,35 @@ def written(
 
     index: what besides the record decides the bytes.
     """
-    source = common.source_of(record.reference)
     _separate(content)
-    uid, series = common.instance_uid(record, kind, *index), common.series_uid(record, kind)
-    ds = sr.Comprehensive3DSR(
-        evidence=evidence or [source],
-        content=content,
-        series_instance_uid=series,
-        series_number=common.series_number(record, kind),
-        sop_instance_uid=uid,
-        instance_number=common.document_number(record, kind),
-        manufacturer=record.settings.manufacturer,
-        is_complete=True,
-        requested_procedures=common.requests(source) or None,
-    )
-    common.finish(ds, record, source, Comprehensive3DSRStorage, uid, series)
-    ds.SeriesDescription = description
+    ds = begun(record, kind, Comprehensive3DSRStorage, content, evidence or [record.source], *index)
+    ds.Modality, ds.SeriesDescription = "SR", description
+    ds.CompletionFlag, ds.VerificationFlag, ds.PreliminaryFlag = "COMPLETE", "UNVERIFIED", "PRELIMINARY"
+    ds.PerformedProcedureCodeSequence = []
     ds.CodingSchemeIdentificationSequence = [_private_scheme(record)]
     if earlier := common.predecessors(record, kind):
         ds.PredecessorDocumentsSequence = earlier
     return common.encode(ds, kind)
+
+
+def begun(
+    record: AnalysisRecord, kind: str, sop_class: UID, content: Dataset, evidence: Sequence[Dataset], *index: str
+) -> Dataset:
+    """What an SR and a Key Object Selection have alike around their content (PS3.3 C.17.2, C.17.6.2).
+
+    Written here, since highdicom's classes copy the content and walk through it five times, half of a report's time.
+    """
+    ds = Dataset()
+    ds.update(content)
+    uid, series = common.instance_uid(record, kind, *index), common.series_uid(record, kind)
+    common.finish(ds, record, record.source, sop_class, uid, series)
+    ds.SeriesNumber, ds.InstanceNumber = common.series_number(record, kind), common.document_number(record, kind)
+    shown = [(str(one.SeriesInstanceUID), one.SOPClassUID, one.SOPInstanceUID) for one in one_for_each_object(evidence)]
+    ds.CurrentRequestedProcedureEvidenceSequence = hierarchy(record.source.StudyInstanceUID, shown)
+    if asked := common.requests(record.source):
+        ds.ReferencedRequestSequence = asked
+    ds.ReferencedPerformedProcedureStepSequence = []
+    return ds
 
 
 def limits() -> sr.TextContentItem:

@@ -45,28 +45,27 @@ def marked(record: AnalysisRecord) -> Iterator[tuple[Canvas, Lesion]]:
     """Every focus of every system: those of the films, then those of the series."""
     for image in record.images:
         for prediction in image.predictions:
-            canvas = Canvas(common.source_of(image.header), image.image.shape, prediction)
+            canvas = Canvas(image.source, image.image.shape, prediction)
             yield from ((canvas, lesion) for lesion in prediction.lesions)
     for outcome in record.series:
         rows, columns = outcome.volume.voxels.shape[1:]
         for prediction in outcome.predictions:
             for found in (found for found in prediction.slices if found.lesions):
-                canvas = Canvas(common.source_of(outcome.headers[found.index]), (rows, columns), prediction)
+                canvas = Canvas(outcome.sources[found.index], (rows, columns), prediction)
                 yield from ((canvas, lesion) for lesion in found.lesions)
 
 
 def canvases(record: AnalysisRecord) -> Iterator[tuple[Canvas, str]]:
     """Each system's film, and of a series its first key slice, else the middle one; with the UID of film or series."""
     for image in record.images:
-        source = common.source_of(image.header)
         for prediction in image.predictions:
-            yield Canvas(source, image.image.shape, prediction), common.text_of(source, "SOPInstanceUID")
+            yield Canvas(image.source, image.image.shape, prediction), common.text_of(image.source, "SOPInstanceUID")
     for outcome in record.series:
         rows, columns = outcome.volume.voxels.shape[1:]
         for prediction in outcome.predictions:
             keys = outcome.key_slices(prediction)
-            header = outcome.headers[keys[0].index if keys else len(outcome.headers) // 2]
-            yield Canvas(common.source_of(header), (rows, columns), prediction), outcome.volume.uid
+            source = outcome.sources[keys[0].index if keys else len(outcome.sources) // 2]
+            yield Canvas(source, (rows, columns), prediction), outcome.volume.uid
 
 
 def border(place: Place) -> sr.ImageRegion:

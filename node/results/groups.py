@@ -44,14 +44,12 @@ def groups(record: AnalysisRecord) -> Iterator[Group]:
 
 
 def _film(image: ImageOutcome) -> _Subject:
-    source = common.source_of(image.header)
-    return _Subject(
-        common.text_of(source, "StudyInstanceUID"), common.text_of(source, "SOPInstanceUID"), (source,)
-    )  # fmt: skip
+    study, uid = (common.text_of(image.source, keyword) for keyword in ("StudyInstanceUID", "SOPInstanceUID"))
+    return _Subject(study, uid, (image.source,))
 
 
 def _series(outcome: SeriesOutcome, prediction: Prediction) -> _Subject:
-    keys = tuple(common.source_of(outcome.headers[found.index]) for found in outcome.key_slices(prediction))
+    keys = tuple(outcome.sources[found.index] for found in outcome.key_slices(prediction))
     return _Subject(common.text_of(outcome.headers[0], "StudyInstanceUID"), outcome.volume.uid, keys)
 
 

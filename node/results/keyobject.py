@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from highdicom.ko import KeyObjectSelection, KeyObjectSelectionDocument
+from highdicom.ko import KeyObjectSelection
 from highdicom.sr import (
     CodedConcept,
     ContainerContentItem,
@@ -58,9 +58,9 @@ def _chosen(record: AnalysisRecord) -> Iterator[_Chosen]:
     for image in record.images:
         found = [prediction for prediction in image.predictions if of_interest(prediction)]
         if found:
-            yield _source(image.header)
+            yield _source(image.source)
             explained = [prediction for prediction in found if prediction.heat is not None]
-            yield from _heat_maps(record, image.header, explained)
+            yield from _heat_maps(record, image.source, explained)
     for outcome in record.series:
         yield from _slices(record, outcome)
 
@@ -69,20 +69,19 @@ def _slices(record: AnalysisRecord, outcome: SeriesOutcome) -> Iterator[_Chosen]
     """The key slices of the systems that decided a disease, from the feet."""
     found = [prediction for prediction in outcome.predictions if of_interest(prediction)]
     for index in sorted({key.index for prediction in found for key in outcome.key_slices(prediction)}):
-        header = outcome.headers[index]
-        yield _source(header)
+        source = outcome.sources[index]
+        yield _source(source)
         explained = [p for p in found if any(s.index == index and s.key for s in p.slices)]
-        yield from _heat_maps(record, header, explained)
+        yield from _heat_maps(record, source, explained)
 
 
-def _source(header: Dataset) -> _Chosen:
-    return _Chosen(common.source_of(header), SOURCE, frame_of(header))
+def _source(source: Dataset) -> _Chosen:
+    return _Chosen(source, SOURCE, frame_of(source))
 
 
-def _heat_maps(record: AnalysisRecord, header: Dataset, explained: list[Prediction]) -> Iterator[_Chosen]:
+def _heat_maps(record: AnalysisRecord, source: Dataset, explained: list[Prediction]) -> Iterator[_Chosen]:
     if "heat-maps" not in record.wanted.kinds:
         return
-    source = common.source_of(header)
     for prediction in explained:
         picture = Dataset()
         picture.StudyInstanceUID, picture.SOPClassUID = source.StudyInstanceUID, SecondaryCaptureImageStorage
@@ -103,22 +102,8 @@ def document_of(
     record: AnalysisRecord, kind: str, evidence: list[Dataset], said: KeyObjectSelection, names: list[str]
 ) -> BuiltObject:
     """A document of the series of its kind. evidence: identifiers of what it names; names: what its UID comes from."""
-    source = common.source_of(record.reference)
-    for item in evidence:  # the class reads patient and study of its first evidence
-        item.update({tag: source[tag] for tag in source.keys() if tag not in item})  # noqa: SIM118 - tags, not elements
-    uid, series = common.instance_uid(record, kind, *names), common.series_uid(record, kind)
-    ds = KeyObjectSelectionDocument(
-        evidence=evidence,
-        content=said,
-        series_instance_uid=series,
-        series_number=common.series_number(record, kind),
-        sop_instance_uid=uid,
-        instance_number=common.document_number(record, kind),
-        manufacturer=record.settings.manufacturer,
-        requested_procedures=common.requests(source) or None,
-    )
-    common.finish(ds, record, source, KeyObjectSelectionDocumentStorage, uid, series)
-    ds.SeriesDescription = SERIES[kind]
+    ds = document.begun(record, kind, KeyObjectSelectionDocumentStorage, said[0], evidence, *names)
+    ds.Modality, ds.SeriesDescription = "KO", SERIES[kind]
     return common.encode(ds, kind)
 
 

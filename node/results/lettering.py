@@ -55,8 +55,10 @@ def length(line: str, size: float) -> float:
 
 def wrapped(text: str, size: float, room: float) -> list[str]:
     """The text in lines no longer than ``room``; a word that is longer alone is broken."""
-    lines = [""]
-    for word in drawable(text).split(" "):
+    whole, lines = drawable(text), [""]
+    if length(whole, size) <= room:  # most texts are short, and every measure takes as long as the text
+        return [whole]
+    for word in whole.split(" "):
         longer = f"{lines[-1]} {word}".strip()
         if length(longer, size) <= room:
             lines[-1] = longer

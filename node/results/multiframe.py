@@ -37,10 +37,6 @@ class Planes:
     headers: tuple[Dataset, ...]
     sources: tuple[Dataset, ...]
 
-    @classmethod
-    def of(cls, *headers: Dataset) -> Planes:
-        return cls(headers, tuple(common.source_of(header) for header in headers))
-
     @cached_property
     def in_patient(self) -> bool:
         """Whether every one says where it lies, in the same frame of reference."""

@@ -21,9 +21,8 @@ def pages(record: AnalysisRecord) -> Iterator[BuiltObject]:
 
 def page(record: AnalysisRecord) -> BuiltObject:
     """One page, of a refusal too. The sources it names are the images that its small pictures may be of."""
-    source = common.source_of(record.reference)
-    headers = _pictured(record)
-    shown = [common.source_of(header) for header in headers]
+    pictured = list(_pictured(record))
+    shown = [source for _, source in pictured]
     what = capture.Capture(
         sop_class=SecondaryCaptureImageStorage,
         uid=capture.picture_uid(record, "page"),
@@ -35,19 +34,18 @@ def page(record: AnalysisRecord) -> BuiltObject:
         sources=shown,
         conversion="SYN",
     )
-    ds = capture.begun(record, source, what)
+    ds = capture.begun(record, record.source, what)
     capture.derived(ds, shown, "Report of an automated analysis as a page.", same_place=False)
     syntax = pixels.LOSSY if record.wanted.jpeg else pixels.LOSSLESS  # a seventh of the plain page
-    pixels.put(ds, [sheet.draw(told(record))], syntax, headers)
+    pixels.put(ds, [sheet.draw(told(record))], syntax, [header for header, _ in pictured])
     return common.encode(ds, "page", syntax)
 
 
-def _pictured(record: AnalysisRecord) -> list[Dataset]:
-    """Headers as received of films with heat and of key slices."""
-    films = [image.header for image in record.images if any(p.heat is not None for p in image.predictions)]
-    slices = [
-        outcome.headers[index]
-        for outcome in record.series
-        for index in sorted({found.index for p in outcome.predictions for found in p.slices if found.key})
-    ]
-    return [*films, *slices]
+def _pictured(record: AnalysisRecord) -> Iterator[tuple[Dataset, Dataset]]:
+    """Headers of films with heat and of key slices, as received and normalised."""
+    for image in record.images:
+        if any(p.heat is not None for p in image.predictions):
+            yield image.header, image.source
+    for outcome in record.series:
+        for index in sorted({found.index for p in outcome.predictions for found in p.slices if found.key}):
+            yield outcome.headers[index], outcome.sources[index]

@@ -99,11 +99,11 @@ def _came_of_it(record: AnalysisRecord, clean: Clean) -> str:
 
 
 def _about(record: AnalysisRecord) -> Iterator[str]:
-    what = " and ".join(concept.meaning for concept in document.procedures(record, common.source_of(record.reference)))
+    what = " and ".join(concept.meaning for concept in document.procedures(record, record.source))
     used, left = record.instances_used, len(record.left_out)
     yield f"{what}; images used: {used}, left out: {left}."
-    zone = common.zone_text(record, common.source_of(record.reference)) or "UTC"
-    _, time = common.stamp(record, common.source_of(record.reference))
+    zone = common.zone_text(record, record.source) or "UTC"
+    _, time = common.stamp(record, record.source)
     made = f"{record.settings.model_name} {record.software_version}"
     yield f"Made by {made} at {time[:2]}:{time[2:4]}:{time[4:6]} ({zone})."
 
@@ -227,7 +227,7 @@ def _film_figures(record: AnalysisRecord) -> Iterator[tuple[int, Figure]]:
         for rank, prediction in enumerate(explained):
             picture = render.film(image.image, image.lungs, prediction, BOLD)
             p = [score.probability for score in prediction.scores]
-            yield rank, Figure(_true_shape(picture, image.header), _caption(prediction, where, p))
+            yield rank, Figure(_true_shape(picture, image.source), _caption(prediction, where, p))
 
 
 def _slice_figures(record: AnalysisRecord) -> Iterator[tuple[int, Figure]]:
@@ -239,7 +239,7 @@ def _slice_figures(record: AnalysisRecord) -> Iterator[tuple[int, Figure]]:
                 caption = _caption(
                     prediction, f"slice {found.index + 1} of {len(outcome.headers)}, ", found.probabilities
                 )
-                yield rank, Figure(_true_shape(picture, outcome.headers[found.index]), caption)
+                yield rank, Figure(_true_shape(picture, outcome.sources[found.index]), caption)
 
 
 def _caption(prediction: Prediction, where: str, p: Sequence[float]) -> tuple[str, ...]:
@@ -249,8 +249,8 @@ def _caption(prediction: Prediction, where: str, p: Sequence[float]) -> tuple[st
     return f"{prediction.model.system}: heat for {explained}", f"{where}p = {p[place]:.2f}"
 
 
-def _true_shape(picture: Image.Image, header: Dataset) -> RGB:
+def _true_shape(picture: Image.Image, source: Dataset) -> RGB:
     """Stretched where the pixels of the source are not square."""
-    vertical, horizontal = aspect_ratio(common.source_of(header)) or (1, 1)
+    vertical, horizontal = aspect_ratio(source) or (1, 1)
     tall = round(picture.height * min(max(vertical / horizontal, 1 / MOST_STRETCH), MOST_STRETCH))
     return np.asarray(picture if tall == picture.height else picture.resize((picture.width, tall)))

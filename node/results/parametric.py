@@ -29,7 +29,7 @@ def maps(record: AnalysisRecord) -> Iterator[BuiltObject]:
         if (keys := [found for found in prediction.slices if found.key])
     )
     for number, (outcome, prediction, keys) in enumerate(explaining, start=1):
-        planes = Planes.of(*outcome.headers)
+        planes = Planes(outcome.headers, outcome.sources)
         if planes.in_patient:
             yield _map(record, planes, prediction, keys, number)
 

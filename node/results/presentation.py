@@ -72,7 +72,7 @@ def _of_film(outcome: ImageOutcome, prediction: Prediction) -> _Shown:
     pixels = outcome.image.pixels
     return _Shown(
         header=outcome.header,
-        canvas=foci.Canvas(common.source_of(outcome.header), outcome.image.shape, prediction),
+        canvas=foci.Canvas(outcome.source, outcome.image.shape, prediction),
         contours=outcome.lungs.contours if outcome.lungs else (),
         lesions=prediction.lesions,
         heat=prediction.heat,
@@ -86,7 +86,7 @@ def _of_slice(outcome: SeriesOutcome, prediction: Prediction, found: SliceFindin
     rows, columns = voxels.shape[1:]
     return _Shown(
         header=header,
-        canvas=foci.Canvas(common.source_of(header), (rows, columns), prediction),
+        canvas=foci.Canvas(outcome.sources[found.index], (rows, columns), prediction),
         contours=(),
         lesions=found.lesions,
         heat=found.heat,

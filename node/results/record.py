@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from pydicom import Dataset
 
@@ -21,6 +22,7 @@ from models.api import (
     VolumeInput,
 )
 from node.core.settings import Objects, Results
+from node.results.source import source_of
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,11 @@ class ImageOutcome:
     biomarkers: tuple[Measured, ...] = ()
     heart: LungField | None = None
 
+    @cached_property
+    def source(self) -> Dataset:
+        """The normalised header."""
+        return source_of(self.header)
+
 
 @dataclass(frozen=True)
 class SeriesOutcome:
@@ -70,6 +77,11 @@ class SeriesOutcome:
     refusals: tuple[SystemRefusal, ...] = ()
     notes: tuple[str, ...] = ()
     lungs: VolumeField | None = None
+
+    @cached_property
+    def sources(self) -> tuple[Dataset, ...]:
+        """The normalised headers."""
+        return tuple(map(source_of, self.headers))
 
     def key_slices(self, prediction: Prediction) -> tuple[SliceFinding, ...]:
         """The slices that a prediction rests on: its own key slices, else those of any system, ascending."""
@@ -134,6 +146,17 @@ class AnalysisRecord:
     wanted: Objects
     series: tuple[SeriesOutcome, ...] = ()
     predecessors: tuple[Predecessor, ...] = ()
+
+    @cached_property
+    def source(self) -> Dataset:
+        """The normalised header that carries patient and study; mostly that of the first image."""
+        for image in self.images:
+            if image.header is self.reference:
+                return image.source
+        for outcome in self.series:
+            if outcome.headers[0] is self.reference:
+                return outcome.sources[0]
+        return source_of(self.reference)
 
     @property
     def predictions(self) -> tuple[Prediction, ...]:

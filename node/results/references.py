@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 
 from pydicom import Dataset
+from pydicom.uid import UID
 
 LEAST_SHARE = 0.2  # of a direction: less than about 12 degrees beside an axis is not worth a letter
 LARGEST_TERM = 1000  # of an aspect ratio
@@ -47,6 +48,25 @@ def one_for_each_object(headers: Iterable[Dataset]) -> list[Dataset]:
     for header in headers:
         found.setdefault(str(header.get("SOPInstanceUID", "")), header)
     return list(found.values())
+
+
+def hierarchy(study_uid: str, instances: Iterable[tuple[str, str, str]]) -> list[Dataset]:
+    """The item of Hierarchical SOP Instance Reference (PS3.3 Table C.17-3) of one study.
+
+    instances: (Series Instance UID, SOP Class UID, SOP Instance UID) of each.
+    """
+    found: dict[str, list[Dataset]] = {}
+    for series, sop_class, instance in instances:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = UID(sop_class), UID(instance)
+        found.setdefault(series, []).append(item)
+    study = Dataset()
+    study.StudyInstanceUID, study.ReferencedSeriesSequence = UID(study_uid), []
+    for series, items in found.items():
+        item = Dataset()
+        item.SeriesInstanceUID, item.ReferencedSOPSequence = UID(series), items
+        study.ReferencedSeriesSequence.append(item)
+    return [study]
 
 
 def patient_orientation(header: Dataset) -> list[str] | str:

@@ -41,7 +41,7 @@ def report(record: AnalysisRecord) -> Iterator[BuiltObject]:
         return
     content: Dataset = sr.MeasurementReport(
         observation_context=document.observer(record),
-        procedure_reported=document.procedures(record, common.source_of(record.reference)),
+        procedure_reported=document.procedures(record, record.source),
         imaging_measurements=[group for _, group in drawn],
     )[0]
     content.ContentSequence.append(document.limits())
@@ -156,7 +156,7 @@ def _withdrawal(record: AnalysisRecord) -> Iterator[tuple[Place, Planar]]:
     under another title with the words of the earlier document.
     """
     earlier = sum(predecessor.kind == "regions" for predecessor in record.predecessors)
-    source = common.source_of(record.reference)
+    source = record.source
     if not earlier or not source.get("Rows") or not source.get("Columns"):
         return
     place = Place(source, (int(source.Rows), int(source.Columns)))

@@ -29,6 +29,7 @@ LUNG_WINDOW = (-600.0, 1500.0)  # centre and width in HU
 CONTOUR, CENTRE = (64, 224, 96), (255, 255, 255)
 LEAST_FOR_ALL_WORDS = 200  # pixels; smaller pictures would be covered by words and bear the class and p alone
 STRONGEST = 0.55  # opacity of heat 1; heat 0 is transparent
+JET_PEAKS = (3, 2, 1)  # of red, green and blue, in quarters of the way from heat 0 to 1
 UNDER_SCALE = 110  # the grey that the scale's colours lie on, about that of a lung with its vessels
 
 
@@ -78,7 +79,7 @@ def ct_slice(voxels: FloatImage, found: SliceFinding, bold: float = 1.0) -> Imag
 
 
 def _drawn(picture: Grey, over: _Overlay, bold: float) -> Image.Image:
-    found = Image.fromarray(_heated(picture, over.heat))
+    found = _heated(picture, over.heat)
     pen, unit = ImageDraw.Draw(found), bold * _unit(found)
     for contour in over.contours:
         pen.line([(float(x), float(y)) for x, y in contour], fill=CONTOUR, width=max(1, round(1.5 * unit)))
@@ -95,7 +96,10 @@ def _unit(picture: Image.Image) -> float:
 def grey(image: ImageInput) -> Grey:
     """The film as it is shown, 8 bit."""
     low, high = float(image.pixels.min()), float(image.pixels.max())
-    return np.asarray(np.rint(255 * (image.pixels - low) / max(high - low, 1e-9)), dtype=np.uint8)
+    shown = image.pixels - low
+    shown *= 255  # in place, as below: a new array for each step costs more than the step
+    shown /= max(high - low, 1e-9)
+    return np.asarray(np.rint(shown, out=shown), dtype=np.uint8)
 
 
 def windowed(voxels: FloatImage) -> Grey:
@@ -106,26 +110,43 @@ def windowed(voxels: FloatImage) -> Grey:
 
 def jet(values: FloatImage) -> NDArray[np.float32]:
     """(..., 3) in 0..255 for values in 0..1; the same curve as the pseudo-colour of the systems."""
-    return np.asarray(
-        255 * np.clip(1.5 - np.abs(4 * values[..., None] - np.array([3, 2, 1], np.float32)), 0, 1), dtype=np.float32
-    )
+    return np.stack([_jet(values, peak) for peak in JET_PEAKS], axis=-1)
 
 
-def _heated(picture: Grey, heat: FloatImage | None) -> RGB:
-    """(row, column, 3). Only where there is heat is anything computed."""
-    colour = np.repeat(picture[..., None], 3, axis=2)
-    if heat is None or not heat.any():
-        return colour
-    rows, columns = np.flatnonzero(heat.any(axis=1)), np.flatnonzero(heat.any(axis=0))
-    here = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    colour[here] = _blended(picture[here].astype(np.float32), heat[here])
+def _jet(values: FloatImage, peak: int) -> NDArray[np.float32]:
+    """One colour. peak: in quarters of the way from 0 to 1."""
+    colour = 4 * values - np.float32(peak)
+    np.abs(colour, out=colour)
+    np.subtract(1.5, colour, out=colour)
+    np.clip(colour, 0, 1, out=colour)
+    colour *= 255
     return colour
 
 
+def _heated(picture: Grey, heat: FloatImage | None) -> Image.Image:
+    """In colour. Only where there is heat is anything computed."""
+    found = Image.fromarray(picture).convert("RGB")
+    if heat is None or not (rows := np.flatnonzero(heat.any(axis=1))).size:
+        return found
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(heat[top:bottom].any(axis=0))
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    here = np.s_[top:bottom, left:right]
+    found.paste(Image.fromarray(_blended(picture[here].astype(np.float32), heat[here])), (left, top))
+    return found
+
+
 def _blended(below: FloatImage, heat: FloatImage) -> RGB:
-    value = np.clip(heat, 0, 1).astype(np.float32)
-    opacity = (STRONGEST * value)[..., None]
-    return np.asarray(np.rint(below[..., None] * (1 - opacity) + jet(value) * opacity), dtype=np.uint8)
+    value = np.clip(heat, 0, 1).astype(np.float32, copy=False)
+    opacity = STRONGEST * value
+    seen_through = below * (1 - opacity)
+    made = np.empty((*value.shape, 3), np.uint8)
+    for channel, peak in enumerate(JET_PEAKS):
+        colour = _jet(value, peak)
+        colour *= opacity
+        colour += seen_through
+        made[..., channel] = np.rint(colour, out=colour)
+    return made
 
 
 def _centre(pen: ImageDraw.ImageDraw, centre: tuple[float, float], label: str, unit: float, width: int) -> None:

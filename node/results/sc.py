@@ -24,6 +24,7 @@ class _Shown:
     """A picture to be: of which source image, by which system, as which Instance Number of its series."""
 
     header: Dataset  # as received
+    source: Dataset  # normalised
     prediction: Prediction
     number: int
     shown: str  # "film", "CT slice"
@@ -44,7 +45,7 @@ def heat_maps(record: AnalysisRecord) -> Iterator[BuiltObject]:
 
 def heat_map(record: AnalysisRecord, outcome: ImageOutcome, prediction: Prediction, number: int) -> BuiltObject:
     """One system's heat on one film. ``number``: Instance Number in the series of its system."""
-    shown = _Shown(outcome.header, prediction, number, "film")
+    shown = _Shown(outcome.header, outcome.source, prediction, number, "film")
     return _captured(record, shown, render.heat_map(outcome.image, outcome.lungs, prediction))
 
 
@@ -52,7 +53,8 @@ def slice_heat_map(
     record: AnalysisRecord, outcome: SeriesOutcome, prediction: Prediction, found: SliceFinding, number: int
 ) -> BuiltObject:
     """One system's heat on one key slice."""
-    shown = _Shown(outcome.headers[found.index], prediction, number, "CT slice")
+    header, source = outcome.headers[found.index], outcome.sources[found.index]
+    shown = _Shown(header, source, prediction, number, "CT slice")
     slices, voxels = len(outcome.headers), outcome.volume.voxels[found.index]
     return _captured(record, shown, render.slice_heat_map(voxels, found, slices, prediction))
 
@@ -64,7 +66,7 @@ def uids(record: AnalysisRecord, source: Dataset, system: str) -> tuple[str, str
 
 
 def _captured(record: AnalysisRecord, shown: _Shown, picture: render.RGB) -> BuiltObject:
-    source, model = common.source_of(shown.header), shown.prediction.model
+    source, model = shown.source, shown.prediction.model
     uid, series = uids(record, source, model.system)
     what = capture.Capture(
         sop_class=SecondaryCaptureImageStorage,

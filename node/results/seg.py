@@ -30,7 +30,7 @@ LONGEST = 64  # LO
 
 def of_series(record: AnalysisRecord) -> Iterator[BuiltObject]:
     for number, outcome in enumerate(record.series, start=1):
-        planes, found = Planes.of(*outcome.headers), segments.of_series(outcome)
+        planes, found = Planes(outcome.headers, outcome.sources), segments.of_series(outcome)
         if found and planes.in_patient:
             uid = common.instance_uid(record, "seg", outcome.volume.uid)
             series = common.series_uid(record, f"seg {planes.sources[0].FrameOfReferenceUID}")
@@ -42,7 +42,7 @@ def of_series(record: AnalysisRecord) -> Iterator[BuiltObject]:
 
 def of_films(record: AnalysisRecord) -> Iterator[BuiltObject]:
     for number, outcome in enumerate(record.images, start=1):
-        planes, found = Planes.of(outcome.header), segments.of_film(outcome)
+        planes, found = Planes((outcome.header,), (outcome.source,)), segments.of_film(outcome)
         if found:
             source = planes.sources[0]
             uid, series = (

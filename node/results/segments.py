@@ -14,7 +14,7 @@ import numpy as np
 from highdicom.sr import CodedConcept
 
 from models.api import Lesion, LungPart, Mask, ModelIdentity, VolumeField
-from node.results import codes, common, foci, render
+from node.results import codes, foci, render
 from node.results.record import ImageOutcome, SeriesOutcome
 
 ON_EDGE = 1e-6  # of a pixel; nearer to the outline counts as inside
@@ -54,7 +54,7 @@ def of_film(outcome: ImageOutcome) -> list[Segment]:
     if heart is not None and heart.heart is not None and heart.heart.any():
         found.append(_organ("Heart", codes.HEART, heart.model, HEART_COLOUR, heart.heart))
     for prediction in outcome.predictions:
-        canvas = foci.Canvas(common.source_of(outcome.header), outcome.image.shape, prediction)
+        canvas = foci.Canvas(outcome.source, outcome.image.shape, prediction)
         found += [_focus(canvas, lesion, 0) for lesion in prediction.lesions if lesion.outline_px]
     return found
 
@@ -64,7 +64,7 @@ def of_series(outcome: SeriesOutcome) -> list[Segment]:
     rows, columns = outcome.volume.voxels.shape[1:]
     for prediction in outcome.predictions:
         for shown in (one for one in prediction.slices if one.lesions):
-            canvas = foci.Canvas(common.source_of(outcome.headers[shown.index]), (rows, columns), prediction)
+            canvas = foci.Canvas(outcome.sources[shown.index], (rows, columns), prediction)
             where = f", slice {shown.index + 1}"
             found += [_focus(canvas, lesion, shown.index, where) for lesion in shown.lesions if lesion.outline_px]
     return found

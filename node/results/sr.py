@@ -26,7 +26,7 @@ PREDICTED_ONLY = "These values are predicted from the image by a model; no labor
 
 def report(record: AnalysisRecord) -> BuiltObject:
     """The SR of one analysis."""
-    source = common.source_of(record.reference)
+    source = record.source
     content = sr.MeasurementReport(
         observation_context=document.observer(record),
         procedure_reported=document.procedures(record, source),
@@ -40,8 +40,8 @@ def report(record: AnalysisRecord) -> BuiltObject:
 
 def _evidence(record: AnalysisRecord) -> list[Dataset]:
     """Every film and every slice that was analysed."""
-    slices = one_for_each_object(header for outcome in record.series for header in outcome.headers)
-    return [common.source_of(header) for header in (*(image.header for image in record.images), *slices)]
+    slices = one_for_each_object(source for outcome in record.series for source in outcome.sources)
+    return [*(image.source for image in record.images), *slices]
 
 
 def _summary(record: AnalysisRecord, source: Dataset) -> Group:
@@ -125,7 +125,7 @@ def _slices_sentence(outcome: SeriesOutcome, prediction: Prediction) -> str:
 
 
 def _slice_name(outcome: SeriesOutcome, found: SliceFinding) -> str:
-    source = common.source_of(outcome.headers[found.index])
+    source = outcome.sources[found.index]
     number, frame = common.text_of(source, "InstanceNumber"), frame_of(source)
     image = f", frame {frame}" if frame else f", image number {number}" if number else ""
     return f"slice {found.index + 1}{image}"

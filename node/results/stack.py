@@ -50,7 +50,7 @@ def stacks(record: AnalysisRecord) -> Iterator[BuiltObject]:
 
 
 def _built(record: AnalysisRecord, stack: _Stack) -> BuiltObject:
-    sources = [common.source_of(header) for header in stack.headers]
+    sources = [stack.outcome.sources[found.index] for found in stack.prediction.slices]
     model = stack.prediction.model
     what = capture.Capture(
         sop_class=MultiFrameTrueColorSecondaryCaptureImageStorage,

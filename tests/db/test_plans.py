@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from node.core.job import JobKind
 from node.core.study import InstanceHeader, Origin
-from node.db import catalogue, commitments, deliveries, destinations, intake, jobs, schema
+from node.db import catalogue, commitments, deliveries, destinations, fallback, intake, jobs, schema
 from node.db.catalogue import Narrowed
 from node.db.session import Database, sqlite_url
 
@@ -38,6 +38,9 @@ ASKED: dict[str, Callable[[Session], object]] = {
     "receiving studies": intake.receiving_studies,
     "analyses due": lambda s: jobs.due(s, JobKind.ANALYSE, NOW),
     "analyses waiting": lambda s: jobs.ready(s, JobKind.ANALYSE),
+    "next analysis": lambda s: jobs.next_due(s, JobKind.ANALYSE, NOW, "p"),
+    "last received": lambda s: intake.last_received(s, 1),
+    "last report": lambda s: fallback.takes_reports(s, "A@b:1", ("1.2",)),
     "deliveries due": lambda s: deliveries.due(s, NOW, 10),
     "destinations closed": lambda s: destinations.closed(s, NOW),
     "destinations to probe": lambda s: destinations.to_probe(s, NOW),

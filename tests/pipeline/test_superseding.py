@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.uid import XRayRadiationDoseSRStorage
+from sqlalchemy import text
 
 from node.core import settings
 from node.core.job import Job, JobKind
 from node.core.settings import Destination, Settings
 from node.db import deliveries as ledger_rows
+from node.db import destinations as standings
 from node.db import jobs
 from node.pipeline.analyse import Analyse
 from node.pipeline.deliver import Deliver, Outcome
@@ -129,6 +132,22 @@ def test_pages_that_are_kept_count_up_too(ward: Ward) -> None:
     assert [int(page.InstanceNumber) for page in ward.reports("page")] == [1, 2]
     assert len({page.SeriesInstanceUID for page in ward.reports("page")}) == 1
     assert len(ward.rows("SELECT * FROM reserves")) == 2
+
+
+@pytest.mark.parametrize("then, kept", [("", 1), ("away", 2), ("paused", 2), ("refuses", 2)])
+def test_no_page_is_kept_for_a_destination_that_took_the_last_report(ward: Ward, then: str, kept: int) -> None:
+    ward.analyse(ward.arrive(1), wishes(PACS))
+    turn(deliver(ward, Peer(TAKEN)))
+    with ward.database.write() as session:
+        if then == "away":
+            standings.unanswered(session, PACS, "it is off", ward.clock(), 9, lambda number: timedelta(seconds=number))
+        elif then == "paused":
+            standings.pause(session, PACS, ward.clock())
+        elif then == "refuses":
+            last = session.scalars(text("SELECT max(id) FROM deliveries")).one()
+            ledger_rows.note_attempt(session, last, "refused", 0x0122, "", 2, ward.clock())
+    ward.analyse(ward.arrive(2), wishes(PACS))
+    assert len(ward.rows("SELECT * FROM reserves")) == len(ward.reports("page")) == kept
 
 
 def test_a_report_that_nobody_was_owed_is_not_named(ward: Ward) -> None:

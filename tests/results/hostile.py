@@ -18,8 +18,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
-from node.results.common import IMAGE, PATIENT, STUDY
 from node.results.elements import SEQUENCES
+from node.results.source import IMAGE, PATIENT, STUDY
 from tests.peers import dciodvfy
 
 Damage = Callable[[str, str], bytes | None]  # (keyword, VR) -> the raw value; None leaves the attribute out

@@ -256,7 +256,7 @@ def test_letters_of_no_known_set_are_said_to_be_guessed(declared: bytes, is_gues
 def test_delivery_finds_the_patient_of_the_source_in_every_result(way: str) -> None:
     """As the gate compares them: what was written, with the source read anew."""
     (built,) = build(alone(hurt("film", way), "summary"))
-    assert contradiction((parsed(built), common.source_of(of("film", *WAYS[way]).reference))) == ""
+    assert contradiction((parsed(built), of("film", *WAYS[way]).source)) == ""
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import settings as trying
 from hypothesis import strategies as st
 
-from node.results import common, legal
+from node.results import legal
+from node.results.source import source_of
 from tests.results.hostile import damaged
 from tests.results.records import header
 
@@ -112,17 +113,17 @@ def test_two_patient_ids_never_become_one(ids: list[str]) -> None:
     ],
 )
 def test_a_changed_name_or_identifier_is_recognised_and_marked(keyword: str, value: bytes, begins: str) -> None:
-    source = common.source_of(damaged(header(), lambda _keyword, _vr: value, [keyword]))
+    source = source_of(damaged(header(), lambda _keyword, _vr: value, [keyword]))
     written = str(source[keyword].value)
     assert written.startswith(begins) and len(written) == len(begins) + 8
-    other = common.source_of(damaged(header(), lambda _keyword, _vr: value + b"X", [keyword]))
+    other = source_of(damaged(header(), lambda _keyword, _vr: value + b"X", [keyword]))
     assert str(other[keyword].value) != written
 
 
 def test_letters_that_were_lost_do_not_join_two_studies() -> None:
     """Of two such identifiers nobody can say that they are the same."""
     one, two = header("one"), header("two")
-    written = {common.source_of(damaged(ds, lambda *_: b"P\xe4", ["PatientID"])).PatientID for ds in (one, two)}
+    written = {source_of(damaged(ds, lambda *_: b"P\xe4", ["PatientID"])).PatientID for ds in (one, two)}
     assert len(written) == 2
 
 
