@@ -15,12 +15,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socketserver import BaseServer
 
 import pytest
 
 from node.core import log
+from node.dimse import scp
 from node.dimse.listening import SCARCE_SECONDS, SharedDoor, open_doors
 from tests.dimse.station import film, station
+from tests.peers import wait_until
 from tests.sending import store
 
 
@@ -63,3 +66,15 @@ def test_without_a_descriptor_connections_wait(tmp_path: Path, monkeypatch: pyte
     assert min(b - a for a, b in itertools.pairwise(tries[:4])) >= SCARCE_SECONDS
     assert stream.getvalue().count("connection.not_taken") == 3
     assert "Too many open files" in stream.getvalue()
+
+
+def test_a_port_that_nobody_looks_after_any_more_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its process would live on and take nothing. One that was closed need not be looked after."""
+    monkeypatch.setattr(scp, "TURN_SECONDS", 1.5)
+    with station(tmp_path) as node:
+        assert store(node.port, [film("patient")]) == [0x0000] and node.receiver.is_turning
+        for server in node.receiver._servers.values():
+            BaseServer.shutdown(server)  # as its loop ends in an error
+        wait_until(lambda: not node.receiver.is_turning, 10, "it is noticed")
+        node.receiver.close()
+        assert node.receiver.is_turning
