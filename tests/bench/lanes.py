@@ -47,7 +47,7 @@ class Analysed:
 
 def measured(quick: bool) -> str:
     """Markdown."""
-    films = 24 if quick else 160
+    films = 16 if quick else 80
     asked = [_asked(lanes, batch, films) for lanes in LANES for batch in (1, BATCH)]
     analysed = [_analysed(lanes, 4 if quick else 24) for lanes in ((1, 4) if quick else LANES)]
     return f"{_table_of_batches(asked)}\n\n{_table_of_nodes(analysed)}"
