@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults import promises
-from tests.faults.kills import SETTINGS
+from tests.faults.kills import STANDIN_SETTINGS
 from tests.faults.modality import CountingPacs, Modality, study
+from tests.faults.struck import MODELS
 from tests.films import uid
 from tests.peers import wait_until
 from tests.postgres import Postgres
@@ -42,6 +43,7 @@ class Ward:
 @contextlib.contextmanager
 def ward(postgres: Postgres, engine: str, archive: Path) -> Iterator[Ward]:
     environment = {
+        **MODELS,
         "LUNGNODE_DATABASE_URL": postgres.url(postgres.made()),
         "LUNGNODE_DATABASE_ARCHIVE": str(archive),
     }
@@ -49,7 +51,7 @@ def ward(postgres: Postgres, engine: str, archive: Path) -> Iterator[Ward]:
         pacs = stack.enter_context(CountingPacs())
 
         def node(role: str) -> LungnodeProcess:
-            flags = {"settings": f'{SETTINGS}{LEASE}"{engine}"\n', "send_to": [pacs.address]}
+            flags = {"settings": f'{STANDIN_SETTINGS}{LEASE}"{engine}"\n', "send_to": [pacs.address]}
             made = LungnodeProcess("--role", role, environment=environment, **flags)  # type: ignore[arg-type]
             return stack.enter_context(made)
 
@@ -87,8 +89,8 @@ def test_nothing_is_lost_or_doubled_when_one_of_each_is_killed(engine: str, post
 
 def test_a_database_that_goes_away_is_waited_for(tmp_path: Path) -> None:
     with Postgres() as server:
-        environment = {"LUNGNODE_DATABASE_URL": server.url(server.made())}
-        with LungnodeProcess(settings=SETTINGS, environment=environment) as node:
+        environment = {**MODELS, "LUNGNODE_DATABASE_URL": server.url(server.made())}
+        with LungnodeProcess(settings=STANDIN_SETTINGS, environment=environment) as node:
             assert store(node.dicom_port, study("before")) == [0x0000, 0x0000]
             server.stop()
             assert set(store(node.dicom_port, study("during"))) == {0xA700}

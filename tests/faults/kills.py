@@ -37,6 +37,7 @@ ensemble = false
 [delivery]
 backoff_seconds = [0.2, 0.5, 1.0]
 """
+STANDIN_SETTINGS = SETTINGS.replace('systems = ["cxnet"]', 'segmenter = "standin-lungs"\nsystems = ["standin-film"]')
 
 
 class Kills:

@@ -1,6 +1,7 @@
 """Failure modes 1, 2 and 4 of the field (acknowledged and lost, never ended, twice at the PACS) under ``kill -9``.
 
-60 kills here, 1,000 by ``make faults``; the modality sends again what was not acknowledged. Not covered: a power cut,
+60 kills here, 1,000 by ``make faults``; the modality sends again what was not acknowledged. The models are stand-ins,
+since a worker that was killed would spend seconds on loading real ones. Not covered: a power cut,
 which takes what the kernel has not written yet (test_disks.py has a disk that says so), and kills between two given
 lines (tests/pipeline, tests/db).
 """
@@ -18,8 +19,9 @@ import pytest
 from tests.e2e.conftest import assert_no_marker
 from tests.e2e.reading import SC, SR, of_class
 from tests.faults import promises
-from tests.faults.kills import SETTINGS, Kills, living
+from tests.faults.kills import STANDIN_SETTINGS, Kills, living
 from tests.faults.modality import CountingPacs, Modality, study
+from tests.faults.struck import MODELS
 from tests.films import uid
 from tests.peers import Orthanc, wait_until
 from tests.served import LungnodeProcess
@@ -59,7 +61,7 @@ def ward() -> Iterator[Ward]:
     with Orthanc() as orthanc, CountingPacs() as pacs:
         destinations = [orthanc.address, pacs.address]
         with (
-            LungnodeProcess(settings=SETTINGS, send_to=destinations) as node,
+            LungnodeProcess(settings=STANDIN_SETTINGS, send_to=destinations, environment=MODELS) as node,
             Modality(lambda: node.dicom_port) as modality,
         ):
             yield Ward(node, orthanc, pacs, modality, Kills(node, modality, SEED))
