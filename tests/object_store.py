@@ -7,6 +7,7 @@ wrong credentials.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
@@ -142,6 +143,6 @@ class Between:
             request.send_header(name, value)
         request.send_header("Content-Length", str(length))
         request.close_connection = len(content) < length and request.command != "HEAD"
-        request.end_headers()
-        if request.command != "HEAD":
-            request.wfile.write(content)
+        with contextlib.suppress(OSError):  # who asked waits no longer
+            request.end_headers()
+            request.wfile.write(content if request.command != "HEAD" else b"")

@@ -13,7 +13,7 @@ import contextlib
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -112,7 +112,7 @@ class ObjectStore:
     def get(self, name: str, into: IO[bytes]) -> int:
         """Its size. Raises where the bytes are not those that were put."""
         sha256, size = hashlib.sha256(), 0
-        with _said("read"):
+        with _said("read", absent=GONE):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
             for piece in answer["Body"].iter_chunks(PIECE):  # which raises where some are missing
                 into.write(piece)
@@ -124,7 +124,7 @@ class ObjectStore:
 
     def holds(self, name: str) -> bool:
         try:
-            with _said("read"):
+            with _said("read", absent=GONE):
                 self._client.head_object(Bucket=self._bucket, Key=self._prefix + name)
         except FileNotFoundError:
             return False
@@ -132,7 +132,7 @@ class ObjectStore:
 
     def remove(self, name: str) -> None:
         """It need not be there."""
-        with _said("written"), contextlib.suppress(FileNotFoundError):
+        with _said("written"):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + name)
 
     def listed(self, folder: str) -> Iterator[Listed]:
@@ -147,13 +147,14 @@ class ObjectStore:
 
 
 @contextlib.contextmanager
-def _said(verb: str) -> Iterator[None]:
-    """What boto3 raises, as ours. verb: what cannot be done with the archive."""
+def _said(verb: str, absent: Collection[str] = ()) -> Iterator[None]:
+    """What boto3 raises, as ours. verb: what cannot be done with the archive. absent: codes that say that an object is
+    not there."""
     try:
         yield
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
-        if code in GONE:
+        if code in absent:
             raise FileNotFoundError from error
         raise Away(_answered(code), verb) from error
     except BotoCoreError as error:

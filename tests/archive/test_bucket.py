@@ -21,10 +21,13 @@ import pytest
 
 from node.archive.bucket import BucketArchive
 from node.archive.objects import Away, ObjectStore
+from node.commands.backup import backup
+from node.commands.choosing import of_stored_study
 from node.composition.membership import Membership
 from node.core.errors import Misconfigured, OutOfResources
 from node.core.settings import Destination, load
 from node.db import deliveries, members
+from node.folders import Folders
 from node.pipeline import strays
 from node.pipeline.catalogue import Catalogue, Query
 from node.pipeline.commitment import Commitments, Report
@@ -125,7 +128,7 @@ def test_no_name_is_given_twice_and_none_holds_what_a_peer_wrote(archive: Bucket
     assert not (archive.root / names[0]).exists()
 
 
-@pytest.mark.parametrize("refused", ["SlowDown", "AccessDenied", "InternalError"])
+@pytest.mark.parametrize("refused", ["SlowDown", "AccessDenied", "NoSuchKey"])
 def test_what_the_store_refuses_is_not_kept_and_nothing_is_left_of_it(
     archive: BucketArchive, between: Between, refused: str
 ) -> None:
@@ -361,6 +364,32 @@ def test_texts_that_cannot_be_read_now_are_read_later(
     assert found["PatientName"] == wrap(FILM).PatientName
 
 
+def ran_with(data: Path, endpoint: str, prefix: str) -> None:
+    """As if a node had run on this folder."""
+    flags = {("archive", "url"): f"s3://images/{prefix}", ("archive", "endpoint"): endpoint}
+    Folders(data).run.mkdir()
+    Folders(data).write_worker_settings(load(flags=flags))
+
+
+def test_commands_read_from_the_bucket(room: BucketRoom, between: Between, prefix: str, tmp_path: Path) -> None:
+    study_uid = room.receive(FILM)
+    ran_with(tmp_path, between.endpoint, prefix)
+    (found,) = of_stored_study(tmp_path, study_uid)
+    assert found.path.is_relative_to(tmp_path / "archive") and found.path.read_bytes().endswith(
+        encoded(wrap(FILM)).data_set
+    )
+
+
+def test_a_backup_leaves_the_objects_where_they_are(
+    room: BucketRoom, between: Between, prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    room.receive(FILM)
+    ran_with(tmp_path, between.endpoint, prefix)
+    assert backup(tmp_path, tmp_path / "copy") == 0
+    assert f"what is in s3://images/{prefix} stays there" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "copy").iterdir()] == ["lungnode.sqlite"]
+
+
 def member(number: int) -> members.Node:
     return members.Node(str(number), "i", "machine:1", "AET", ("all",), 1, "pipeline", "version")
 
@@ -389,6 +418,11 @@ def test_wrong_credentials_are_refused_at_the_start(
     between.refuses = code
     with pytest.raises(Misconfigured, match=rf"cannot be used: the object store refuses this node \({code}\)"):
         join(room, archive)
+
+
+def test_nothing_starts_without_its_bucket(room: BucketRoom, between: Between, tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="s3://no-such-bucket cannot be used: there is no such bucket"):
+        join(room, away(between, tmp_path, "s3://no-such-bucket"))
 
 
 def test_without_credentials_nothing_starts(
