@@ -6,6 +6,7 @@ makes one: ``admin``, whose password is printed once to standard error and stand
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -19,7 +20,6 @@ from node.db import accounts, audit
 from node.db.session import Database
 from node.web.auth.identity import Identity, Recogniser, Rules
 from node.web.auth.login import Login, Shown
-from node.web.auth.oidc import OidcLogin, Provider
 from node.web.auth.passwords import Passwords, hashed, made_up
 from node.web.connections import Secrecy
 from node.web.secured import Secured, words_of
@@ -45,7 +45,8 @@ class Admitting:
         login = Login(database, passwords, rules, clock, shown, bool(wanted.issuer))
         self.routes = login.routes()
         if wanted.issuer:
-            self.routes += OidcLogin(login, Provider(wanted)).routes()
+            oidc = importlib.import_module("node.web.auth.oidc")  # with its libraries half a second of the start
+            self.routes += oidc.OidcLogin(login, oidc.Provider(wanted)).routes()
         self._identity = Middleware(Identity, recogniser=Recogniser(database, passwords, rules, clock))
         self.secrecy = Secrecy(web.certificate, web.key, web.proxies)
 

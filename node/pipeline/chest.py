@@ -12,7 +12,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 from models.api import FloatImage, ImageInput
 
@@ -71,6 +70,8 @@ def _small(pixels: FloatImage) -> NDArray[np.float64]:
 
 def _contrast(small: NDArray[np.float64]) -> float:
     """Mean rank of the middle minus that of the darker half of the brighter lung zone, -1..1."""
+    from scipy import ndimage  # half a second, which only a process that looks at films pays
+
     smooth = ndimage.gaussian_filter(small, 1)
     rank = _ranks(smooth) / smooth.size
     middle = rank[12:44, MIDDLE].mean()
