@@ -290,7 +290,7 @@ class Analyse:
             study_id=work.study_id,
             job_key=job.key,
             instance_set_digest=job.payload,
-            config_digest=self._config_digest(),
+            config_digest=record.config_digest,
             reason=work.reason,
             superseded=superseded,
             instances_used=record.instances_used,

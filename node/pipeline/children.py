@@ -37,10 +37,11 @@ class Children:
             rows.add_selection(
                 self.session, self.analysis_id, left.series_uid, left.sop_instance_uid, False, left.reason
             )
-        for image in record.images:
-            self._image(image)
-        for series in record.series:
-            self._series(series)
+        with self.session.no_autoflush:  # all of them go to the database together
+            for image in record.images:
+                self._image(image)
+            for series in record.series:
+                self._series(series)
 
     def _image(self, outcome: ImageOutcome) -> None:
         instance = self._taken(outcome.image.uid)

@@ -133,10 +133,10 @@ def _display_values(ds: Dataset, stored: Values, padding: Mask | None) -> NDArra
     grey = stored if stored.ndim == 2 else _luminance(ds, stored)
     if stored.ndim == 2 and ds.get("PhotometricInterpretation") == "PALETTE COLOR":
         grey = _luminance(ds, _safely(lambda: apply_color_lut(stored, ds)))
-    values = _safely(lambda: apply_modality_lut(grey, ds)).astype(np.float64)
+    values = _safely(lambda: apply_modality_lut(grey, ds)).astype(np.float64, copy=False)
     if not np.isfinite(values).all():
         raise BadDataSet("The rescale slope or intercept of the image is not a finite number.")
-    inside = ~padding if padding is not None else np.ones(values.shape, bool)
+    inside: Any = ~padding if padding is not None else ...  # all of them, without a copy
     values = _windowed(ds, values, inside)
     if dark_is_high(ds):
         values = values[inside].max() + values[inside].min() - values
@@ -145,7 +145,7 @@ def _display_values(ds: Dataset, stored: Values, padding: Mask | None) -> NDArra
         raise BadDataSet("The window of the image is not a finite number.")
     if high <= low:
         raise NotAccepted("Every pixel of the image has the same value.")
-    return np.asarray(np.where(inside, values, low), dtype=np.float32)
+    return np.asarray(values if padding is None else np.where(padding, low, values), dtype=np.float32)
 
 
 def _safely(operation: Any) -> Values:
@@ -155,8 +155,9 @@ def _safely(operation: Any) -> Values:
         raise BadDataSet("A look-up table or rescale value of the image is damaged.") from error
 
 
-def _windowed(ds: Dataset, values: NDArray[np.float64], inside: Mask) -> NDArray[np.float64]:
-    """VOI LUT or the first window. A window that leaves nothing to see is ignored, and so is a damaged one."""
+def _windowed(ds: Dataset, values: NDArray[np.float64], inside: Any) -> NDArray[np.float64]:
+    """VOI LUT or the first window. A window that leaves nothing to see is ignored, and so is a damaged one. inside:
+    the index of pixels that are image."""
     if "VOILUTSequence" not in ds and "WindowCenter" not in ds:
         return values
     source = values
@@ -166,7 +167,7 @@ def _windowed(ds: Dataset, values: NDArray[np.float64], inside: Mask) -> NDArray
         seen = np.asarray(apply_voi_lut(source if "VOILUTSequence" not in ds else source.astype(np.int32), ds, index=0))
     except Exception:  # noqa: BLE001 - display advice, not image data
         return values
-    seen = seen.astype(np.float64)
+    seen = seen.astype(np.float64, copy=False)
     usable = np.isfinite(seen).all() and seen[inside].max() > seen[inside].min()
     return seen if usable else values
 
