@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from node import archive, board
+from node import board
+from node.archive import folder as archive
 from node.board import Board
 from node.core.errors import OutOfResources
 from node.dimse.access import CONGESTED, Access
@@ -42,7 +43,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_object_whose_folder_is_kept_comes_later(tmp_path: Path) -> None:
     room = Room(tmp_path)
-    folder = Path(archive._relative(FILM.sop_instance_uid, archive.RECEIVED)).parent
+    folder = Path(archive.name_of(FILM.sop_instance_uid, archive.RECEIVED)).parent
     room.archive.prepare()
     with kept(room.archive.root / folder), pytest.raises(OutOfResources, match="another process"):
         room.receive(FILM)
