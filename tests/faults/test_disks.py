@@ -23,16 +23,17 @@ import pytest
 
 from node import cli
 from tests.faults import promises
-from tests.faults.kills import SETTINGS
+from tests.faults.kills import STANDIN_SETTINGS
 from tests.faults.modality import CountingPacs, Modality, study
 from tests.faults.shim import Shim
+from tests.faults.struck import MODELS
 from tests.films import uid
 from tests.peers import wait_until
 from tests.served import LungnodeProcess
 
 MIB = 1 << 20
 TRY_LATER = 0xA700  # PS3.4 Table B.2-1, Refused: Out of resources
-QUIET = SETTINGS.replace("quiet_seconds_film = 0.3", "quiet_seconds_film = 2.5")  # a fault begins meanwhile
+QUIET = STANDIN_SETTINGS.replace("film = 0.3", "film = 2.5")  # a fault begins meanwhile
 
 
 @dataclass
@@ -102,7 +103,7 @@ class Ward:
 def ward(data: Path | None = None, **environment: str) -> Iterator[Ward]:
     with (
         CountingPacs() as pacs,
-        LungnodeProcess(settings=QUIET, send_to=[pacs.address], data=data, environment=environment) as node,
+        LungnodeProcess(settings=QUIET, send_to=[pacs.address], data=data, environment=MODELS | environment) as node,
         Modality(lambda: node.dicom_port, senders=2) as modality,
     ):
         wait_until(lambda: node.events("worker.ready"), 200, "a worker has loaded its models")
