@@ -125,7 +125,7 @@ class JobRow(Base):
         UniqueConstraint("kind", "key"),
         Index("ix_jobs_claim", "kind", "state", "priority", "next_at"),
         Index("ix_jobs_subject", "kind", "subject_id"),
-        Index("ix_jobs_turn", "kind", "state", "turn_at"),
+        Index("ix_jobs_turn", "kind", "state", "turn_at", "id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
