@@ -5,14 +5,16 @@ The records of ``db.study_page`` go in; what comes out is laid out for the templ
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from markupsafe import Markup
 
 from models.api import Card, QuantityKind
-from node.db.study_page import AnalysisView, Image, Number, Score, StudyView
+from node.db.layers import Named
+from node.db.study_page import AnalysisView, Focus, Image, Number, Score, StudyView
 from node.web.pages import charts, words
 from node.web.pages.charts import Axis, Line
 
@@ -20,6 +22,7 @@ TWO_STEP, STEP_TWO, RAN = "two-step", "step2.", "step2_ran"
 VIRAL = ("covid19", "viral")  # step one says viral; these weights call it COVID-19, see the model's card
 OF_SLICE = "slice."
 FILMS = ("CR", "DX")
+OfImage = TypeVar("OfImage", Score, Number, Focus, Named)
 
 
 @dataclass(frozen=True)
@@ -75,41 +78,59 @@ def label(image: Image) -> str:
 
 
 def reads(analysis: AnalysisView, images: Sequence[Image], cards: Mapping[str, Card]) -> list[Read]:
-    """A series counts as one: its statements stand under one of its slices."""
+    """A series counts as one: its statements stand under one of its slices, the others have none of their own."""
     by_uid = {image.sop_instance_uid: image for image in images}
+    series: dict[str, list[Image]] = defaultdict(list)
+    for one in images:
+        if one.taken:
+            series[one.series_uid].append(one)
+    scores, numbers = _by_image(analysis.scores), _by_image(analysis.numbers)
+    foci, layers = _by_image(analysis.foci), _by_image(analysis.layers)
+    alone = {name: all(one.sop_instance_uid in scores for one in of_one) for name, of_one in series.items()}
     found = []
-    for uid in dict.fromkeys(score.sop_instance_uid for score in analysis.scores):
+    for uid, own in scores.items():
         image = by_uid.get(uid)
         name = label(image) if image else "An image that is no longer here"
-        numbers = [one for one in analysis.numbers if one.sop_instance_uid == uid and not one.frame]
-        of_series = _slices(image, images) if image else []
+        slices = [image] if image and image.taken else []
+        if image and not alone.get(image.series_uid, True):
+            slices = [one for one in series[image.series_uid] if one is image or one.sop_instance_uid not in scores]
+        of_image = [one for one in numbers[uid] if not one.frame]
+        uids = list(dict.fromkeys((uid, *(one.sop_instance_uid for one in slices))))
+        part = replace(
+            analysis,
+            scores=tuple(own),
+            foci=tuple(one for each in uids for one in foci[each]),
+            layers=tuple(one for each in uids for one in layers[each]),
+            numbers=tuple(one for each in uids for one in numbers[each]),
+        )
         found.append(
             Read(
                 name,
-                tuple(_said(analysis, uid, of_series, numbers)),
-                _measured(numbers, cards, "lungs"),
-                _measured(numbers, cards, "indicators"),
-                _profile(analysis, of_series),
+                tuple(_said(part, of_image)),
+                _measured(of_image, cards, "lungs"),
+                _measured(of_image, cards, "indicators"),
+                _profile(part, slices),
             )
         )
     return found
 
 
-def _slices(image: Image, images: Sequence[Image]) -> list[Image]:
-    return [one for one in images if one.series_uid == image.series_uid and one.taken]
+def _by_image(rows: Sequence[OfImage]) -> dict[str, list[OfImage]]:
+    found: dict[str, list[OfImage]] = defaultdict(list)
+    for row in rows:
+        found[row.sop_instance_uid].append(row)
+    return found
 
 
-def _said(analysis: AnalysisView, uid: str, slices: Sequence[Image], numbers: Sequence[Number]) -> list[SystemSaid]:
-    names = {model.system: model.name for model in analysis.models}
-    scores = [score for score in analysis.scores if score.sop_instance_uid == uid]
-    uids = {one.sop_instance_uid for one in slices} | {uid}
+def _said(part: AnalysisView, numbers: Sequence[Number]) -> list[SystemSaid]:
+    """part: what the analysis says of one film or series; numbers: those of it that are of no slice."""
+    names = {model.system: model.name for model in part.models}
     found = []
-    for system in dict.fromkeys(score.system for score in scores):
-        own = tuple(score for score in scores if score.system == system)
-        foci = sum(1 for one in analysis.foci if one.system == system and one.sop_instance_uid in uids)
-        over = [one for one in analysis.layers if one.system == system and one.sop_instance_uid in uids]
+    for system in dict.fromkeys(score.system for score in part.scores):
+        own = tuple(score for score in part.scores if score.system == system)
+        foci = sum(one.system == system for one in part.foci)
+        has_heat = any(one.system == system and one.kind == "heat" for one in part.layers)
         further = tuple(one for one in numbers if one.system == system and not one.name.startswith(OF_SLICE))
-        has_heat = any(one.kind == "heat" for one in over)
         found.append(SystemSaid(system, names.get(system, system), own[0].version, own, foci, has_heat, further))
     return found
 
