@@ -76,7 +76,8 @@ def _send(node: LungnodeProcess, films: list[Dataset]) -> list[str]:
 
 def _table(ran: list[Ran], studies: int) -> str:
     lines = [
-        f"{studies} studies of one film of {SIZE} x {SIZE}, sent at once; a model that takes {FILM_SECONDS:g} s.",
+        f"{studies} studies of one film of {SIZE} x {SIZE}, sent at once; a model that takes {FILM_SECONDS:g} s; the "
+        "destination took reports before, so that no page is kept for it.",
         "",
         "| the model | workers | studies a minute | beside one | processor ms a study, without the model | idle |",
         "|---|---|---|---|---|---|",
