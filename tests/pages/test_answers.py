@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import io
 import re
 import threading
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,9 +18,10 @@ import httpx
 import pytest
 from sqlalchemy import insert, update
 
+from node.archive import Archive
 from node.core import settings
 from node.core.destination import Objects
-from node.db import worklist
+from node.db import study_page, worklist
 from node.db.queries import pages as rows
 from node.db.queries.resources import AUDIT
 from node.db.tables import Instance, LesionRow, Series
@@ -183,6 +186,22 @@ def test_pages_do_not_wait_for_pictures(pages: Pages, monkeypatch: pytest.Monkey
             going_on.set()
         said = [one.result().status_code for one in asked]
     assert made == most and set(said) <= {200, 503} and said.count(200) >= most
+
+
+def test_results_come_as_one_archive_or_a_sentence(
+    pages: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = {"1.2.3": b"one", "1.2.4": b"another"}
+    files = [("summary", uid, Archive(tmp_path / "archive").put_bytes(uid, of_it)) for uid, of_it in content.items()]
+    monkeypatch.setattr(study_page, "files_of_results", lambda *_: files)
+    with zipfile.ZipFile(io.BytesIO(pages.get(f"{STUDY}/results.zip").content)) as whole:
+        assert {name: whole.read(name) for name in whole.namelist()} == {
+            f"summary/{uid}.dcm": of_it for uid, of_it in content.items()
+        }
+    monkeypatch.setattr(Archive, "has_room", lambda *_: False)
+    answer = pages.get(f"{STUDY}/results.zip")
+    assert answer.status_code == 503 and "no room" in answer.text and answer.headers["Retry-After"]
+    assert not list((tmp_path / "archive" / "tmp").iterdir()), "nothing is left of what was put together"
 
 
 def test_a_patient_is_looked_for_by_a_form_and_never_in_a_url(pages: Pages) -> None:
