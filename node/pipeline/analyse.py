@@ -1,7 +1,7 @@
 """The use-case of a worker: one closed study becomes findings, DICOM objects and deliveries, all in one transaction.
 
-Files are written before the transaction and are the same on every run, so a crash leaves nothing to clean up. A study
-that cannot be analysed gets a report that says why: silence is never a result.
+Files are written before the transaction, under the same names on every run, so a crash leaves nothing to clean up. A
+study that cannot be analysed gets a report that says why: silence is never a result.
 """
 
 from __future__ import annotations

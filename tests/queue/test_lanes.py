@@ -27,7 +27,7 @@ from node.db import jobs, quarantine, schema
 from node.db.session import Database
 from node.db.tables import JobRow
 from node.folders import Folders
-from node.pipeline.analyse import Analyse
+from node.pipeline.analyse import Analyse, ClaimLost
 from node.queue.engine import Ledger
 from node.queue.lanes import Gate
 from node.queue.worker import Loop
@@ -204,6 +204,33 @@ def test_of_three_studies_in_a_process_that_dies_the_one_that_kills_is_found(roo
     said = {row["study_uid"]: row["reason"] for row in rows}
     reason = quarantine.sentence(MOST_KILLS, "its worker died")
     assert said == {uid("study", name): reason if name == "deadly" else "" for name in names}
+
+
+class Slow(Fake):
+    """While it judges, its node is taken for dead and the claim is given to others."""
+
+    def __init__(self, room: Room) -> None:
+        super().__init__("one", "film", 0.9)
+        self._room = room
+
+    def predict(self, given: object, lungs: LungField | None = None) -> Prediction:
+        with self._room.database.write() as session:
+            assert jobs.release(session, "w/", "its node was not heard of any more", stopped=True) == 1
+        return super().predict(given, lungs)  # type: ignore[arg-type]
+
+
+def test_who_has_lost_its_claim_writes_over_nobodys_files(room: Room) -> None:
+    """Whoever has it now may have written the results, which need not be the same to the last bit."""
+    room.receive(Film(drawn(1, 128), "slow"))
+    room.clock.pass_by(100)
+    room.close()
+    with room.database.write() as session:
+        job = jobs.claim(session, JobKind.ANALYSE, "w/1", "t", room.clock())
+    assert job is not None
+    before = room.archive.files()
+    with pytest.raises(ClaimLost):
+        Analyse(room.database, room.archive, registry(one=Slow(room)), wishes(), "0.1.0", room.clock)(job)
+    assert room.archive.files() == before and not room.rows("SELECT id FROM analyses")
 
 
 def test_a_claim_of_one_lane_is_not_that_of_another(any_database: Database) -> None:
