@@ -36,7 +36,7 @@ from node.incoming import Incoming, open_new
 
 SETTLED = timedelta(hours=1)  # what is younger may be about to get its row
 PROBE = "probe"  # written by whoever asks whether the bucket can be
-PROBE_SECONDS = 10.0  # for which one that was written speaks; each is paid for
+PROBE_SECONDS = 5.0  # for which one that was written speaks; each is paid for
 
 
 class BucketArchive(Archive):
