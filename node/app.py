@@ -104,9 +104,7 @@ class Supervisor:
             [door.fileno() for door in self._doors.values()],
             self._board.serves,
         )
-        self._workers = Children(
-            "worker", self._worker_command, this.workers, self._staff.environment(), self._release
-        )
+        self._workers = Children("worker", self._worker_command, this.workers, self._staff.environment(), self._release)
         self._site = Site(effective.node.aet)
         self._auditing = Auditing(self._database, effective, folders, self._now)
         self._admitting = Admitting(effective, self._database, self._now, self._site.page)
