@@ -1,8 +1,8 @@
 """Nodes on one PostgreSQL and one bucket, each with a folder of its own: a receiver and a worker that also shows.
 
 What was acknowledged is in the bucket, whatever is killed or refused on the way; the worker, on which nothing was ever
-received, analyses, delivers and shows it. moto is the store. Not covered: machines that are really apart; an analysis
-that meets a store which is away (``test_unwritable`` has the disk that is).
+received, analyses (with models that stand in), delivers and shows it. moto is the store. Not covered: machines that are
+really apart; an analysis that meets a store which is away (``test_unwritable`` has the disk that is).
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from node.archive.objects import ObjectStore
 from node.db.session import Database
 from node.pipeline import strays
 from tests.archive.test_bucket import AT_ONCE, BOUND
-from tests.faults.kills import SETTINGS
+from tests.faults.kills import STANDIN_SETTINGS
 from tests.faults.modality import CountingPacs, study
+from tests.faults.struck import MODELS
 from tests.films import CR, Film, drawn, encoded, uid, wrap, write
 from tests.object_store import KEYS, Between, Moto
 from tests.peers import LOOPBACK, Ran, storescu, wait_until
@@ -32,7 +33,7 @@ from tests.sending import Encoded, store
 from tests.served import LungnodeProcess
 
 URL = "s3://images/hospital"
-ONE = f"{SETTINGS}\n[receive]\nprocesses = 1\n"
+ONE = f"{STANDIN_SETTINGS}\n[receive]\nprocesses = 1\n"
 
 
 @dataclass
@@ -66,7 +67,11 @@ def ward(postgres: Postgres) -> Iterator[Ward]:
     with contextlib.ExitStack() as stack:
         moto = stack.enter_context(Moto())
         between, pacs = stack.enter_context(Between(moto)), stack.enter_context(CountingPacs())
-        environment = {"LUNGNODE_DATABASE_URL": postgres.url(postgres.made()), **settings_of(between)}
+        environment = {
+            **MODELS,
+            **settings_of(between),
+            "LUNGNODE_DATABASE_URL": postgres.url(postgres.made()),
+        }
 
         def node(role: str) -> LungnodeProcess:
             made = LungnodeProcess("--role", role, settings=ONE, send_to=[pacs.address], environment=environment)
