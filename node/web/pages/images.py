@@ -134,14 +134,15 @@ class Images:
             found = study_page.files_of_results(session, request.path_params["study"])
         if not found:
             raise HTTPException(404, "There is no result of this study in the archive.")
-        content = [self.archive.path(path) for _, _, path in found]
-        if not self.archive.has_room(sum(path.stat().st_size for path in content)):
-            raise HTTPException(503, "The disk has no room to put the results together.", {"Retry-After": "60"})
-        folder = self.archive.new_temporary().parent
-        made = TemporaryFile(dir=folder)  # noqa: SIM115 - closed when the answer has been sent
-        with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as whole:
-            for (kind, sop_uid, _), path in zip(found, content, strict=True):
-                whole.write(path, f"{kind}/{sop_uid}.dcm")
+        with self.archive.reading(relative for _, _, relative in found):
+            files = {f"{kind}/{sop_uid}.dcm": self.archive.path(relative) for kind, sop_uid, relative in found}
+            if not self.archive.has_room(sum(path.stat().st_size for path in files.values())):
+                raise HTTPException(503, "The disk has no room to put the results together.", {"Retry-After": "60"})
+            folder = self.archive.new_temporary().parent
+            made = TemporaryFile(dir=folder)  # noqa: SIM115 - closed when the answer has been sent
+            with zipfile.ZipFile(made, "w", zipfile.ZIP_STORED) as whole:
+                for inside, path in files.items():
+                    whole.write(path, inside)
         length = made.seek(0, os.SEEK_END)
         made.seek(0)
         name = f"results-{request.path_params['study']}.zip"
