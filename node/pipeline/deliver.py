@@ -228,7 +228,8 @@ class Deliver:
                 later.append((parcel, Outcome(None, verdict.later, False)))
             else:
                 sound.append(_Parcel(parcel.item, parcel.job, verdict.note))
-        self._note(destination, later, moment, factor)
+        if later:
+            self._note(destination, later, moment, factor)
         return sound
 
     def _fall_back(self, destination: Destination, parcel: _Parcel, *, tried: bool) -> None:
