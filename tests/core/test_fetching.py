@@ -13,8 +13,15 @@ import pytest
 
 from node.board import Board
 
-DIES = "import sys; from pathlib import Path; from node.board import Board; \
-one = Board(Path(sys.argv[1])).fetching.announced('1.9'); one.__enter__(); print('says so', flush=True); sys.stdin.read()"
+DIES = """
+import sys
+from pathlib import Path
+from node.board import Board
+fetched = Board(Path(sys.argv[1])).fetching.announced("1.9")
+fetched.__enter__()
+print("says so", flush=True)
+sys.stdin.read()
+"""
 
 
 def test_a_study_is_open_while_it_is_fetched(tmp_path: Path) -> None:
