@@ -34,7 +34,7 @@ from node.composition.routing import open_registry as open_registry
 from node.composition.routing import pipeline_key as pipeline_key
 from node.composition.tracing import tracing
 from node.composition.workers import workers_of
-from node.core import log
+from node.core import heap, log
 from node.core.errors import LungnodeError
 from node.core.reload import changed, merged
 from node.core.settings import Settings
@@ -321,6 +321,7 @@ class Supervisor:
 def serve(effective: Settings, data: Path, again: Callable[[], Settings] | None = None) -> int:
     """Run a node until SIGTERM or SIGINT; 0 when it drained. SIGHUP: the settings are read anew, by ``again``."""
     log.start(effective.node.log_level, process="node")
+    heap.one_arena()
     folders = Folders(data, effective.database.archive)
     folders.make()
     stop, asked = threading.Event(), threading.Event()
