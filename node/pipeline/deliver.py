@@ -27,6 +27,7 @@ from sqlalchemy.orm import Session
 
 from node.archive import Archive
 from node.core import log
+from node.core.errors import Transient
 from node.core.job import Job
 from node.core.settings import Delivery, Destination
 from node.db import deliveries as ledger
@@ -161,13 +162,12 @@ class Deliver:
         outcomes = [replace(one, delivered=True) if one.status == HAS_IT else one for one in outcomes]
         breaker.note(destination, outcomes)
         moment, factor = self.clock(), self.jitter()  # one for all, so that they are due together again
-        noted = []
-        for parcel, outcome in zip(parcels, outcomes, strict=True):
-            if outcome.status == REFUSED and not outcome.delivered:
+        refused = [one.status == REFUSED and not one.delivered for one in outcomes]
+        answered = zip(parcels, outcomes, refused, strict=True)
+        self._note(destination, [(parcel, one) for parcel, one, other in answered if not other], moment, factor)
+        for parcel, other in zip(parcels, refused, strict=True):
+            if other:
                 self._fall_back(destination, parcel, tried=True)
-            else:
-                noted.append((parcel, outcome))
-        self._note(destination, noted, moment, factor)
         self.trace(self._spans(parcels, outcomes, began, moment))
 
     def _spans(
@@ -234,7 +234,11 @@ class Deliver:
 
     def _fall_back(self, destination: Destination, parcel: _Parcel, *, tried: bool) -> None:
         wanted = destination.objects is None or destination.objects.fall_back
-        FallBack(self.database, self.archive, self.clock).refused(parcel.item, parcel.job, tried=tried, wanted=wanted)
+        other_form = FallBack(self.database, self.archive, self.clock)
+        try:
+            other_form.refused(parcel.item, parcel.job, tried=tried, wanted=wanted)
+        except Transient as error:  # the archive takes no file now
+            self._note(destination, [(parcel, Outcome(None, str(error), False))], self.clock(), self.jitter())
 
     def _hold(self, parcel: _Parcel, reason: str) -> None:
         item, job, now = parcel.item, parcel.job, self.clock()

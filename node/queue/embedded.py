@@ -167,7 +167,9 @@ class Children:
                 self.on_death(child.name)
                 child.pulse.close()
                 self._replaced.remove((child, place))
-            elif not child.is_retiring and self.is_ready is not None and self.is_ready(self._children[place].name):
+                continue
+            self._listen(child)
+            if not child.is_retiring and self.is_ready is not None and self.is_ready(self._children[place].name):
                 child.is_retiring = True
                 child.process.send_signal(RETIRE)
 

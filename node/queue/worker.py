@@ -47,8 +47,16 @@ class Loop:
                 self._one(job, lambda: orphaned() or stop.wait(RETRY_SECONDS))
 
     def one(self, job_id: int, has_to_end: Callable[[], bool]) -> None:
-        """This job, unless somebody else has it."""
-        job = self.claim(job_id)
+        """This job, unless somebody else has it. A claim that was not heard of may stand, so it is asked for again."""
+        while True:
+            try:
+                job = self.claim(job_id)
+            except Exception:
+                logger.exception("worker.cannot_claim")
+                if has_to_end():
+                    return
+            else:
+                break
         if job is not None:
             self._one(job, has_to_end)
 

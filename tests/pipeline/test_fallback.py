@@ -24,12 +24,14 @@ from sqlalchemy import text
 
 from node.archive import Archive
 from node.core import settings
+from node.core.errors import OutOfResources
 from node.core.settings import Destination
 from node.db import deliveries as ledger_rows
 from node.db import fallback as rows
 from node.db import jobs, story
 from node.pipeline import fallback
 from node.pipeline.deliver import Deliver, Outcome
+from node.pipeline.fallback import FallBack
 from node.results.downgrade import Inexpressible
 from tests.films import Film, drawn
 from tests.pipeline.test_deliver import ledger, turn
@@ -144,6 +146,30 @@ def test_a_report_goes_out_in_the_best_form_that_is_taken(
     assert all(peer.offered[sop_class] == 1 for sop_class in remembered(room)), "what is refused is offered once"
     owed = room.rows("SELECT state FROM jobs WHERE kind = 'deliver'")
     assert {row["state"] for row in owed} <= {"done", "parked"}, "nothing is tried for ever"
+
+
+def test_an_archive_that_takes_no_other_form_now_costs_nothing_that_was_taken(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room.analysed([PACS], kinds=KINDS, page_for=[PACS])
+    peer = Picky(SR, SC)
+    duty = deliver(room, peer)
+
+    def full(*_: object, **__: object) -> None:
+        raise OutOfResources("The archive has no room left.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FallBack, "refused", full)
+        turn(duty)
+        turn(duty)
+        assert states(room) == [("sr", SR_3D, "waiting"), ("sc", SC, "delivered")]
+        assert "no room" in str(ledger(room)[0]["comment"])
+        assert len(peer.calls) == 1, "it waits before it is tried again"
+    for _ in range(6):
+        room.clock.pass_by(86400)
+        turn(duty)
+    assert sorted(states(room)) == sorted(CHAINS[1][1])
+    assert peer.offered[SC] == 1
 
 
 def test_the_ledger_says_what_took_the_place(room: Room) -> None:

@@ -115,6 +115,26 @@ def test_a_claim_that_nobody_heard_of_is_let_go(room: Room, monkeypatch: pytest.
         assert jobs.holds(session, job) and other is not None and jobs.holds(session, other)
 
 
+def test_a_job_that_was_named_is_asked_for_until_the_answer_is_heard() -> None:
+    """As the task of Procrastinate does, which names it but once."""
+    job, asked, done = Job(1, JobKind.ANALYSE, 1, "key", 1, "t", NOW), list[int | None](), list[Job]()
+
+    def claim(number: int | None) -> Job:
+        asked.append(number)
+        if len(asked) < 3:
+            raise LOCKED
+        return job
+
+    def fails(*_: object) -> None:
+        raise AssertionError("nothing failed")
+
+    Loop(claim, done.append, fails).one(1, lambda: False)
+    assert asked == [1, 1, 1] and done == [job]
+    asked.clear()
+    Loop(claim, done.append, fails).one(1, lambda: True)
+    assert asked == [1] and done == [job], "not where the process has to end"
+
+
 def test_a_worker_waits_until_it_can_give_its_job_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "RETRY_SECONDS", 0.01)
     stop, given_back, todo = threading.Event(), list[Exception](), [Job(1, JobKind.ANALYSE, 1, "key", 1, "t", NOW)]
