@@ -30,7 +30,7 @@ from node.archive.folder import (
     name_of,
     removed_on_error,
 )
-from node.archive.objects import Away, ObjectStore
+from node.archive.objects import Away, Damaged, ObjectStore
 from node.core.errors import Misconfigured, OutOfResources
 from node.incoming import Incoming, open_new
 
@@ -60,27 +60,30 @@ class BucketArchive(Archive):
             incoming.written(self.fsync)  # so that a power cut leaves no other bytes under its name in the cache
             with incoming.path.open("rb") as content:
                 size = self._store.put(relative, content)
+        with contextlib.suppress(OSError), removed_on_error(incoming.path):  # it is kept, whatever ails the cache
             self._take(incoming.path, relative)
+            self._cache.added(size)
         incoming.close()
-        self._cache.added(size)
         return relative
 
     def put_bytes(self, sop_uid: str, content: bytes) -> str:
         """A finished result. The same one again is another object, and the first one goes as what no row names."""
         relative = _fresh(sop_uid, RESULTS)
         self._store.put(relative, io.BytesIO(content))
-        with failure_is_transient(), self._written() as (file, path):
+        self.has_room(len(content))
+        with contextlib.suppress(OSError), self._written() as (file, path):  # it is kept, whatever ails the cache
             file.write(content)
             self._finish(file, path, relative)
         return relative
 
     def path(self, relative: str) -> Path:
-        """In the cache, fetched where it is not there. What the bucket has not either is a path without a file."""
+        """In the cache, fetched where it is not there. What the bucket has not, or not as it was put, is a path without
+        a file."""
         path = self.root / relative
-        with contextlib.suppress(FileNotFoundError), _only_absence_lasts():
+        with contextlib.suppress(FileNotFoundError, Damaged), _some_faults_last():
             if not self._cache.use(path):
                 with self._written() as (file, temporary):
-                    self._store.get(relative, file)
+                    self._store.get(relative, file, self.has_room)
                     self._finish(file, temporary, relative)
         return path
 
@@ -93,8 +96,8 @@ class BucketArchive(Archive):
             yield
 
     def opened(self, relative: str) -> IO[bytes]:
-        with _only_absence_lasts(), self._written() as (file, path):
-            self._store.get(relative, file)
+        with _some_faults_last(), self._written() as (file, path):
+            self._store.get(relative, file, self.has_room)
             file.seek(0)
             path.unlink()
             return os.fdopen(os.dup(file.fileno()), "rb")
@@ -185,11 +188,11 @@ class BucketArchive(Archive):
 
 
 @contextlib.contextmanager
-def _only_absence_lasts() -> Iterator[None]:
-    """Any other fault of the disk may be over later."""
+def _some_faults_last() -> Iterator[None]:
+    """Those of the object; one of the disk may be over later."""
     try:
         yield
-    except FileNotFoundError:
+    except (FileNotFoundError, Damaged):
         raise
     except OSError as error:
         raise OutOfResources(failure(error)) from error

@@ -4,16 +4,17 @@ imported only where a bucket is configured.
 An object is taken for stored when the store has said so after comparing the MD5 that went with it (Content-MD5: older
 stores than Amazon's know no other checksum); its SHA-256 stands in its metadata and is compared whenever it is read.
 Credentials come from where boto3 looks for them, never from a setting. ``Away`` is what fails and may succeed later; an
-object that is not there is a FileNotFoundError.
+object that is not there is a FileNotFoundError, one that has other bytes is ``Damaged``, and both last.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import re
 from base64 import b64encode
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -33,13 +34,18 @@ from botocore.exceptions import (
     SSLError,
 )
 
+from node.core import log
 from node.core.errors import Misconfigured, OutOfResources
+
+logger = logging.getLogger(__name__)
 
 CONNECT_SECONDS, ANSWER_SECONDS, ATTEMPTS = 4, 8, 2  # twice that is over before a sender has waited 30 s
 CONNECTIONS = 32
 PIECE = 1 << 20
 USUAL_REGION = "us-east-1"  # which stores other than Amazon's take as it is
-GONE = ("NoSuchKey", "404", "NotFound")
+READS = 2  # of an object before its bytes are taken for damaged, not those that came over the wire
+GONE = ("NoSuchKey",)  # 404 alone may be the word of a balancer
+GONE_HEAD = (*GONE, "404", "NotFound")  # an answer to HEAD has no body that could name the code
 FORBIDDEN = ("AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
 REASONS: tuple[tuple[type[BotoCoreError], str], ...] = (  # the first that fits
     (NoCredentialsError, "there are no credentials for the object store"),
@@ -57,6 +63,10 @@ class Away(OutOfResources):
     def __init__(self, reason: str, verb: str) -> None:
         super().__init__(f"The archive cannot be {verb}: {reason}.")
         self.reason = reason
+
+
+class Damaged(OSError):
+    """Other bytes than were stored: no later attempt is better."""
 
 
 @dataclass(frozen=True)
@@ -109,22 +119,30 @@ class ObjectStore:
             )
         return size
 
-    def get(self, name: str, into: IO[bytes]) -> int:
-        """Its size. Raises where the bytes are not those that were put."""
-        sha256, size = hashlib.sha256(), 0
+    def get(self, name: str, into: IO[bytes], expect: Callable[[int], object] = lambda _: None) -> None:
+        """expect: told the size before anything is written. Damaged where the bytes are not those that were put."""
+        for _ in range(READS):
+            if self._read(name, into, expect):
+                return
+        log.event(logger, "archive.damaged", logging.ERROR, object=name)
+        raise Damaged("an object has other bytes than were stored")
+
+    def _read(self, name: str, into: IO[bytes], expect: Callable[[int], object]) -> bool:
+        """Whether these are the bytes that were put."""
+        sha256 = hashlib.sha256()
         with _said("read", absent=GONE):
             answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + name)
+            expect(answer["ContentLength"])
+            into.seek(0)
+            into.truncate()
             for piece in answer["Body"].iter_chunks(PIECE):  # which raises where some are missing
                 into.write(piece)
                 sha256.update(piece)
-                size += len(piece)
-        if answer["Metadata"].get("sha256", sha256.hexdigest()) != sha256.hexdigest():
-            raise Away("an object has other bytes than were stored", "read")
-        return size
+        return bool(answer["Metadata"].get("sha256", sha256.hexdigest()) == sha256.hexdigest())
 
     def holds(self, name: str) -> bool:
         try:
-            with _said("read", absent=GONE):
+            with _said("read", absent=GONE_HEAD):
                 self._client.head_object(Bucket=self._bucket, Key=self._prefix + name)
         except FileNotFoundError:
             return False

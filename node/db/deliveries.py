@@ -39,6 +39,7 @@ class Due:
     study_uid: str
     source_path: str  # of one received instance of the same study, relative to the archive
     state: str  # waiting; committing where the destination took it and has to commit it
+    tries: int  # so far, with those that ended before anything was sent
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -59,7 +60,7 @@ _ORIGINAL = func.coalesce(StandIn.original_id, Output.id)
 _DUE = (  # made once: it is asked four times a second
     select(JobRow.id, Delivery.id, Delivery.destination, Output.id, _ORIGINAL, Output.kind, Output.sop_class_uid)
     .add_columns(Output.sop_uid, Output.sha256, Output.path, Analysis.id, Study.id, Study.study_uid, _SOURCE)
-    .add_columns(Delivery.state)
+    .add_columns(Delivery.state, Delivery.attempts)
     .join(Delivery, JobRow.subject_id == Delivery.id)
     .join(Output, Delivery.output_id == Output.id)
     .join(Analysis, Output.analysis_id == Analysis.id)

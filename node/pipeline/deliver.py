@@ -49,12 +49,14 @@ BATCH = 200  # rows looked at in one turn
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a peer said of one file; ``status`` None: nothing. away: there was no association, or it broke."""
+    """What a peer said of one file; ``status`` None: nothing. away: there was no association, or it broke. postponed:
+    it was not sent, for what is no fault of its own; that is no attempt."""
 
     status: int | None
     comment: str
     delivered: bool
     away: bool = False
+    postponed: bool = False
 
 
 @dataclass(frozen=True)
@@ -225,7 +227,7 @@ class Deliver:
             if verdict.held:
                 self._hold(parcel, verdict.held)
             elif verdict.later:
-                later.append((parcel, Outcome(None, verdict.later, False)))
+                later.append((parcel, Outcome(None, verdict.later, False, postponed=True)))
             else:
                 sound.append(_Parcel(parcel.item, parcel.job, verdict.note))
         if later:
@@ -238,7 +240,8 @@ class Deliver:
         try:
             other_form.refused(parcel.item, parcel.job, tried=tried, wanted=wanted)
         except Transient as error:  # the archive takes no file now
-            self._note(destination, [(parcel, Outcome(None, str(error), False))], self.clock(), self.jitter())
+            outcome = Outcome(None, str(error), False, postponed=True)
+            self._note(destination, [(parcel, outcome)], self.clock(), self.jitter())
 
     def _hold(self, parcel: _Parcel, reason: str) -> None:
         item, job, now = parcel.item, parcel.job, self.clock()
@@ -267,19 +270,21 @@ class Deliver:
     def _noted(self, session: Session, answered: _Answered, now: datetime, factor: float, commit: bool) -> str:
         """The state in which the delivery is from now on."""
         (parcel, outcome), job, comment = answered, answered[0].job, answered[1].comment
+        tries = parcel.item.tries + 1 if outcome.postponed else job.attempts
         if outcome.delivered:
             comment = "; ".join(said for said in (comment, parcel.note) if said)
             if commit:  # due at once: all that one association brought is asked for together
                 state, kept = "committing", jobs.give_back(session, job, now, "")
             else:
                 state, kept = "delivered", jobs.finish(session, job, now)
-        elif 0 < self.settings.max_attempts <= job.attempts:
+        elif 0 < self.settings.max_attempts <= job.attempts and not outcome.postponed:
             state, kept = "failed", jobs.park(session, job, now, comment)
         else:
-            next_at = now + self._breaker().wait(job.attempts, factor)
-            state, kept = "waiting", jobs.give_back(session, job, next_at, comment)
+            next_at = now + self._breaker().wait(tries, factor)
+            put_off = jobs.postpone if outcome.postponed else jobs.give_back
+            state, kept = "waiting", put_off(session, job, next_at, comment)
         if kept:
-            ledger.note_attempt(session, parcel.item.delivery_id, state, outcome.status, comment, job.attempts, now)
+            ledger.note_attempt(session, parcel.item.delivery_id, state, outcome.status, comment, tries, now)
         return state
 
     def _breaker(self) -> Breaker:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from node.archive.bucket import BucketArchive
-from node.archive.objects import Away, ObjectStore
+from node.archive.objects import Away, Damaged, ObjectStore
 from node.commands.backup import backup
 from node.commands.choosing import of_stored_study
 from node.composition.membership import Membership
@@ -178,9 +178,9 @@ def test_bytes_that_come_short_or_changed_are_not_taken(
         elsewhere.path(path)
     between.short = False
     moto.client.put_object(Bucket=moto.bucket, Key=f"{prefix}/{path}", Body=b"other", Metadata={"sha256": "0" * 64})
-    with pytest.raises(OutOfResources, match="other bytes than were stored"):
-        elsewhere.path(path)
-    assert not (elsewhere.root / path).exists() and temporaries(elsewhere) == []
+    with pytest.raises(Damaged, match="other bytes than were stored"):
+        elsewhere.opened(path)
+    assert not elsewhere.path(path).exists() and temporaries(elsewhere) == []
 
 
 class Changing(io.BytesIO):

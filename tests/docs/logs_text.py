@@ -24,6 +24,7 @@ MEANINGS = {
     "api.failed": "a question to the API ended in an error of ours, answered 500",
     "api.not_answered": "a question to the API could not be answered for the database, answered 503",
     "archive.cleared": "files that no row names, left by a crash, were removed",
+    "archive.damaged": "an object of the bucket has other bytes than were stored, read twice; it counts as absent",
     "archive.failed": "the disk failed while an object was kept; the sender was told to try again",
     "archive.not_cleared": "another process keeps a folder of the archive; it is left as it is",
     "archive.too_many_strays": "more files have no row than a crash leaves: they stay. Is the database an older one?",
