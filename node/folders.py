@@ -1,6 +1,7 @@
 """The data folder of one node: where what lies, the lock on it, and the settings of the run that is going on.
 
 lungnode.sqlite   the database        archive/    received objects and results
+                                      cache/      of an archive in a bucket
 ports.json        the real ports      run/        the lock, the board of the receivers, and the settings of this run
 """
 
@@ -37,6 +38,11 @@ class Folders:
     @property
     def archive(self) -> Path:
         return Path(self.shared_archive) if self.shared_archive else self.data / "archive"
+
+    @property
+    def cache(self) -> Path:
+        """Of a bucket. Never the folder of an archive: what a cache lets go of has to be a copy."""
+        return self.data / "cache"
 
     @property
     def run(self) -> Path:

@@ -12,7 +12,7 @@ import contextlib
 import io
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -34,9 +34,13 @@ from node.archive.objects import Away, Damaged, ObjectStore
 from node.core.errors import Misconfigured, OutOfResources
 from node.incoming import Incoming, open_new
 
-SETTLED = timedelta(hours=1)  # what is younger may be about to get its row
+SETTLED = {  # what is younger may be about to get its row, or has one that this database lost or never had
+    RECEIVED: timedelta(days=7),
+    RESULTS: timedelta(days=1),
+}
 PROBE = "probe"  # written by whoever asks whether the bucket can be
-PROBE_SECONDS = 5.0  # for which one that was written speaks; each is paid for
+PROBE_SECONDS = 5.0  # for which one answer speaks
+WRITE_SECONDS = 60.0  # between two that are written, where none fails: each is paid for, and may be a version for ever
 
 
 class BucketArchive(Archive):
@@ -46,11 +50,11 @@ class BucketArchive(Archive):
 
     def __init__(
         self, root: Path, fsync: bool, min_free_bytes: int, store: ObjectStore, cache_bytes: int,
-        settled: timedelta = SETTLED,
+        settled: Mapping[str, timedelta] = SETTLED,
     ) -> None:  # fmt: skip
         super().__init__(root, fsync, min_free_bytes)
         self._store, self._settled = store, settled
-        self._well_until = float("-inf")
+        self._well_until = self._writes_until = float("-inf")
         self._cache = Cache(tuple(root / shelf for shelf in SHELVES), self._tmp, cache_bytes)
 
     def keep(self, incoming: Incoming, sop_uid: str) -> str:
@@ -107,8 +111,14 @@ class BucketArchive(Archive):
 
     def files(self) -> set[str]:
         """Of the bucket, without what may be about to get its row. A million take a thousand answers of the store."""
-        listed = (found for shelf in SHELVES for found in self._store.listed(shelf))
-        return {found.name for found in listed if found.age >= self._settled and found.name.endswith(".dcm")}
+        return {name for shelf in SHELVES for name in self._listed(shelf, self._settled[shelf])}
+
+    def names(self) -> set[str]:
+        return {name for shelf in SHELVES for name in self._listed(shelf, timedelta.min)}
+
+    def _listed(self, shelf: str, settled: timedelta) -> Iterator[str]:
+        listed = self._store.listed(shelf)
+        return (found.name for found in listed if found.age >= settled and found.name.endswith(".dcm"))
 
     def cached(self) -> set[str]:
         return super().files()
@@ -141,11 +151,20 @@ class BucketArchive(Archive):
     def trouble(self) -> str:
         if time.monotonic() >= self._well_until:
             try:
-                self._store.put(PROBE, io.BytesIO())
+                self._probe()
             except Away as error:
+                self._writes_until = float("-inf")
                 return error.reason
             self._well_until = time.monotonic() + PROBE_SECONDS
         return super().trouble()
+
+    def _probe(self) -> None:
+        """Now and then by writing, else by asking."""
+        if time.monotonic() < self._writes_until:
+            self._store.holds(PROBE)
+            return
+        self._store.put(PROBE, io.BytesIO())
+        self._writes_until = time.monotonic() + WRITE_SECONDS
 
     @property
     def place(self) -> str:
@@ -153,19 +172,27 @@ class BucketArchive(Archive):
 
     def identity(self) -> str:
         """Misconfigured where the bucket cannot be written, listed, read and cleared: a node begins with this."""
-        found = io.BytesIO()
         try:
             self._store.put(PROBE, io.BytesIO())
             self._store.remove(PROBE)
             next(self._store.listed(RECEIVED), None)
-            with contextlib.suppress(FileNotFoundError):
-                self._store.get(ARCHIVE_ID, found)
+            return super().identity()
         except Away as error:
             raise Misconfigured(f"the archive {self.place} cannot be used: {error.reason}") from error
+
+    def mark(self) -> str:
+        found = io.BytesIO()
+        with contextlib.suppress(FileNotFoundError):
+            self._store.get(ARCHIVE_ID, found)
         return found.getvalue().decode("utf-8", "replace").strip()
 
     def identify(self, identity: str) -> None:
-        self._store.put(ARCHIVE_ID, io.BytesIO(identity.encode()))
+        self._store.put_first(ARCHIVE_ID, identity.encode())
+        if super().identity() != identity:
+            raise FileExistsError(ARCHIVE_ID)
+
+    def remark(self, mark: str) -> None:
+        self._store.put(ARCHIVE_ID, io.BytesIO(mark.encode()))
 
     @contextlib.contextmanager
     def _written(self) -> Iterator[tuple[BinaryIO, Path]]:
@@ -184,6 +211,8 @@ class BucketArchive(Archive):
     def _take(self, temporary: Path, relative: str) -> None:
         target = self.root / relative
         self._make(target.parent)
+        for path in (target.parent, temporary):
+            _give_to_owner(path, self.root)
         temporary.replace(target)
 
 
@@ -196,6 +225,14 @@ def _some_faults_last() -> Iterator[None]:
         raise
     except OSError as error:
         raise OutOfResources(failure(error)) from error
+
+
+def _give_to_owner(path: Path, of: Path) -> None:
+    """What a command of root's fetches is the node's as well."""
+    if os.geteuid() == 0:
+        owner = of.stat()
+        with contextlib.suppress(PermissionError):  # of a root that may not
+            os.chown(path, owner.st_uid, owner.st_gid)
 
 
 def _fresh(sop_uid: str, shelf: str) -> str:

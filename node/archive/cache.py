@@ -35,16 +35,14 @@ class Cache:
     ) -> None:
         self._shelves, self._marks, self._bound, self._clock = shelves, marks, bound, clock
         self._added, self._looked_at = bound, float("-inf")  # nobody knows what is there when a process begins
-        self._lock = threading.Lock()
+        self._lock, self._giving = threading.Lock(), threading.Lock()
 
     def use(self, path: Path) -> bool:
         """Whether it is there; if so it stays for the next hour."""
         with self._locked(fcntl.LOCK_SH):
-            try:
+            with contextlib.suppress(OSError):  # another's file goes earlier than it should, that is all
                 os.utime(path)
-            except FileNotFoundError:
-                return False
-        return True
+            return os.access(path, os.R_OK)  # what cannot be read is fetched again, into its place
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -67,12 +65,11 @@ class Cache:
         self._trim(lambda total: total - int(LOW * self._bound) if total > self._bound else 0)
 
     def give_way(self, wanted: int) -> None:
-        """Make ``wanted`` bytes of room on the disk, where that can be."""
-        with self._lock:
-            if self._clock() < self._looked_at + AGAIN_SECONDS:
-                return
-            self._looked_at = self._clock()
-        self._trim(lambda _: wanted)
+        """Make ``wanted`` bytes of room on the disk, where that can be. Who comes meanwhile waits for it."""
+        with self._giving:
+            if self._clock() >= self._looked_at + AGAIN_SECONDS:
+                self._trim(lambda _: wanted)
+                self._looked_at = self._clock()
 
     def _trim(self, excess: Callable[[int], int]) -> None:
         """excess: how many bytes are to go, of so many that are there. What fails is done at the next look: nobody is

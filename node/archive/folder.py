@@ -148,6 +148,10 @@ class Archive:
         named = ((f"{path.parent.name}/{path.name}/", os.scandir(path)) for path in folders)
         return {folder + file.name for folder, files in named for file in files if file.name.endswith(".dcm")}
 
+    def names(self) -> set[str]:
+        """``files``, those too that may be about to get their row."""
+        return self.files()
+
     def cached(self) -> set[str]:
         """Copies on this machine of what is durable elsewhere."""
         return set()
@@ -182,13 +186,21 @@ class Archive:
 
     def identity(self) -> str:
         """By which nodes on one database know that it is theirs; empty: it has none yet."""
+        return self.mark().partition(" ")[0]
+
+    def mark(self) -> str:
+        """The identity and, of a bucket, what ``pipeline.tenure`` writes behind it."""
         try:
             return (self.root / ARCHIVE_ID).read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             return ""
 
     def identify(self, identity: str) -> None:
+        """FileExistsError where another was first, if that can be told."""
         (self.root / ARCHIVE_ID).write_text(identity, encoding="utf-8")
+
+    def remark(self, mark: str) -> None:
+        self.identify(mark)
 
     def free_bytes(self) -> int:
         stat = os.statvfs(self.root)

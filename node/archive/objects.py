@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import logging
 import re
 from base64 import b64encode
@@ -46,6 +47,8 @@ USUAL_REGION = "us-east-1"  # which stores other than Amazon's take as it is
 READS = 2  # of an object before its bytes are taken for damaged, not those that came over the wire
 GONE = ("NoSuchKey",)  # 404 alone may be the word of a balancer
 GONE_HEAD = (*GONE, "404", "NotFound")  # an answer to HEAD has no body that could name the code
+THERE = ("PreconditionFailed", "412", "ConditionalRequestConflict")  # or another writes it at this moment
+UNCONDITIONAL = ("NotImplemented", "501")
 FORBIDDEN = ("AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
 REASONS: tuple[tuple[type[BotoCoreError], str], ...] = (  # the first that fits
     (NoCredentialsError, "there are no credentials for the object store"),
@@ -118,6 +121,18 @@ class ObjectStore:
                 Metadata={"sha256": sha256.hexdigest()},
             )
         return size
+
+    def put_first(self, name: str, content: bytes) -> None:
+        """Unless it is there. A store that knows no conditional PUT writes over it, so read it afterwards."""
+        with _said("written"):
+            try:
+                self._client.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=content, IfNoneMatch="*")
+            except ClientError as error:
+                code = str(error.response.get("Error", {}).get("Code", ""))
+                if code in UNCONDITIONAL:
+                    self.put(name, io.BytesIO(content))
+                elif code not in THERE:
+                    raise
 
     def get(self, name: str, into: IO[bytes], expect: Callable[[int], object] = lambda _: None) -> None:
         """expect: told the size before anything is written. Damaged where the bytes are not those that were put."""

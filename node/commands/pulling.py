@@ -23,6 +23,7 @@ from node.board import Board
 from node.commands.asking import open_database
 from node.composition.archiving import archive_of
 from node.composition.keeping import priors, source_peer
+from node.composition.sharing import share
 from node.core import settings
 from node.core.audit import account
 from node.core.errors import LungnodeError, Misconfigured
@@ -87,7 +88,7 @@ def pull_priors(data: Path, config: Path | None, source: str | None, study_uids:
         raise Misconfigured("pull --priors needs --from AET@HOST:PORT, or priors.source in the settings")
     logging.getLogger("node").addHandler(logging.NullHandler())
     database = open_database(data)
-    wanted = priors(effective, database, _archive(effective, data), now, Board(Folders(data).board))
+    wanted = priors(effective, database, _archive(effective, data, database), now, Board(Folders(data).board))
     with database.write() as session:
         for uid in study_uids:
             told.command(session, account(), f"pull --priors --from {effective.priors.source}", now(), uid)
@@ -132,12 +133,15 @@ def _database(data: Path, method: Method) -> Database:
     return database
 
 
-def _archive(effective: Settings, data: Path) -> Archive:
-    return archive_of(effective, Folders.known(data))
+def _archive(effective: Settings, data: Path, database: Database) -> Archive:
+    """Misconfigured where it is not that of the database: what goes elsewhere is nowhere for the node."""
+    archive = archive_of(effective, Folders.known(data))
+    share(database, archive, is_alone=False)
+    return archive
 
 
 def _intake(effective: Settings, data: Path, database: Database) -> Intake:
-    return Intake(database, _archive(effective, data), effective.receive.max_instance_bytes, now)
+    return Intake(database, _archive(effective, data, database), effective.receive.max_instance_bytes, now)
 
 
 def _pull_one(source: _Source, study_uid: str, progress: Progress) -> bool:

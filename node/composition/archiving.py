@@ -1,4 +1,4 @@
-"""Which archive the settings mean: the folder, or the bucket of which the folder is the cache on this machine.
+"""Which archive the settings mean: the folder, or the bucket with a folder as its cache on this machine.
 
 boto3 is imported only where there is a bucket; it is the extra ``lungnode[s3]``.
 """
@@ -26,7 +26,7 @@ def archive_of(effective: Settings, folders: Folders) -> Archive:
     except ImportError as error:
         raise Misconfigured(MISSING) from error
     store = ObjectStore(bucket.url, bucket.endpoint, bucket.region)
-    return BucketArchive(folders.archive, receive.fsync, receive.min_free_bytes, store, bucket.cache_bytes)
+    return BucketArchive(folders.cache, receive.fsync, receive.min_free_bytes, store, bucket.cache_bytes)
 
 
 def reader(data: Path) -> Callable[[str], Path]:

@@ -18,8 +18,9 @@ from datetime import datetime, timedelta
 from sqlalchemy.exc import SQLAlchemyError
 
 from node import __version__
-from node.archive import ARCHIVE_ID, Archive
+from node.archive import Archive
 from node.board import Board
+from node.composition.sharing import share
 from node.core import log
 from node.core.errors import Misconfigured
 from node.core.settings import Settings
@@ -79,8 +80,7 @@ class Membership:
                 others = members.others(session, self.node, now - timedelta(seconds=self.lease_seconds))
                 if not others:
                     released += jobs.release(session, None, "the node was stopped")
-            if self._is_one_of_many or self.archive.is_remote:
-                self._share_archive()
+            share(self.database, self.archive, is_alone=not others)
             if not others:
                 clear()
         if self._is_one_of_many:
@@ -176,30 +176,3 @@ class Membership:
             with self.database.write() as session:
                 members.join(session, self.node, now)
                 members.beat(session, self.node, arriving, behind, now)  # nobody closes what arrives here
-
-    def _share_archive(self) -> None:
-        """Nodes on one database have one archive: else each would name files that the others do not have. A bucket that
-        another database knows is not taken for an empty one: all that is in it would count as left by a crash."""
-        here = self.archive.identity()
-        with self.database.write() as session:
-            known = members.common(session, "archive")
-            is_first = not known
-            if is_first and not (here and self.archive.is_remote):
-                known = members.common(session, "archive", here or uuid.uuid4().hex)
-        if here != known and (here or not is_first):
-            raise Misconfigured(_of_another(self.archive, known))
-        if not here:
-            self.archive.identify(known)
-
-
-def _of_another(archive: Archive, known: str) -> str:
-    if not known:
-        return (
-            f"the archive {archive.place} is that of another database: give each node, or each group of nodes on one "
-            "database, a prefix of its own"
-        )
-    return (
-        f"the archive {archive.place} is not that of the database: all nodes on one database share one "
-        f"({'archive.url' if archive.is_remote else 'database.archive'}). If it is its archive after all, write "
-        f"{known} into {archive.place}/{ARCHIVE_ID}"
-    )

@@ -146,6 +146,11 @@ def common(session: Session, name: str, value: str = "") -> str:
     return known.value if known is not None else value
 
 
+def agree(session: Session, name: str, value: str) -> None:
+    """From now on all nodes have this in common."""
+    session.merge(Common(name=name, value=value))
+
+
 def _node(row: Member) -> Node:
     roles = tuple(row.roles.split(","))
     return Node(row.id, row.incarnation, row.place, row.aet, roles, row.workers, row.pipeline, row.version)

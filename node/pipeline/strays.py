@@ -6,15 +6,15 @@ row is committed, in whatever process, ``lungnode pull`` too; here nothing is re
 no row knows while it is held. Results have no such lock; no worker of this node runs yet, and those of an earlier one
 ended with it. A sender was never told that it may forget such a file, and an analysis writes the same results again.
 
-In a bucket no start waits for that: now and then a duty takes away what has been there for longer than any commit takes
-(``Archive.files``), and each node lets go of copies of what another one removed.
+In a bucket no start waits for that: now and then a duty takes away what has been there for long (``Archive.files``), if
+the bucket is still that of this database (``tenure``), and each node lets go of copies of what another one removed.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from node.archive import Archive
 from node.core import log
@@ -25,14 +25,30 @@ logger = logging.getLogger(__name__)
 MOST = 1000  # that a crash leaves; with more the database is rather an older one than the archive
 
 
+def clear_bucket(database: Database, archive: Archive, is_ours: Callable[[], bool]) -> int:
+    """How many were removed. is_ours: whether this database may say what goes; asked anew after minutes of listing."""
+    if not is_ours():
+        return 0
+    with database.read() as session:
+        named = set(rows.files(session))  # what retention removes meanwhile is no stray
+    suspects = archive.files() - named
+    with database.read() as session:
+        suspects.difference_update(rows.files(session))
+    return _cleared(database, archive, suspects) if suspects and is_ours() else 0
+
+
 def clear(database: Database, archive: Archive) -> int:
-    """How many were removed."""
+    """How many were removed from a folder."""
     suspects = archive.files()  # before the rows are read: a row that is committed meanwhile is seen
     with database.read() as session:
         suspects.difference_update(rows.files(session))
     if len(suspects) > MOST:
         log.event(logger, "archive.too_many_strays", logging.ERROR, files=len(suspects))
         return 0
+    return _cleared(database, archive, suspects)
+
+
+def _cleared(database: Database, archive: Archive, suspects: Iterable[str]) -> int:
     removed = remove(database, archive, suspects)
     if removed:
         log.event(logger, "archive.cleared", files=removed)

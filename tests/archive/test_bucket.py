@@ -12,14 +12,15 @@ import dataclasses
 import io
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from node.archive.bucket import BucketArchive
+from node.archive.bucket import SETTLED, BucketArchive
+from node.archive.folder import SHELVES
 from node.archive.objects import Away, Damaged, ObjectStore
 from node.commands.backup import backup
 from node.commands.choosing import of_stored_study
@@ -42,7 +43,7 @@ from tests.pipeline.removing import change
 from tests.pipeline.waiting import Room
 
 UID = "1.2.826.0.1.3680043.2.1"
-AT_ONCE = timedelta(days=-1)  # nothing is too young to be taken away
+AT_ONCE = dict.fromkeys(SHELVES, timedelta(days=-1))  # nothing is too young to be taken away
 BOUND = 1 << 30
 
 
@@ -77,7 +78,7 @@ def prefix(tmp_path: Path) -> str:
     return f"hospital/{tmp_path.name}"
 
 
-def bucket(whole: ObjectStore, prefix: str, root: Path, settled: timedelta = AT_ONCE) -> BucketArchive:
+def bucket(whole: ObjectStore, prefix: str, root: Path, settled: Mapping[str, timedelta] = AT_ONCE) -> BucketArchive:
     store = copy.copy(whole)
     store._prefix, store.url = f"{prefix}/", f"s3://images/{prefix}"
     return BucketArchive(root, True, 0, store, BOUND, settled)
@@ -220,7 +221,8 @@ def test_what_is_young_may_be_about_to_get_its_row(
 ) -> None:
     path = received(archive, b"x")
     assert archive.files() == {path}
-    assert bucket(whole, prefix, tmp_path / "careful", timedelta(hours=1)).files() == set()
+    careful = bucket(whole, prefix, tmp_path / "careful", SETTLED)
+    assert careful.files() == set() and careful.names() == {path}
 
 
 class BucketRoom(Room):
@@ -286,19 +288,11 @@ def test_strays_go_from_the_bucket_and_what_another_node_removed_from_the_cache(
     stray, kept = received(archive, b"x"), path_of(room)
     for path in (stray, kept):
         elsewhere.path(path)
-    assert strays.clear(room.database, archive) == 1
+    assert strays.clear_bucket(room.database, archive, lambda: True) == 1
     assert archive.files() == {kept}
     assert elsewhere.cached() == {stray, kept}
     assert strays.forget(room.database, elsewhere) == 1
     assert elsewhere.cached() == {kept} and elsewhere.files() == {kept}
-
-
-def test_more_strays_than_a_crash_leaves_stay(
-    room: BucketRoom, archive: BucketArchive, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(strays, "MOST", 1)
-    found = {archive.put_bytes(UID, b"1"), archive.put_bytes(UID, b"2")}
-    assert strays.clear(room.database, archive) == 0 and archive.files() == found
 
 
 def test_retention_removes_objects(room: BucketRoom, archive: BucketArchive) -> None:
@@ -375,7 +369,7 @@ def test_commands_read_from_the_bucket(room: BucketRoom, between: Between, prefi
     study_uid = room.receive(FILM)
     ran_with(tmp_path, between.endpoint, prefix)
     (found,) = of_stored_study(tmp_path, study_uid)
-    assert found.path.is_relative_to(tmp_path / "archive") and found.path.read_bytes().endswith(
+    assert found.path.is_relative_to(tmp_path / "cache") and found.path.read_bytes().endswith(
         encoded(wrap(FILM)).data_set
     )
 
@@ -401,9 +395,10 @@ def join(room: Room, archive: BucketArchive) -> None:
 def test_a_database_has_one_bucket_and_a_bucket_one_database(
     room: BucketRoom, archive: BucketArchive, whole: ObjectStore, prefix: str, tmp_path: Path
 ) -> None:
+    room.receive(FILM)
     join(room, archive)
     join(room, archive)
-    with pytest.raises(Misconfigured, match=r"images/other is not that of the database.*archive\.url"):
+    with pytest.raises(Misconfigured, match=r"images/other is not that of the database.*archive\.url.*1 of 1 files"):
         join(room, bucket(whole, "other", tmp_path / "other"))
     (tmp_path / "second").mkdir()
     second = BucketRoom(tmp_path / "second", bucket(whole, prefix, tmp_path / "third"))

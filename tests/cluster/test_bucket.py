@@ -129,7 +129,7 @@ def test_what_one_node_received_another_analyses_delivers_and_shows(ward: Ward) 
     )
     assert delivered and {row["sop_uid"] for row in delivered} <= set(ward.pacs.held)
     assert {f"hospital/{row['path']}" for row in delivered} <= set(ward.moto.names("hospital/results"))
-    cache = ward.worker.data / "archive"
+    cache = ward.worker.data / "cache"
     fetched = [cache / path for path in ward.paths(sent)]
     assert any(path.exists() for path in fetched)
     for path in fetched:
@@ -176,6 +176,6 @@ def test_a_receiver_that_dies_between_bucket_and_database_has_acknowledged_nothi
             patched.setenv(name, value)
         archive = BucketArchive(tmp_path, True, 0, ObjectStore(URL, ward.moto.endpoint), BOUND, AT_ONCE)
     database = Database(ward.receiver.environment["LUNGNODE_DATABASE_URL"])
-    assert strays.clear(database, archive) == 1
+    assert strays.clear_bucket(database, archive, lambda: True) == 1
     database.close()
     assert left not in ward.moto.names("hospital/received") and ward.holds([sent])

@@ -26,6 +26,7 @@ MEANINGS = {
     "archive.cleared": "files that no row names, left by a crash, were removed",
     "archive.damaged": "an object of the bucket has other bytes than were stored, read twice; it counts as absent",
     "archive.failed": "the disk failed while an object was kept; the sender was told to try again",
+    "archive.not_ours": "another database used the bucket since: nothing is cleared away from it, see cluster.md",
     "archive.not_cleared": "another process keeps a folder of the archive; it is left as it is",
     "archive.too_many_strays": "more files have no row than a crash leaves: they stay. Is the database an older one?",
     "association.broken": "a peer broke the protocol or the connection",

@@ -50,6 +50,14 @@ def test_only_what_no_row_knows_goes(room: Room) -> None:
     assert strays.clear(room.database, room.archive) == 0
 
 
+def test_more_than_a_crash_leaves_stay(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strays, "MOST", 1)
+    for number in range(2):
+        room.archive.put_bytes(f"{STRAY}.{number}", b"RESULT")
+    found = room.archive.files()
+    assert strays.clear(room.database, room.archive) == 0 and room.archive.files() == found
+
+
 def test_other_files_are_not_looked_at(room: Room) -> None:
     other = room.archive.root / "received" / "note.txt"
     other.write_text("of an operator")
