@@ -144,7 +144,7 @@ class Supervisor:
         self._web.start()
         self._duties.add("metrics", self._metering.turn, TURN_SECONDS)
         if self._archive.is_remote:
-            self._duties.add("cache", lambda: strays.forget(self._database, self._archive), BUCKET_SECONDS)
+            self._duties.add("cache", self._forget, BUCKET_SECONDS, at_once=True)
         if self._does("worker"):
             self._add_duties_of_all()
             self._duties.add("claims", lambda: self._following.let_go(), CLOCK_SECONDS)
@@ -159,6 +159,9 @@ class Supervisor:
         if not self._archive.is_remote:
             self._archive.discard_temporaries()
             strays.clear(self._database, self._archive)
+
+    def _forget(self) -> None:
+        strays.forget(self._database, self._archive)
 
     def _add_duties_of_all(self) -> None:
         """What is done once, however many nodes share the database."""

@@ -70,7 +70,7 @@ def _node(data: Path) -> condition.Node:
     receivers = condition.Receivers(**counts) if counts else None
     archive, floor = folders.archive if folders.archive.exists() else data, effective.receive.min_free_bytes
     file = None if effective.database.url else data / "lungnode.sqlite"
-    room = disks(archive, file, floor, effective.limits.warn_free_factor)
+    room = disks(archive, file, floor, effective.limits.warn_free_factor, cached=bool(effective.archive.url))
     return condition.Node(data, said is not None, room, workers, troubles, receivers)
 
 

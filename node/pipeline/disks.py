@@ -17,6 +17,12 @@ class Disk:
     total_bytes: int
     warning_bytes: int
     refusal_bytes: int
+    is_cache: bool = False  # of a bucket
+
+    @property
+    def _larger(self) -> str:
+        """The setting that keeps more room free."""
+        return "a smaller archive.cache_bytes" if self.is_cache else "retention.high_watermark_percent"
 
     @property
     def has_room(self) -> bool:
@@ -33,18 +39,21 @@ class Disk:
             return (
                 f"The disk of the {self.holds} has {size(self.free_bytes)} left of the {size(self.refusal_bytes)} that "
                 "are kept free (receive.min_free_bytes); instances are refused with 0xA700. Make room, have "
-                "retention.high_watermark_percent make it, or go on from a copy on a larger disk."
+                f"{self._larger} make it, or go on from a copy on a larger disk."
             )
         if self.free_bytes < self.warning_bytes:
             return (
                 f"The disk of the {self.holds} has {size(self.free_bytes)} left; below {size(self.refusal_bytes)} "
-                "(receive.min_free_bytes) nothing is taken. Enlarge it, or set retention.high_watermark_percent."
+                "(receive.min_free_bytes) nothing is taken. Enlarge it, or set {self._larger}."
             )
         return ""
 
 
-def disks(archive: Path, database: Path | None, refusal_bytes: int, warn_factor: float) -> tuple[Disk, ...]:
-    """That of the archive first. database: the SQLite file; None where there is none."""
+def disks(
+    archive: Path, database: Path | None, refusal_bytes: int, warn_factor: float, cached: bool = False
+) -> tuple[Disk, ...]:
+    """That of the archive first. database: the SQLite file; None where there is none. cached: the archive is in a
+    bucket."""
     places = {"archive": archive}
     if database is not None and database.exists():
         if database.stat().st_dev == archive.stat().st_dev:
@@ -52,7 +61,7 @@ def disks(archive: Path, database: Path | None, refusal_bytes: int, warn_factor:
         else:
             places["database"] = database
     marks = (int(refusal_bytes * max(1.0, warn_factor)), refusal_bytes)
-    return tuple(Disk(holds, *_room(path), *marks) for holds, path in places.items())
+    return tuple(Disk(holds, *_room(path), *marks, cached and path == archive) for holds, path in places.items())
 
 
 def size(number: int) -> str:

@@ -53,7 +53,8 @@ class Pressure:
     def disks(self) -> tuple[Disk, ...]:
         """Room where archive and database lie."""
         floor = self._archive.min_free_bytes
-        return disks(self._archive.root, self._database.file, floor, self._limits.warn_free_factor)
+        factor, cached = self._limits.warn_free_factor, self._archive.is_remote
+        return disks(self._archive.root, self._database.file, floor, factor, cached)
 
     def problems(self) -> list[str]:
         """One sentence each, for /health/ready."""

@@ -66,7 +66,8 @@ class Duties:
             timezone="UTC",
         )
 
-    def add(self, name: str, function: Callable[[], object], seconds: float) -> None:
+    def add(self, name: str, function: Callable[[], object], seconds: float, *, at_once: bool = False) -> None:
+        """at_once: its first turn comes with the start, else after so many seconds."""
         said, said_at = "", 0.0
 
         def run() -> None:
@@ -78,7 +79,8 @@ class Duties:
                     said, said_at = str(error), time.monotonic()
                     logger.exception("duty.failed", extra={"fields": {"duty": name}})
 
-        self._scheduler.add_job(run, _After(seconds), id=name)
+        first = {"next_run_time": datetime.now(UTC)} if at_once else {}
+        self._scheduler.add_job(run, _After(seconds), id=name, **first)
 
     def start(self) -> None:
         for library in ("apscheduler.executors.default", "apscheduler.scheduler"):

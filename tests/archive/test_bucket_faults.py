@@ -17,11 +17,13 @@ import pytest
 
 from node.archive.bucket import BucketArchive
 from node.archive.cache import SPARED_SECONDS
+from node.core.errors import OutOfResources
 from node.core.settings import Destination, load
 from node.db import deliveries
 from node.pipeline.commitment import Commitments, Report
 from node.pipeline.deliver import Deliver
 from node.pipeline.gate import Gate, nobody_asks
+from node.pipeline.pressure import Pressure
 from tests.archive.test_archive import received
 from tests.archive.test_bucket import FILM, UID, BucketRoom, path_of
 from tests.archive.test_bucket import archive as archive
@@ -94,7 +96,7 @@ def test_what_cannot_be_written_before_it_is_put_leaves_nothing(
     archive: BucketArchive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("node.incoming.Incoming.written", full)
-    with pytest.raises(Exception, match="no room left"):
+    with pytest.raises(OutOfResources, match="no room left"):
         received(archive, b"image")
     assert archive.files() == set()
 
@@ -153,6 +155,59 @@ def test_a_store_that_is_away_costs_no_attempt(room: BucketRoom, archive: Bucket
     between.refuses = ""
     turn(duty)
     assert [uid for _, uid in peer.got] == outputs and {row["state"] for row in ledger(room)} == {"delivered"}
+
+
+def test_a_cached_file_that_cannot_be_touched_is_read_all_the_same(
+    archive: BucketArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = archive.put_bytes(UID, b"result")
+
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refused)
+    assert archive.path(path).read_bytes() == b"result"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root alone gives files away")
+def test_what_root_fetches_belongs_to_the_node(archive: BucketArchive, elsewhere: BucketArchive) -> None:
+    path = archive.put_bytes(UID, b"result")
+    os.chown(elsewhere.root, 12345, 12346)
+    found = elsewhere.path(path)
+    assert {(one.stat().st_uid, one.stat().st_gid) for one in (found, found.parent)} == {(12345, 12346)}
+
+
+@pytest.mark.parametrize("code, is_lasting", [("NoSuchKey", True), ("404", False)])
+def test_only_the_store_itself_says_that_an_object_is_gone(
+    elsewhere: BucketArchive, between: Between, code: str, is_lasting: bool
+) -> None:
+    between.refuses = code
+    if is_lasting:
+        assert not elsewhere.path("results/aa/x.dcm").exists()
+    else:
+        with pytest.raises(OutOfResources, match="404"):
+            elsewhere.path("results/aa/x.dcm")
+
+
+def test_who_asks_often_writes_seldom_and_again_after_a_fault(archive: BucketArchive, between: Between) -> None:
+    asked: list[str] = []
+    between.before = lambda method, path: asked.append(method)
+
+    def ask() -> str:
+        archive._well_until = float("-inf")
+        return archive.trouble()
+
+    assert [ask(), ask(), ask()] == ["", "", ""] and asked == ["PUT", "HEAD", "HEAD"]
+    between.refuses = "AccessDenied"
+    assert ask()
+    between.refuses = ""
+    assert ask() == "" and asked[3:] == ["PUT"]
+
+
+def test_the_setting_that_makes_room_is_that_of_the_cache(room: BucketRoom) -> None:
+    room.archive.min_free_bytes = 1 << 60
+    (found, *_) = Pressure(room.database, room.archive, load().limits).disks()
+    assert "archive.cache_bytes" in found.sentence and "retention" not in found.sentence
 
 
 def test_what_was_used_within_the_hour_stays_on_a_full_disk(

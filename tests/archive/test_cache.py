@@ -6,6 +6,7 @@ Not covered: a process that is stopped in the middle of making room.
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,29 @@ def test_a_full_disk_takes_more_than_the_bound_asks(root: Path) -> None:
     assert not first.exists() and second.exists()
     kept.give_way(50)
     assert second.exists(), "not at every object that comes"
+
+
+def test_who_asks_while_room_is_made_waits_for_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, begun, go_on = cache(root, 10_000), threading.Event(), threading.Event()
+    done: list[str] = []
+
+    def trim(_: object) -> None:
+        begun.set()
+        go_on.wait(10)
+        done.append("trim")
+
+    def second() -> None:
+        kept.give_way(1)
+        done.append("second")
+
+    monkeypatch.setattr(kept, "_trim", trim)
+    threads = [threading.Thread(target=kept.give_way, args=(1,)), threading.Thread(target=second)]
+    threads[0].start()
+    begun.wait(10)
+    threads[1].start()
+    threads[1].join(0.1)
+    assert done == []
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert done == ["trim", "second"]

@@ -136,6 +136,8 @@ class Images:
             raise HTTPException(404, "There is no result of this study in the archive.")
         with self.archive.reading(relative for _, _, relative in found):
             files = {f"{kind}/{sop_uid}.dcm": self.archive.path(relative) for kind, sop_uid, relative in found}
+            if not all(path.is_file() for path in files.values()):
+                raise HTTPException(404, "A result of this study is gone from the archive, or damaged there.")
             if not self.archive.has_room(sum(path.stat().st_size for path in files.values())):
                 raise HTTPException(503, "The disk has no room to put the results together.", {"Retry-After": "60"})
             folder = self.archive.new_temporary().parent
