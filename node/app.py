@@ -44,6 +44,7 @@ from node.dimse.listening import open_doors, ports
 from node.folders import Folders, lock
 from node.pipeline import strays
 from node.pipeline.catalogue import Catalogue
+from node.pipeline.tenure import Tenure
 from node.queue.embedded import Children, Duties
 from node.web.api.routes import Api
 from node.web.metrics import Processes
@@ -83,6 +84,7 @@ class Supervisor:
         self._database = Database(url_of(folders.data, effective.database.url), receive.fsync)
         self._now = self._database.clock
         self._archive = archive_of(effective, folders)
+        self._tenure = Tenure(self._database, self._archive)
         self._board, self._trace = Board(folders.board), tracing(effective)
         self._does, lease = effective.queue.does, effective.queue.lease_seconds
         owner = members.owner(folders.member_id())
@@ -156,9 +158,14 @@ class Supervisor:
         log.event(logger, "node.started", version=__version__, jobs_released=released, **found)
 
     def _clear_archive(self) -> None:
-        if not self._archive.is_remote:
+        if self._archive.is_remote:
+            self._tenure.hold()
+        else:
             self._archive.discard_temporaries()
             strays.clear(self._database, self._archive)
+
+    def _clear_bucket(self) -> None:
+        strays.clear_bucket(self._database, self._archive, self._tenure.hold)
 
     def _forget(self) -> None:
         strays.forget(self._database, self._archive)
@@ -179,7 +186,7 @@ class Supervisor:
         if self._settings.query.serve:
             duties.append(("catalogue", self._catalogue.describe, CATALOGUE_SECONDS))
         if self._archive.is_remote:
-            duties.append(("strays", lambda: strays.clear(self._database, self._archive), BUCKET_SECONDS))
+            duties.append(("strays", self._clear_bucket, BUCKET_SECONDS))
         for name, function, seconds in duties:
             self._duties.add(name, self._member.once(function), seconds)
 
@@ -311,7 +318,7 @@ class Supervisor:
 
     def _problems(self) -> list[str]:
         """Why the node is not ready, one sentence each."""
-        problems = self._following.pressure.problems()
+        problems = self._following.pressure.problems() + [self._tenure.problem] * bool(self._tenure.problem)
         for kind, wanted, alive in (
             ("receivers", self._receivers.count, self._receiving()),
             ("workers", self._workers.count, self._workers.alive()),
