@@ -12,7 +12,7 @@ import contextlib
 import io
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -34,7 +34,10 @@ from node.archive.objects import Away, Damaged, ObjectStore
 from node.core.errors import Misconfigured, OutOfResources
 from node.incoming import Incoming, open_new
 
-SETTLED = timedelta(hours=1)  # what is younger may be about to get its row
+SETTLED = {  # what is younger may be about to get its row, or has one that this database lost or never had
+    RECEIVED: timedelta(days=7),
+    RESULTS: timedelta(days=1),
+}
 PROBE = "probe"  # written by whoever asks whether the bucket can be
 PROBE_SECONDS = 5.0  # for which one answer speaks
 WRITE_SECONDS = 60.0  # between two that are written, where none fails: each is paid for, and may be a version for ever
@@ -47,7 +50,7 @@ class BucketArchive(Archive):
 
     def __init__(
         self, root: Path, fsync: bool, min_free_bytes: int, store: ObjectStore, cache_bytes: int,
-        settled: timedelta = SETTLED,
+        settled: Mapping[str, timedelta] = SETTLED,
     ) -> None:  # fmt: skip
         super().__init__(root, fsync, min_free_bytes)
         self._store, self._settled = store, settled
@@ -108,8 +111,14 @@ class BucketArchive(Archive):
 
     def files(self) -> set[str]:
         """Of the bucket, without what may be about to get its row. A million take a thousand answers of the store."""
-        listed = (found for shelf in SHELVES for found in self._store.listed(shelf))
-        return {found.name for found in listed if found.age >= self._settled and found.name.endswith(".dcm")}
+        return {name for shelf in SHELVES for name in self._listed(shelf, self._settled[shelf])}
+
+    def names(self) -> set[str]:
+        return {name for shelf in SHELVES for name in self._listed(shelf, timedelta.min)}
+
+    def _listed(self, shelf: str, settled: timedelta) -> Iterator[str]:
+        listed = self._store.listed(shelf)
+        return (found.name for found in listed if found.age >= settled and found.name.endswith(".dcm"))
 
     def cached(self) -> set[str]:
         return super().files()
@@ -163,19 +172,27 @@ class BucketArchive(Archive):
 
     def identity(self) -> str:
         """Misconfigured where the bucket cannot be written, listed, read and cleared: a node begins with this."""
-        found = io.BytesIO()
         try:
             self._store.put(PROBE, io.BytesIO())
             self._store.remove(PROBE)
             next(self._store.listed(RECEIVED), None)
-            with contextlib.suppress(FileNotFoundError):
-                self._store.get(ARCHIVE_ID, found)
+            return super().identity()
         except Away as error:
             raise Misconfigured(f"the archive {self.place} cannot be used: {error.reason}") from error
+
+    def mark(self) -> str:
+        found = io.BytesIO()
+        with contextlib.suppress(FileNotFoundError):
+            self._store.get(ARCHIVE_ID, found)
         return found.getvalue().decode("utf-8", "replace").strip()
 
     def identify(self, identity: str) -> None:
-        self._store.put(ARCHIVE_ID, io.BytesIO(identity.encode()))
+        self._store.put_first(ARCHIVE_ID, identity.encode())
+        if super().identity() != identity:
+            raise FileExistsError(ARCHIVE_ID)
+
+    def remark(self, mark: str) -> None:
+        self._store.put(ARCHIVE_ID, io.BytesIO(mark.encode()))
 
     @contextlib.contextmanager
     def _written(self) -> Iterator[tuple[BinaryIO, Path]]:

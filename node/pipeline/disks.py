@@ -44,7 +44,7 @@ class Disk:
         if self.free_bytes < self.warning_bytes:
             return (
                 f"The disk of the {self.holds} has {size(self.free_bytes)} left; below {size(self.refusal_bytes)} "
-                "(receive.min_free_bytes) nothing is taken. Enlarge it, or set {self._larger}."
+                f"(receive.min_free_bytes) nothing is taken. Enlarge it, or set {self._larger}."
             )
         return ""
 
