@@ -202,6 +202,9 @@ def test_results_come_as_one_archive_or_a_sentence(
     answer = pages.get(f"{STUDY}/results.zip")
     assert answer.status_code == 503 and "no room" in answer.text and answer.headers["Retry-After"]
     assert not list((tmp_path / "archive" / "tmp").iterdir()), "nothing is left of what was put together"
+    (tmp_path / "archive" / files[0][2]).unlink()
+    answer = pages.get(f"{STUDY}/results.zip")
+    assert answer.status_code == 404 and "gone from the archive" in answer.text
 
 
 def test_a_patient_is_looked_for_by_a_form_and_never_in_a_url(pages: Pages) -> None:
