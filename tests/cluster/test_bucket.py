@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from node.archive.bucket import BucketArchive
+from node.archive.bucket import SETTLED, BucketArchive
+from node.archive.folder import RECEIVED
 from node.archive.objects import ObjectStore
 from node.db.session import Database
 from node.pipeline import strays
@@ -174,7 +175,8 @@ def test_a_receiver_that_dies_between_bucket_and_database_has_acknowledged_nothi
     with pytest.MonkeyPatch.context() as patched:
         for name, value in KEYS.items():
             patched.setenv(name, value)
-        archive = BucketArchive(tmp_path, True, 0, ObjectStore(URL, ward.moto.endpoint), BOUND, AT_ONCE)
+        settled = SETTLED | {RECEIVED: AT_ONCE[RECEIVED]}  # results of this study are being written
+        archive = BucketArchive(tmp_path, True, 0, ObjectStore(URL, ward.moto.endpoint), BOUND, settled)
     database = Database(ward.receiver.environment["LUNGNODE_DATABASE_URL"])
     assert strays.clear_bucket(database, archive, lambda: True) == 1
     database.close()
