@@ -18,6 +18,7 @@ PAGE = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
 VALUES = MappingProxyType(
     {
         "LUNGNODE_ANALYSIS_DEVICE": "cuda",
+        "LUNGNODE_ARCHIVE_CACHE_BYTES": "20000000000",
         "LUNGNODE_ARCHIVE_URL": "s3://images/lungnode",
         "LUNGNODE_DATABASE_ARCHIVE": "/archive",
     }

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from node.composition.membership import ARCHIVE_ID
+from node.archive import ARCHIVE_ID
 from tests.bench.page import load, machine, write_section
 from tests.faults import promises
 from tests.faults.modality import Modality
