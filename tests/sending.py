@@ -1,12 +1,11 @@
 """Send to the node by pynetdicom: whole associations, and encoded data sets byte for byte, well formed or not.
 
-Knows nothing of the node. DCMTK's senders are in ``tests/peers.py``.
+Of the node it takes only what keeps pynetdicom from losing answers. DCMTK's senders are in ``tests/peers.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -15,6 +14,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
+from node.dimse.associating import leave_answers
 from tests.peers import LOOPBACK
 
 
@@ -40,6 +40,7 @@ def associate(
     association = ae.associate(LOOPBACK, port, ae_title=called)
     if not association.is_established:
         raise ConnectionError("the association was not established")
+    leave_answers(association)
     try:
         yield association
     finally:
@@ -61,12 +62,8 @@ def store_encoded(association: Association, instance: Encoded) -> int | None:
     context = association._get_valid_context(
         instance.sop_class_uid, instance.transfer_syntax_uid, "scu", allow_conversion=False
     )
-    association._reactor_checkpoint.clear()
-    while not association._is_paused and association.is_alive():
-        time.sleep(0.0005)
     association.dimse.send_msg(request, context.context_id)
     _, response = association.dimse.get_msg(block=True)
-    association._reactor_checkpoint.set()
     status = getattr(response, "Status", None)
     return None if status is None else int(status)
 

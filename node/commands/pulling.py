@@ -8,7 +8,6 @@ node's own port, so the node must run and the peer must know its AE title.
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +19,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from node.app import now
 from node.archive import Archive
 from node.board import Board
-from node.commands.asking import open_database
+from node.commands.asking import open_database, settings_of
 from node.composition.archiving import archive_of
 from node.composition.keeping import priors, source_peer
 from node.composition.sharing import share
-from node.core import settings
 from node.core.audit import account
 from node.core.errors import LungnodeError, Misconfigured
 from node.core.settings import Settings
@@ -33,9 +31,9 @@ from node.db import priors as prior_rows
 from node.db import results, schema, told
 from node.db.session import Database, sqlite_url
 from node.dimse import pull as network
+from node.dimse.associating import Peer
 from node.dimse.prior_source import Method
 from node.dimse.pull import Fetched, Listed
-from node.dimse.scu import Peer
 from node.fetching import Fetching
 from node.folders import Folders, database_url
 from node.pipeline.intake import Intake
@@ -57,7 +55,7 @@ def pull(
     """Pull the studies named and those that match ``keys``; 0 when all that the peer holds of them is here."""
     if not study_uids and not keys:
         raise Misconfigured("pull needs STUDY_UID..., --patient-id, --accession or --since")
-    effective = _settings(data, config)
+    effective = settings_of(data, config)
     logging.getLogger("node").addHandler(logging.NullHandler())  # each failure is said below
     peer = source_peer(effective, source)
     database, fetching = _database(data, method), Board(Folders(data).board).fetching
@@ -82,7 +80,7 @@ def pull_priors(data: Path, config: Path | None, source: str | None, study_uids:
     """What the node would fetch for these studies, now. source: instead of that of the settings."""
     if not study_uids:
         raise Misconfigured("pull --priors needs STUDY_UID..., studies of this node")
-    effective = _settings(data, config)
+    effective = settings_of(data, config)
     effective = replace(effective, priors=replace(effective.priors, source=source or effective.priors.source))
     if not effective.priors.source:
         raise Misconfigured("pull --priors needs --from AET@HOST:PORT, or priors.source in the settings")
@@ -113,14 +111,6 @@ def _priors_of(wanted: Priors, database: Database, study_uid: str) -> int:
         prior_rows.settle(session, study_id, now())
     sys.stdout.write(f"{study_uid}: {said}\n")
     return 0
-
-
-def _settings(data: Path, config: Path | None) -> Settings:
-    """Those named; else those of the node's last run on this folder; else the defaults."""
-    folders = Folders(data)
-    if config is None and folders.worker_settings.exists():
-        return folders.read_worker_settings()
-    return settings.load(config, os.environ)
 
 
 def _database(data: Path, method: Method) -> Database:

@@ -15,8 +15,8 @@ from node.core.destination import Destination
 from node.core.settings import Settings
 from node.db import intake as rows
 from node.db.session import Database
+from node.dimse.associating import Peer
 from node.dimse.prior_source import Method, PriorSource
-from node.dimse.scu import Peer
 from node.dimse.tls import Certificates
 from node.pipeline.intake import Intake
 from node.pipeline.priors import Priors

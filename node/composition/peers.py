@@ -16,6 +16,7 @@ from node.core.site import of_site, site_called
 from node.db.commitments import Named
 from node.db.session import Database
 from node.dimse import query, scu
+from node.dimse.associating import Peer
 from node.dimse.commitment import CommitmentService, ask
 from node.dimse.find import FindService
 from node.dimse.retrieve import RetrieveService
@@ -83,7 +84,7 @@ class Peers:
 
         return Committing(database, clock, timedelta(seconds=self.settings.commitment.ask_again_seconds), request)
 
-    def told_at(self, aet: str, address: str) -> scu.Peer | None:
+    def told_at(self, aet: str, address: str) -> Peer | None:
         """Where one who asked for commitment listens: as [commitment] says, as a destination, or whence it asked."""
         wanted = self.settings.commitment
         named = {peer.aet: peer for peer in (*self._dicom_peers(), *map(Destination.parse, wanted.peers))}
@@ -91,7 +92,7 @@ class Peers:
             return self._address(named[aet])
         return self._address(Destination(aet, address, wanted.default_port)) if wanted.default_port else None
 
-    def move_destinations(self, site: str = "") -> dict[str, scu.Peer]:
+    def move_destinations(self, site: str = "") -> dict[str, Peer]:
         """Whom C-MOVE may send to, by AE title: the destinations of results, the site's own alone, and those of
         [query], which go first."""
         own = (peer for peer in of_site(self.settings, site).peers if not peer.url)
@@ -105,9 +106,9 @@ class Peers:
         authorization = destination.objects.authorization if destination.objects else ""
         return stow_client.Service(destination.url, self.settings.delivery.dimse_timeout_seconds, authorization)
 
-    def _address(self, destination: Destination) -> scu.Peer:
+    def _address(self, destination: Destination) -> Peer:
         delivery = self.settings.delivery
-        return scu.Peer(
+        return Peer(
             destination.host,
             destination.port,
             destination.aet,

@@ -21,7 +21,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from node.db.commitments import Asked, Named
-from node.dimse.scu import Peer, application_entity, away
+from node.dimse.associating import Peer, associate, away
 from node.pipeline.commitment import Commitments, Report
 
 logger = logging.getLogger(__name__)
@@ -116,10 +116,9 @@ def take_report(commitments: Commitments, event: evt.Event) -> int:
 def ask(peer: Peer, transaction_uid: str, instances: Sequence[Named], commitments: Commitments) -> str:
     """N-ACTION. Empty when the peer took the request, else the problem in words. It may report at once, on the same
     association, or later to our own port."""
-    ae = application_entity(peer)
     handlers: Any = [(evt.EVT_N_EVENT_REPORT, lambda event: (take_report(commitments, event), None))]
     contexts = [build_context(StorageCommitmentPushModel)]
-    association = ae.associate(peer.host, peer.port, contexts, peer.aet, evt_handlers=handlers, tls_args=peer.tls_args)
+    association = associate(peer, contexts, handlers)
     if not association.is_established:
         return "it offers no storage commitment" if association.rejected_contexts else away(peer)
     ds = Dataset()
@@ -176,10 +175,9 @@ def _reference(sop_class: str, instance: str) -> Dataset:
 
 
 def _send_anew(peer: Peer, report: Report) -> str:
-    ae = application_entity(peer)
     role = build_role(StorageCommitmentPushModel, scp_role=True)
     contexts = [build_context(StorageCommitmentPushModel)]
-    association = ae.associate(peer.host, peer.port, contexts, peer.aet, ext_neg=[role], tls_args=peer.tls_args)
+    association = associate(peer, contexts, roles=[role])
     if not association.is_established:
         return f"{peer.aet} takes no reports of commitment" if association.rejected_contexts else away(peer)
     try:

@@ -85,12 +85,14 @@ def _watched(run: Callable[[], None], assoc: Association) -> None:
 
 
 def _break_off(assoc: Association) -> None:
-    """Past the state machine, which cannot be relied on any more."""
-    assoc.is_aborted, assoc.is_established, assoc._kill = True, False, True
-    assoc.dul.kill_dul()
+    """Past the state machine, which cannot be relied on any more. The peer is told first: the association's own thread
+    closes the connection as soon as it sees that all is over."""
     connection = assoc.dul.socket
     if connection is not None and connection.socket is not None:
         connection.send(ABORT)
+    assoc.is_aborted, assoc.is_established, assoc._kill = True, False, True
+    assoc.dul.kill_dul()
+    if connection is not None:
         connection.close()
 
 

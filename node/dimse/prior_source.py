@@ -9,7 +9,7 @@ from pydicom import Dataset
 from pydicom.multival import MultiValue
 
 from node.dimse import pull
-from node.dimse.scu import Peer
+from node.dimse.associating import Peer
 from node.pipeline.header import text_of
 from node.pipeline.identity import Patient
 from node.pipeline.intake import Intake

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from pydicom import Dataset
-from pynetdicom import AE, _config, evt
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context, build_role
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
@@ -25,8 +25,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from node.core.errors import InternalError, LungnodeError, PeerAway, PeerRefused
 from node.core.study import Origin
 from node.dimse import contexts
+from node.dimse.associating import Peer, associate, away
 from node.dimse.query import PENDING, SUCCESS
-from node.dimse.scu import PDU_BYTES, Peer, away
 from node.dimse.status import status_of
 from node.pipeline.header import text_of
 from node.pipeline.intake import Announced, Intake
@@ -147,21 +147,8 @@ class _Taking:
 def _association(
     peer: Peer, proposed: list[PresentationContext], roles: Sequence[Any] = (), taking: _Taking | None = None
 ) -> Iterator[Association]:
-    _config.LOG_HANDLER_LEVEL = "none"
-    ae = AE(ae_title=peer.calling_aet)
-    ae.acse_timeout = ae.connection_timeout = peer.acse_timeout
-    ae.dimse_timeout = ae.network_timeout = peer.dimse_timeout
     handlers: list[Any] = [(evt.EVT_C_STORE, taking.store)] if taking else []
-    association = ae.associate(
-        peer.host,
-        peer.port,
-        proposed,
-        peer.aet,
-        PDU_BYTES,
-        ext_neg=list(roles),
-        tls_args=peer.tls_args,
-        evt_handlers=handlers,
-    )
+    association = associate(peer, proposed, handlers, roles)
     model = proposed[0].abstract_syntax
     if not association.is_established and not association.rejected_contexts:
         raise PeerAway(away(peer))

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pydicom import Dataset
-from pynetdicom import AE, _config
 from pynetdicom.association import Association
+from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind  # type: ignore[attr-defined]
 
-from node.dimse.scu import Peer, away
+from node.dimse.associating import Peer, associate, away
 from node.pipeline.header import text_of
 from node.pipeline.identity import Known, Patient
 
@@ -24,12 +24,7 @@ MOST_ANSWERS = 1000  # of one query; a peer that ignores the key would list its 
 
 def find_studies(peer: Peer, study_uids: Sequence[str]) -> dict[str, Known]:
     """By study UID. Peers that list other studies too are met: only the one that was asked for counts."""
-    _config.LOG_HANDLER_LEVEL = "none"
-    ae = AE(ae_title=peer.calling_aet)
-    ae.acse_timeout = ae.connection_timeout = peer.acse_timeout
-    ae.dimse_timeout = ae.network_timeout = peer.dimse_timeout
-    ae.add_requested_context(StudyRootQueryRetrieveInformationModelFind)
-    association = ae.associate(peer.host, peer.port, ae_title=peer.aet, tls_args=peer.tls_args)
+    association = associate(peer, [build_context(StudyRootQueryRetrieveInformationModelFind)])
     if not association.is_established:
         said = "it takes no Study Root C-FIND" if association.rejected_contexts else away(peer)
         return {uid: Known(problem=said) for uid in study_uids}

@@ -32,8 +32,8 @@ from node.core.errors import Transient
 from node.db.catalogue import Held
 from node.dimse import contexts
 from node.dimse.access import called_aet
+from node.dimse.associating import Peer
 from node.dimse.find import SiteOf, asked_by, everything, read
-from node.dimse.scu import Peer
 from node.dimse.status import SUCCESS, WARNINGS
 from node.dimse.suboperations import NotSent, Originator, open_association, store
 from node.pipeline.catalogue import Catalogue, NotAnIdentifier

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,18 +16,17 @@ from typing import Any
 from pydicom import Dataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config, evt
+from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from node.core import log
+from node.dimse.associating import Peer, associate, away
 from node.dimse.status import SUCCESS, took_it
-from node.dimse.tls import Certificates
 
 logger = logging.getLogger(__name__)
 MOST_CONTEXTS = 128  # PS3.8 section 9.3.2.2: odd numbers 1 to 255
-PDU_BYTES = 131072
 FOR_NOW = {0x01, 0x02}  # user-rejection, no-reason: PS3.8 Table 9-18; 0x03 and 0x04 say that it knows no better
 MEANINGS = {
     0x0111: "duplicate SOP instance",
@@ -54,21 +52,6 @@ class Sent:
     comment: str
     delivered: bool
     away: bool = False
-
-
-@dataclass(frozen=True)
-class Peer:
-    host: str
-    port: int
-    aet: str
-    calling_aet: str
-    acse_timeout: float = 10.0
-    dimse_timeout: float = 60.0
-    certificates: Certificates | None = None  # given where it is spoken to over TLS
-
-    @property
-    def tls_args(self) -> tuple[ssl.SSLContext, str] | None:
-        return self.certificates.client(self.host) if self.certificates else None
 
 
 @dataclass(frozen=True)
@@ -133,8 +116,7 @@ def _no_answer(peer: Peer, item: _Item) -> Sent:
 
 def echo(peer: Peer) -> str:
     """Empty when the peer answered: C-ECHO, or the refusal of its presentation context. Else the problem in words."""
-    ae = application_entity(peer)
-    association = ae.associate(peer.host, peer.port, [build_context(Verification)], peer.aet, tls_args=peer.tls_args)
+    association = associate(peer, [build_context(Verification)])
     if not association.is_established:
         return "" if association.rejected_contexts else away(peer)
     try:
@@ -146,30 +128,10 @@ def echo(peer: Peer) -> str:
             association.release()
 
 
-def application_entity(peer: Peer) -> AE:
-    """Ours, with the time-outs of the peer."""
-    _config.LOG_HANDLER_LEVEL = "none"
-    _config.STORE_SEND_CHUNKED_DATASET = True  # a file goes out as it is, neither decoded nor encoded again
-    ae = AE(ae_title=peer.calling_aet)
-    ae.acse_timeout = ae.connection_timeout = peer.acse_timeout
-    ae.dimse_timeout = ae.network_timeout = peer.dimse_timeout
-    return ae
-
-
-def _without_delay(event: evt.Event) -> None:
-    """A message is several small writes: with Nagle's algorithm each waits for the peer's delayed acknowledgement."""
-    connection: Any = event.assoc.dul.socket
-    connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
 def _at_once(event: evt.Event) -> None:
     """DCMTK and Orthanc answer in two writes, of which the second waits until we acknowledge the first."""
     connection: Any = event.assoc.dul.socket
     connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-
-
-def away(peer: Peer) -> str:
-    return f"{peer.aet} at {peer.host}:{peer.port} did not answer or broke the association"
 
 
 def _read(path: Path) -> _Item | Sent:
@@ -210,11 +172,7 @@ def _contexts(items: Sequence[_Item]) -> list[PresentationContext]:
 
 def _send_batch(peer: Peer, items: Sequence[_Item], note: Callable[[Sent], None]) -> tuple[bool, list[_Item]]:
     """Send over one association; returns whether it came about, and the items that got no answer."""
-    ae = application_entity(peer)
-    handlers: Any = [(evt.EVT_CONN_OPEN, _without_delay), (evt.EVT_DATA_SENT, _at_once)]
-    association = ae.associate(
-        peer.host, peer.port, _contexts(items), peer.aet, PDU_BYTES, evt_handlers=handlers, tls_args=peer.tls_args
-    )
+    association = associate(peer, _contexts(items), [(evt.EVT_DATA_SENT, _at_once)])
     if not association.is_established:
         if association.rejected_contexts:  # it answered, and took none of them: pynetdicom aborts
             for item in items:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 from pydicom import dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_STORE_RQ
 from pynetdicom.dimse_primitives import C_STORE
@@ -24,7 +23,7 @@ from pynetdicom.dsutils import encode, split_dataset
 from pynetdicom.presentation import PresentationContext, build_context
 
 from node.db.catalogue import Held
-from node.dimse.scu import Peer
+from node.dimse.associating import Peer, associate
 
 PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 MOST_CONTEXTS = 128  # PS3.8 section 9.3.2.2: odd numbers 1 to 255
@@ -48,22 +47,8 @@ class Originator:
 
 def open_association(peer: Peer, objects: Iterable[Held]) -> Association | None:
     """For all of the objects; None when the peer does not take it."""
-    _config.LOG_HANDLER_LEVEL = "none"
-    ae = AE(ae_title=peer.calling_aet)
-    ae.acse_timeout = ae.connection_timeout = peer.acse_timeout
-    ae.dimse_timeout = ae.network_timeout = peer.dimse_timeout
-    association = ae.associate(peer.host, peer.port, _contexts(objects), peer.aet, PDU_BYTES, tls_args=peer.tls_args)
-    if not association.is_established:
-        return None
-    _set(association, socket.TCP_NODELAY)  # commands are small and waited for
-    return association
-
-
-def _set(association: Association, option: int) -> None:
-    connection = association.dul.socket
-    if connection is not None and connection.socket is not None:
-        with contextlib.suppress(OSError):  # the peer has gone: the next step says so
-            connection.socket.setsockopt(socket.IPPROTO_TCP, option, 1)
+    association = associate(peer, _contexts(objects))
+    return association if association.is_established else None
 
 
 def _hurry(association: Association) -> None:
@@ -73,7 +58,10 @@ def _hurry(association: Association) -> None:
     """
     pause = 0.001
     while pause < LATE_SECONDS and association.dimse.msg_queue.empty() and association.is_established:
-        _set(association, socket.TCP_QUICKACK)
+        connection = association.dul.socket
+        if connection is not None and connection.socket is not None:
+            with contextlib.suppress(OSError):  # the peer has gone: the next step says so
+                connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         time.sleep(pause)
         pause *= 1.5
 

@@ -20,8 +20,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind,
 )
 
+from node.dimse.associating import Peer
 from node.dimse.query import MOST_ANSWERS, find_studies
-from node.dimse.scu import Peer
 from node.pipeline.identity import Known, Patient
 from node.web import qido
 from tests.films import MARKER, Film, drawn, encoded, wrap

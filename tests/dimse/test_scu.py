@@ -13,7 +13,8 @@ import pytest
 from pynetdicom import AE, acse, evt
 from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
-from node.dimse.scu import Peer, send
+from node.dimse.associating import Peer
+from node.dimse.scu import send
 from tests.films import CR, SC, Film, drawn, wrap, write
 from tests.peers import LOOPBACK
 

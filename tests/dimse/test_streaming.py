@@ -216,8 +216,6 @@ def _push(association: Association, pdu: bytes) -> None:
 
 def _status(association: Association) -> int | None:
     """The status of the next response that comes."""
-    association._reactor_checkpoint.clear()
     _, response = association.dimse.get_msg(block=True)
-    association._reactor_checkpoint.set()
     status = getattr(response, "Status", None)
     return None if status is None else int(status)

@@ -21,7 +21,7 @@ from node import __version__
 from node.core import settings
 from node.core.destination import KINDS
 from node.core.uids import PRODUCT_UID
-from node.dimse import access, contexts, scu, tls
+from node.dimse import access, associating, contexts, scu, tls
 from node.dimse.find import MODELS as FIND_MODELS
 from node.dimse.retrieve import MODELS as RETRIEVE_MODELS
 from node.pipeline import pixel_bytes
@@ -120,7 +120,7 @@ def page() -> str:
             + "xyz, version of pynetdicom",
             max_associations=usual.receive.max_associations,
             max_pdu=usual.receive.max_pdu_bytes,
-            scu_pdu=scu.PDU_BYTES,
+            scu_pdu=associating.PDU_BYTES,
             rejections=_rows((f"{a}, {b}, {c}", words) for (a, b, c), words in access.WORDS.items()),
             product_uid=PRODUCT_UID,
             character_sets=", ".join(
