@@ -16,34 +16,23 @@ from typing import Any, TypeVar
 
 import torch
 
-from models.api import LITTLE_MEMORY, Card, ImageInput, Lesion, LungField, Measured, Prediction, VolumeInput
+from models.api import LITTLE_MEMORY
+from models.forwarding import Forwarding, Question
 
 logger = logging.getLogger(__name__)
 Found = TypeVar("Found")
 
 
-class Frugal:
+class Frugal(Forwarding):
     """A system on a device that may be too small. build: makes the system on a device, by name."""
 
     def __init__(self, build: Callable[[str], Any], device: str) -> None:
         self._build, self._system = build, build(device)
         self._on_cpu: Any = None
         self._building = threading.Lock()
-        self.card: Card = self._system.card
+        self.card = self._system.card
 
-    def predict(self, given: ImageInput | VolumeInput, *lungs: LungField | None) -> Prediction:
-        answer: Prediction = self._ask(lambda system: system.predict(given, *lungs))
-        return answer
-
-    def segment(self, image: ImageInput) -> LungField:
-        answer: LungField = self._ask(lambda system: system.segment(image))
-        return answer
-
-    def measure(self, image: ImageInput, lesions: tuple[Lesion, ...]) -> Measured:
-        answer: Measured = self._ask(lambda system: system.measure(image, lesions))
-        return answer
-
-    def _ask(self, question: Callable[[Any], Any]) -> Any:
+    def _ask(self, question: Question) -> Any:
         note = ""
         while True:
             batch = getattr(self._system, "batch", 1)

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from models.api import Card, ImageInput, Lesion, LungField, Measured, Prediction, VolumeInput
+from models.forwarding import Forwarding, Question
 from models.frugal import unless_full
 
 Outputs = tuple[Tensor, ...]  # each (N, ...) for the N pictures of the input
@@ -42,29 +42,17 @@ class Company:
             self.changed.notify_all()
 
 
-class Attended:
+class Attended(Forwarding):
     """A system whose callers are counted: a batch waits for those who may come."""
 
     def __init__(self, system: Any, company: Company) -> None:
         self._system, self._company = system, company
-        self.card: Card = system.card
+        self.card = system.card
 
-    def predict(self, given: ImageInput | VolumeInput, *lungs: LungField | None) -> Prediction:
-        answer: Prediction = self._inside(lambda: self._system.predict(given, *lungs))
-        return answer
-
-    def segment(self, image: ImageInput) -> LungField:
-        answer: LungField = self._inside(lambda: self._system.segment(image))
-        return answer
-
-    def measure(self, image: ImageInput, lesions: tuple[Lesion, ...]) -> Measured:
-        answer: Measured = self._inside(lambda: self._system.measure(image, lesions))
-        return answer
-
-    def _inside(self, question: Callable[[], Any]) -> Any:
+    def _ask(self, question: Question) -> Any:
         self._company.add(inside=1)
         try:
-            return question()
+            return question(self._system)
         finally:
             self._company.add(inside=-1)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from node.core import settings as configuration
-from node.core.errors import Misconfigured
+from node.core.errors import LungnodeError, Misconfigured
 from node.core.settings import Settings
 
 
@@ -30,10 +30,8 @@ class Folders:
     @classmethod
     def known(cls, data: Path) -> Folders:
         """As the run that is going on, or the last one, has them."""
-        try:
-            return cls(data, cls(data).read_worker_settings().database.archive)
-        except (OSError, ValueError, KeyError, Misconfigured):  # never served, or by another version
-            return cls(data)
+        last = cls(data).last_settings()
+        return cls(data, last.database.archive if last else "")
 
     @property
     def archive(self) -> Path:
@@ -88,6 +86,13 @@ class Folders:
         """Those of the run that is going on, or of the last one."""
         return configuration.from_tree(json.loads(self.worker_settings.read_text(encoding="utf-8")))
 
+    def last_settings(self) -> Settings | None:
+        """The same; None where nobody ever served this folder, or another version did."""
+        try:
+            return self.read_worker_settings()
+        except (OSError, ValueError, KeyError, LungnodeError):
+            return None
+
     def make(self) -> None:
         try:
             for folder in (self.data, self.archive, self.run):
@@ -110,10 +115,8 @@ def database_url(data: Path) -> str:
     """Of the environment, else of the last run on this folder; empty: the SQLite file there."""
     if named := os.environ.get("LUNGNODE_DATABASE_URL", ""):
         return named
-    try:
-        return Folders(data).read_worker_settings().database.url
-    except (OSError, ValueError, KeyError, Misconfigured):
-        return ""
+    last = Folders(data).last_settings()
+    return last.database.url if last else ""
 
 
 def lock(folders: Folders) -> IO[str]:

@@ -113,7 +113,7 @@ class Archive:
         temporary = self.new_temporary()
         with failure_is_transient(), removed_on_error(temporary):
             with temporary.open("xb", buffering=0) as file:
-                write_all(file.fileno(), content)
+                _write_all(file.fileno(), content)
                 self._sync(file.fileno())
             return self._name(temporary, sop_uid, RESULTS)
 
@@ -258,7 +258,7 @@ def name_of(sop_uid: str, shelf: str) -> str:
     return f"{shelf}/{digest[:2]}/{digest}.dcm"
 
 
-def write_all(descriptor: int, content: bytes | memoryview) -> None:
+def _write_all(descriptor: int, content: bytes | memoryview) -> None:
     view = memoryview(content)
     while len(view):
         view = view[os.write(descriptor, view) :]

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from node.app import open_registry
+from node.core import settings
 from node.core.audit import account
 from node.core.errors import Misconfigured
+from node.core.settings import Settings
 from node.db import schema, story, told
 from node.db.session import Database, url_of
-from node.folders import database_url
+from node.folders import Folders, database_url
 
 
 def _say(text: str) -> None:
@@ -25,6 +28,13 @@ def open_database(data: Path) -> Database:
     database = Database(url_of(data, url))
     schema.require_current(database.engine)
     return database
+
+
+def settings_of(data: Path | None, config: Path | None) -> Settings:
+    """The settings of ``config``, else those with which a node last ran on ``data``, else the shipped ones."""
+    if config is None and data is not None and Folders(data).worker_settings.exists():
+        return Folders(data).read_worker_settings()
+    return settings.load(config, os.environ)
 
 
 def status(data: Path, study_uid: str | None, most: int) -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from node.commands.asking import open_database
 from node.core.audit import account
-from node.core.errors import LungnodeError, Misconfigured
+from node.core.errors import Misconfigured
 from node.db import copy as rows
 from node.db import told
 from node.db.session import Database
@@ -55,10 +55,8 @@ def backup(data: Path, to: Path) -> int:
 
 def _bucket(source: Folders) -> str:
     """Where the archive of the last run was, if it was in one."""
-    try:
-        return source.read_worker_settings().archive.url
-    except (OSError, ValueError, KeyError, LungnodeError):  # never served, or by another version
-        return ""
+    last = source.last_settings()
+    return last.archive.url if last else ""
 
 
 def _copy_whole(source: Folders, target: Folders) -> tuple[int, list[str]]:

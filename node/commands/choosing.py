@@ -6,25 +6,21 @@ in ``pipeline.trial``. Nothing of a person is shown, UIDs alone.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from node.commands import show
-from node.commands.asking import open_database
+from node.commands.asking import open_database, settings_of
 from node.commands.sending import files_under
 from node.composition.archiving import reader
 from node.composition.routing import open_registry
-from node.core import settings as configuration
 from node.core.errors import Refused
-from node.core.settings import Settings
 from node.core.site import of_site
 from node.core.study import StoredInstance
 from node.core.uids import PRODUCT_UID
 from node.db import intake as study_rows
 from node.db import results as rows
-from node.folders import Folders
 from node.pipeline.film import read_header
 from node.pipeline.header import text_of
 from node.pipeline.rules import load
@@ -56,13 +52,6 @@ def files(paths: Iterable[Path], config: Path | None, rules: Path | None, form: 
 
 def _say(verdicts: Sequence[Verdict], form: show.Format) -> None:
     sys.stdout.write(show.render(verdicts, Verdict, form, TABLE) + "\n")
-
-
-def settings_of(data: Path | None, config: Path | None) -> Settings:
-    """The settings of ``config``, else those with which a node last ran on ``data``, else the shipped ones."""
-    if config is None and data is not None and Folders(data).worker_settings.exists():
-        return Folders(data).read_worker_settings()
-    return configuration.load(config, os.environ)
 
 
 def trial(data: Path | None, config: Path | None, rules: Path | None, site: str = "") -> Trial:

@@ -19,7 +19,6 @@ from node.app import now
 from node.commands.asking import open_database
 from node.core import settings
 from node.core.audit import account
-from node.core.errors import LungnodeError
 from node.core.settings import Settings
 from node.db import stuck, told
 from node.folders import Folders
@@ -58,10 +57,7 @@ def retry(data: Path, study_uid: str) -> int:
 def _node(data: Path) -> condition.Node:
     """What its folder tells: its disk, the settings of its last run, and whether it answers now."""
     folders = Folders.known(data)
-    try:
-        effective = folders.read_worker_settings()
-    except (OSError, ValueError, KeyError, LungnodeError):  # never served, or by another version
-        effective = settings.load()
+    effective = folders.last_settings() or settings.load()
     said = _says(folders, effective)
     workers = effective.node.workers if said is not None else None
     cannot_write = (said or {}).get("cannot_write", {})

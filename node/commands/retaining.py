@@ -6,19 +6,16 @@ nothing: it asks what the node's duty asks, with the settings of its last run or
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
 
 from node.app import now
-from node.commands.asking import open_database
+from node.commands.asking import open_database, settings_of
 from node.composition import keeping
 from node.composition.archiving import archive_of
-from node.core import settings
 from node.core.audit import account
 from node.core.errors import Misconfigured
-from node.core.settings import Settings
 from node.db import holds, told
 from node.db import retention as rows
 from node.folders import Folders
@@ -28,7 +25,7 @@ NOT_DUE = "no rule asks for its removal yet"
 
 def plan(data: Path, config: Path | None) -> int:
     """Every study with files, the least recently needed first."""
-    database, effective = open_database(data), _settings(data, config)
+    database, effective = open_database(data), settings_of(data, config)
     if not effective.retention.is_on:
         _say("[retention] is off: nothing is ever removed")
     archive = archive_of(effective, Folders.known(data))
@@ -85,13 +82,6 @@ def act(data: Path, action: str, study_uid: str | None, config: Path | None) -> 
     if study_uid is not None:
         raise Misconfigured(f"retention {action} takes no STUDY_UID")
     return allow(data) if action == "allow" else plan(data, config)
-
-
-def _settings(data: Path, config: Path | None) -> Settings:
-    folders = Folders(data)
-    if config is None and folders.worker_settings.exists():
-        return folders.read_worker_settings()
-    return settings.load(config, os.environ)
 
 
 def _say(text: str) -> None:

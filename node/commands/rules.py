@@ -46,11 +46,12 @@ def _rules(parsed: argparse.Namespace) -> int:
 def _try_files(paths: list[Path], data: Path | None, config: Path | None, called: str | None) -> int:
     """1 where a file is no DICOM object."""
     from node.commands import choosing
+    from node.commands.asking import settings_of
     from node.commands.sending import files_under
     from node.composition.routing import open_registry
     from node.pipeline.foresight import foresee, whose_called
 
-    effective = choosing.settings_of(data, config)
+    effective = settings_of(data, config)
     studies, odd = choosing.of_files(files_under(paths))
     whose = whose_called(effective, called or effective.node.aet)
     for study_uid, instances in studies.items():
@@ -63,6 +64,7 @@ def _try_files(paths: list[Path], data: Path | None, config: Path | None, called
 def _try_stored(study_uid: str, data: Path, config: Path | None) -> int:
     """1 where the study is unknown."""
     from node.commands import choosing
+    from node.commands.asking import settings_of
     from node.composition.routing import open_registry
     from node.pipeline.foresight import foresee, whose_stored
 
@@ -70,14 +72,14 @@ def _try_stored(study_uid: str, data: Path, config: Path | None) -> int:
     if not instances:
         sys.stderr.write(f"lungnode: no study {study_uid} is stored here\n")
         return 1
-    whose, effective = whose_stored(choosing.site_of_stored_study(data, study_uid)), choosing.settings_of(data, config)
+    whose, effective = whose_stored(choosing.site_of_stored_study(data, study_uid)), settings_of(data, config)
     _say(study_uid, foresee(effective, open_registry().cards(), whose, instances).sentences())
     return 0
 
 
 def _compare(data: Path, config: Path, last: int) -> int:
     from node.commands import choosing
-    from node.commands.asking import open_database
+    from node.commands.asking import open_database, settings_of
     from node.composition.routing import open_registry, routes
     from node.core import settings
     from node.db import intake as rows
@@ -86,7 +88,7 @@ def _compare(data: Path, config: Path, last: int) -> int:
 
     if not Folders(data).worker_settings.exists():
         raise Misconfigured(f"no node ever ran on {data}: there is nothing to compare with")
-    now, then, cards = choosing.settings_of(data, None), settings.load(config, os.environ), open_registry().cards()
+    now, then, cards = settings_of(data, None), settings.load(config, os.environ), open_registry().cards()
     routes(then, open_registry())  # whether its models and rules are there
     with open_database(data).read() as session:
         newest = rows.newest_studies(session, last)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from node.archive import Archive
-from node.core.errors import LungnodeError, Misconfigured
+from node.core.errors import Misconfigured
 from node.core.settings import Settings
 from node.folders import Folders
 
@@ -32,8 +32,5 @@ def archive_of(effective: Settings, folders: Folders) -> Archive:
 def reader(data: Path) -> Callable[[str], Path]:
     """Where a stored file can be read, for a command that changes nothing: as the last run on this folder had it."""
     folders = Folders.known(data)
-    try:
-        effective = folders.read_worker_settings()
-    except (OSError, ValueError, KeyError, LungnodeError):  # never served, or by another version
-        return folders.archive.joinpath
-    return archive_of(effective, folders).path if effective.archive.url else folders.archive.joinpath
+    last = folders.last_settings()
+    return archive_of(last, folders).path if last and last.archive.url else folders.archive.joinpath

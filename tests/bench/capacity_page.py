@@ -1,7 +1,8 @@
 """``python -m tests.bench.capacity_page [--quick] [--write]``: docs/capacity.md, from measured services and the model.
 
-Measures what a film and a CT cost a worker (``services``), holds the model of the queue against a real node (``soak``),
-and asks the model how many workers a hospital and a network of fifty need. ``--quick`` shows that everything runs.
+Measures what a film and a CT cost a worker (``services``), holds the model of the queue against a real node
+(``arrivals``), and asks the model how many workers a hospital and a network of fifty need. ``--quick`` shows that
+everything runs.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 from node.core import settings
-from tests.bench import services, soak
+from tests.bench import arrivals, services
 from tests.bench.capacity import Limits, Load, workers_for
 from tests.bench.page import machine
 from tests.bench.services import Service
@@ -48,7 +49,7 @@ processor time on a busy core is more than on an idle one: the figures err to th
 
 ## The model beside a node
 
-{soak}
+{compared}
 
 Films and small CTs arrive at a real node whose models wait {film:g} and {ct:g} s (so that only the queue is
 compared). *Same arrivals*: the model with the measured arrivals and services; *others like them*: {replays} runs of
@@ -87,16 +88,16 @@ them stay on the worker's core, which bounds what a GPU can do for a study. One 
 """
 
 
-def page(measured: list[Service], soaked: str, where: str) -> str:
+def page(measured: list[Service], compared: str, where: str) -> str:
     wanted = settings.load().completeness
     return TEXT.format(
         machine=where,
         services=services.table(measured),
-        soak=soaked,
-        film=soak.COST.film,
-        ct=soak.COST.ct,
-        replays=soak.REPLAYS,
-        busy=100 * soak.BUSY,
+        compared=compared,
+        film=arrivals.COST.film,
+        ct=arrivals.COST.ct,
+        replays=arrivals.REPLAYS,
+        busy=100 * arrivals.BUSY,
         films=PEAK["film"],
         cts=PEAK["ct"],
         most_film=MOST["film"],
@@ -160,7 +161,7 @@ def main() -> int:
     given = parser.parse_args()
     try:
         where = machine()
-        text = page(services.measure(given.quick), soak.measured(given.quick), where)
+        text = page(services.measure(given.quick), arrivals.measured(given.quick), where)
     except Absent as absent:
         sys.stderr.write(f"{absent}\n")
         return 1

@@ -1,5 +1,5 @@
 """A node whose models cost what is asked and nothing else, and what its studies took: the ground of ``scale`` and
-``soak``.
+``arrivals``.
 
 The models are those of ``tests/bench/standin``; all else is the node as it is, with DCMTK storescp as destination.
 """

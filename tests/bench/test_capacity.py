@@ -1,6 +1,6 @@
 """The model of the queue against what is known of queues: closed forms, and what no order of service can change.
 
-Not covered: that a node behaves like it, which ``python -m tests.bench.soak`` measures.
+Not covered: that a node behaves like it, which ``python -m tests.bench.capacity_page`` measures.
 """
 
 from __future__ import annotations

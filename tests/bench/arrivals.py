@@ -36,7 +36,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Soaked:
+class Ran:
     """busy: of the workers' time, as it was; measured: seconds that each study waited, in the order of arrival;
     replayed: by the model with the same arrivals and services; by_chance: means of runs like it."""
 
@@ -48,10 +48,10 @@ class Soaked:
     by_chance: list[float]
 
 
-def soak(workers: int, count: int, seed: int = 7) -> Soaked:
+def _one(workers: int, count: int, seed: int = 7) -> Ran:
     """So many studies through a node with so many workers; AssertionError where one is lost or analysed twice."""
     chance = random.Random(seed)
-    studies = [_study(chance.random() < CTS, f"soak {workers} {number}") for number in range(count)]
+    studies = [_study(chance.random() < CTS, f"arrivals {workers} {number}") for number in range(count)]
     with costing.node(COST, workers) as node:
         pace = _mean_service(node, studies, workers) / (BUSY * workers)
         moments = [chance.expovariate(1 / pace)]
@@ -88,7 +88,7 @@ def _mean_service(node: LungnodeProcess, studies: list[Study], workers: int) -> 
     return statistics.mean(mean[one.kind] for one in studies)
 
 
-def _compared(workers: int, took: list[Took], kinds: dict[str, str], chance: random.Random) -> Soaked:
+def _compared(workers: int, took: list[Took], kinds: dict[str, str], chance: random.Random) -> Ran:
     arrivals = [Arrival(kinds[one.study_uid], one.queued, one.service) for one in took]
     replayed = {id(one.arrival): one.waited for one in serve(arrivals, workers)}
     lasted = arrivals[-1].queued - arrivals[0].queued
@@ -99,7 +99,7 @@ def _compared(workers: int, took: list[Took], kinds: dict[str, str], chance: ran
     for _ in range(REPLAYS):
         if served := serve(like_it.arrivals(lasted / 3600, chance), workers):
             means.append(statistics.mean(one.waited for one in served))
-    return Soaked(
+    return Ran(
         workers,
         [one.kind for one in arrivals],
         like_it.workers_busy / workers,
@@ -109,13 +109,13 @@ def _compared(workers: int, took: list[Took], kinds: dict[str, str], chance: ran
     )
 
 
-def table(soaked: list[Soaked]) -> str:
+def table(ran: list[Ran]) -> str:
     lines = [
         "| workers | studies | of their time | measured waiting: mean, 95 % | the model, same arrivals: mean, 95 % |"
         " the model, others like them: mean (5 to 95 % of runs) |",
         "|---|---|---|---|---|---|",
     ]
-    for one in soaked:
+    for one in ran:
         low, high = percentile(one.by_chance, 0.05), percentile(one.by_chance, 0.95)
         lines.append(
             f"| {one.workers} | {one.kinds.count('film')} films, {one.kinds.count('ct')} CTs | {100 * one.busy:.0f} % |"
@@ -128,4 +128,4 @@ def table(soaked: list[Soaked]) -> str:
 
 def measured(quick: bool) -> str:
     """Markdown."""
-    return table([soak(workers, 8 if quick else 45 * workers) for workers in (1, 2)])
+    return table([_one(workers, 8 if quick else 45 * workers) for workers in (1, 2)])
