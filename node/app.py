@@ -33,6 +33,7 @@ from node.composition.reloading import Reload
 from node.composition.routing import open_registry as open_registry
 from node.composition.routing import pipeline_key as pipeline_key
 from node.composition.tracing import tracing
+from node.composition.upkeep import Duty, Upkeep
 from node.composition.workers import workers_of
 from node.core import heap, log
 from node.core.errors import LungnodeError
@@ -42,9 +43,7 @@ from node.db import clock, jobs, members, schema
 from node.db.session import Database, url_of
 from node.dimse.listening import open_doors, ports
 from node.folders import Folders, lock
-from node.pipeline import strays
 from node.pipeline.catalogue import Catalogue
-from node.pipeline.tenure import Tenure
 from node.queue.embedded import Children, Duties
 from node.web.api.routes import Api
 from node.web.metrics import Processes
@@ -57,7 +56,6 @@ COMMITMENT_SECONDS, CLOCK_SECONDS = 0.5, 1.0
 RETENTION_SECONDS, PRIORS_SECONDS = 5.0, 1.0
 CATALOGUE_SECONDS = 5.0  # what came since is read before a query is answered anyway
 AUDIT_SECONDS = 0.5
-BUCKET_SECONDS = 3600.0  # for all of a bucket is listed
 MEMBERS_SECONDS = 2.0
 DRAIN_SECONDS = 60.0
 CRASHED, STOPPED = "its worker died", "the node was stopped"
@@ -84,7 +82,7 @@ class Supervisor:
         self._database = Database(url_of(folders.data, effective.database.url), receive.fsync)
         self._now = self._database.clock
         self._archive = archive_of(effective, folders)
-        self._tenure = Tenure(self._database, self._archive)
+        self._upkeep = Upkeep(self._database, self._archive)
         self._board, self._trace = Board(folders.board), tracing(effective)
         self._does, lease = effective.queue.does, effective.queue.lease_seconds
         owner = members.owner(folders.member_id())
@@ -138,15 +136,14 @@ class Supervisor:
         self._following.engine.prepare()
         self._auditing.started()
         self._admitting.started()
-        if self._archive.is_remote:
-            self._archive.discard_temporaries()  # in the folder of this node, whoever else lives
-        released = self._member.start(self._clear_archive)
+        self._upkeep.begin()
+        released = self._member.start(self._upkeep.clear)
         self._receivers.start()
         self._workers.start()
         self._web.start()
         self._duties.add("metrics", self._metering.turn, TURN_SECONDS)
-        if self._archive.is_remote:
-            self._duties.add("cache", self._forget, BUCKET_SECONDS, at_once=True)
+        for name, function, seconds in self._upkeep.own_duties():
+            self._duties.add(name, function, seconds, at_once=True)
         if self._does("worker"):
             self._add_duties_of_all()
             self._duties.add("claims", lambda: self._following.let_go(), CLOCK_SECONDS)
@@ -157,22 +154,9 @@ class Supervisor:
         temporary.replace(self._folders.ports)
         log.event(logger, "node.started", version=__version__, jobs_released=released, **found)
 
-    def _clear_archive(self) -> None:
-        if self._archive.is_remote:
-            self._tenure.hold()
-        else:
-            self._archive.discard_temporaries()
-            strays.clear(self._database, self._archive)
-
-    def _clear_bucket(self) -> None:
-        strays.clear_bucket(self._database, self._archive, self._tenure.hold)
-
-    def _forget(self) -> None:
-        strays.forget(self._database, self._archive)
-
     def _add_duties_of_all(self) -> None:
         """What is done once, however many nodes share the database."""
-        duties: list[tuple[str, Callable[[], object], float]] = [
+        duties: list[Duty] = [
             ("audit", self._auditing.turn, AUDIT_SECONDS),
             ("completeness", lambda: self._following.close_studies(*self._member.arriving()), COMPLETENESS_SECONDS),
             ("delivery", lambda: self._following.deliver.pump(), DELIVERY_SECONDS),
@@ -182,11 +166,10 @@ class Supervisor:
             ("priors", lambda: self._following.fetch_priors(), PRIORS_SECONDS),
             ("members", self._member.tend, MEMBERS_SECONDS),
             ("queue", lambda: self._following.engine.mend(), MEMBERS_SECONDS),
+            *self._upkeep.common_duties(),
         ]
         if self._settings.query.serve:
             duties.append(("catalogue", self._catalogue.describe, CATALOGUE_SECONDS))
-        if self._archive.is_remote:
-            duties.append(("strays", self._clear_bucket, BUCKET_SECONDS))
         for name, function, seconds in duties:
             self._duties.add(name, self._member.once(function), seconds)
 
@@ -318,7 +301,7 @@ class Supervisor:
 
     def _problems(self) -> list[str]:
         """Why the node is not ready, one sentence each."""
-        problems = self._following.pressure.problems() + [self._tenure.problem] * bool(self._tenure.problem)
+        problems = self._following.pressure.problems() + self._upkeep.problems()
         for kind, wanted, alive in (
             ("receivers", self._receivers.count, self._receiving()),
             ("workers", self._workers.count, self._workers.alive()),

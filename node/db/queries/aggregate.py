@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 
 from node.core.filters import BadFilter
 from node.core.tabular import Column, Row
+from node.db.queries.fields import past_indexes
 from node.db.queries.pages import Page
-from node.db.queries.resources import RESULTS, past_indexes
+from node.db.queries.resources import RESULTS
 from node.db.queries.scope import conditions
 from node.db.tables import Finding
 

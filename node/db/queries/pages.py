@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from node.core.filters import BadFilter
 from node.core.tabular import Column, Row
-from node.db.queries.resources import Resource
+from node.db.queries.fields import Resource
 from node.db.queries.scope import conditions
 
 USUAL, MOST = 100, 10_000  # rows of a page

@@ -8,22 +8,17 @@ are declared here once: JSON, CSV, Parquet, OpenAPI and the SQL views follow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, SQLColumnExpression, exists, func, select
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import Select, SQLColumnExpression, exists, select
 
 from node.core.audit import KINDS, OUTCOMES
-from node.core.tabular import Column
 from node.db.audit import stamp
 from node.db.audit_tables import AuditRow
+from node.db.queries.fields import Condition, Field, Resource, field, past_indexes
 from node.db.tables import (
     Analysis,
     AnalysisModel,
-    Base,
     Delivery,
     Finding,
     Instance,
@@ -34,81 +29,22 @@ from node.db.tables import (
     Study,
 )
 
-Condition = ColumnElement[bool]
-Join = Callable[[Select[Any]], Select[Any]]
 COMMON = ("since", "until", "study", "patient_id", "issuer", "accession")
 READ = ("delivered", "verdict", "superseded")
 OWED = ("waiting", "committing", "failed", "refused")  # states of a delivery that has not reached its destination
-
-
-def past_indexes(column: SQLColumnExpression[Any]) -> Any:
-    """The same value, which no index offers."""
-    return func.coalesce(column, column)
-
-
-@dataclass(frozen=True)
-class Field:
-    column: Column
-    sql: SQLColumnExpression[Any]
-
-
-@dataclass(frozen=True)
-class Resource:
-    """fact: the table whose rows are counted. time: of since and until. sorts: the default first.
-
-    of_studies: that a row is of one of these studies, given as ids or as a query of ids. analysis_id: of the row, where
-    it can be asked what became of its analysis. superseded: that the row's analysis is.
-    """
-
-    name: str
-    meaning: str
-    fact: type[Base]
-    fields: tuple[Field, ...]
-    filters: tuple[str, ...]
-    plain: Mapping[str, Callable[[Any], Condition]]
-    time: InstrumentedAttribute[Any]
-    sorts: Mapping[str, InstrumentedAttribute[Any]]
-    shown: Join
-    short: tuple[str, ...]  # columns of a table for people
-    of_studies: Callable[[Any], Condition] | None = None
-    analysis_id: SQLColumnExpression[int] | None = None
-    superseded: Condition | None = None
-    probability: InstrumentedAttribute[Any] | None = None
-    as_time: Callable[[datetime], Any] = lambda at: at  # how the time column has it
-
-    @property
-    def id(self) -> InstrumentedAttribute[Any]:
-        found: InstrumentedAttribute[Any] = self.fact.id  # type: ignore[attr-defined]
-        return found
-
-    @property
-    def columns(self) -> tuple[Column, ...]:
-        return tuple(one.column for one in self.fields)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(one.column.name for one in self.fields)
-
-
-def _field(
-    name: str, kind: str, meaning: str, example: Any, sql: SQLColumnExpression[Any], optional: bool = False
-) -> Field:
-    return Field(Column(name, kind, meaning, example, optional), sql)
-
-
 UID_EXAMPLE = "1.2.826.0.1.3680043.2.1143.1"
 AT = "2026-01-05T09:30:00.000+00:00"
-STUDY_UID = _field("study_uid", "uid", "Study Instance UID", UID_EXAMPLE, Study.study_uid)
+STUDY_UID = field("study_uid", "uid", "Study Instance UID", UID_EXAMPLE, Study.study_uid)
 WHOSE = (
-    _field("patient_id", "text", "Patient ID", "P-1001", Patient.patient_id),
-    _field("issuer", "text", "Issuer of Patient ID", "HOSPITAL", Patient.issuer),
-    _field("accession", "text", "Accession Number", "A-2001", Study.accession_number),
+    field("patient_id", "text", "Patient ID", "P-1001", Patient.patient_id),
+    field("issuer", "text", "Issuer of Patient ID", "HOSPITAL", Patient.issuer),
+    field("accession", "text", "Accession Number", "A-2001", Study.accession_number),
 )
-SUPERSEDED = _field("superseded", "truth", "a newer analysis of the study took its place", False, Analysis.superseded)
+SUPERSEDED = field("superseded", "truth", "a newer analysis of the study took its place", False, Analysis.superseded)
 
 
 def _analysed(id_: SQLColumnExpression[int]) -> Field:
-    return _field("analysis_id", "count", "number of the analysis in this node", 12, id_)
+    return field("analysis_id", "count", "number of the analysis in this node", 12, id_)
 
 
 def _with_patient(statement: Select[Any]) -> Select[Any]:
@@ -117,7 +53,7 @@ def _with_patient(statement: Select[Any]) -> Select[Any]:
 
 def _of_finding(name: str, kind: str, meaning: str, example: Any) -> Field:
     attribute = {"class": "class_name", "sop_instance_uid": "sop_uid"}.get(name, name)
-    return _field(name, kind, meaning, example, getattr(Finding, attribute))
+    return field(name, kind, meaning, example, getattr(Finding, attribute))
 
 
 RESULTS = Resource(
@@ -133,7 +69,7 @@ RESULTS = Resource(
         _of_finding("modality", "text", "Modality of the image", "DX"),
         _of_finding("system", "text", "system that judged", "cxnet"),
         _of_finding("class", "text", "class that was judged", "covid19"),
-        _field("code", "text", "code of the class, scheme and value", "SCT:840539006",
+        field("code", "text", "code of the class, scheme and value", "SCT:840539006",
                Finding.code_scheme.concat(":").concat(Finding.code_value)),
         _of_finding("probability", "number", "probability of the class, 0 to 1", 0.91),
         _of_finding("decision", "truth", "the system decided for the class", True),
@@ -168,7 +104,7 @@ RESULTS = Resource(
 
 def _of_lesion(name: str, kind: str, meaning: str, example: Any, optional: bool = False) -> Field:
     attribute = {"class": "class_name", "sop_instance_uid": "sop_uid"}.get(name, name)
-    return _field(name, kind, meaning, example, getattr(LesionRow, attribute), optional)
+    return field(name, kind, meaning, example, getattr(LesionRow, attribute), optional)
 
 
 LESIONS = Resource(
@@ -240,16 +176,16 @@ ANALYSES = Resource(
     meaning="one row for each analysis of a study, refusals included",
     fact=Analysis,
     fields=(
-        _field("id", "count", "number of the analysis in this node", 12, Analysis.id),
+        field("id", "count", "number of the analysis in this node", 12, Analysis.id),
         STUDY_UID,
-        _field("outcome", "text", "analysed or refused", "analysed", Analysis.outcome),
-        _field("reason", "text", "why it was refused", "", Analysis.reason),
-        _field("modalities", "text", "Modalities in the study, by backslashes", "DX", Study.modalities),
-        _field("instances_used", "count", "images that were analysed", 1, Analysis.instances_used),
-        _field("instances_left_out", "count", "images that were not", 0, Analysis.instances_left_out),
-        _field("started_at", "time", "when the study was complete", AT, Analysis.started_at),
-        _field("analysed_at", "time", "when it was analysed", AT, Analysis.analysed_at),
-        _field("config_digest", "text", "digest of settings, rules and models", "ab12" * 16, Analysis.config_digest),
+        field("outcome", "text", "analysed or refused", "analysed", Analysis.outcome),
+        field("reason", "text", "why it was refused", "", Analysis.reason),
+        field("modalities", "text", "Modalities in the study, by backslashes", "DX", Study.modalities),
+        field("instances_used", "count", "images that were analysed", 1, Analysis.instances_used),
+        field("instances_left_out", "count", "images that were not", 0, Analysis.instances_left_out),
+        field("started_at", "time", "when the study was complete", AT, Analysis.started_at),
+        field("analysed_at", "time", "when it was analysed", AT, Analysis.analysed_at),
+        field("config_digest", "text", "digest of settings, rules and models", "ab12" * 16, Analysis.config_digest),
         *WHOSE,
         SUPERSEDED,
     ),
@@ -280,22 +216,22 @@ DELIVERIES = Resource(
     meaning="the ledger: one row for each object and destination, with the last answer",
     fact=Delivery,
     fields=(
-        _field("id", "count", "number of the delivery in this node", 501, Delivery.id),
+        field("id", "count", "number of the delivery in this node", 501, Delivery.id),
         _analysed(Output.analysis_id),
         STUDY_UID,
-        _field("output_uid", "uid", "SOP Instance UID of the object", UID_EXAMPLE + ".2.1", Output.sop_uid),
-        _field("sop_class_uid", "uid", "SOP Class UID", "1.2.840.10008.5.1.4.1.1.88.34", Output.sop_class_uid),
-        _field("kind", "text", "kind of object", "sr", Output.kind),
-        _field("destination", "text", "name of the destination", "PACS@pacs.example:104", Delivery.destination),
-        _field("state", "text", "waiting, committing, delivered, failed, replaced, refused or superseded", "delivered",
+        field("output_uid", "uid", "SOP Instance UID of the object", UID_EXAMPLE + ".2.1", Output.sop_uid),
+        field("sop_class_uid", "uid", "SOP Class UID", "1.2.840.10008.5.1.4.1.1.88.34", Output.sop_class_uid),
+        field("kind", "text", "kind of object", "sr", Output.kind),
+        field("destination", "text", "name of the destination", "PACS@pacs.example:104", Delivery.destination),
+        field("state", "text", "waiting, committing, delivered, failed, replaced, refused or superseded", "delivered",
                Delivery.state),
-        _field("attempts", "count", "attempts so far", 1, Delivery.attempts),
-        _field("last_status", "count", "DIMSE or HTTP status of the last answer", 0, Delivery.last_status, True),
-        _field("comment", "text", "what was said of the last attempt", "", Delivery.comment),
-        _field("owed_at", "time", "when it became due", AT, Delivery.owed_at),
-        _field("last_attempt_at", "time", "when it was last tried", AT, Delivery.last_attempt_at, True),
-        _field("delivered_at", "time", "when it was delivered", AT, Delivery.delivered_at, True),
-        _field("committed_at", "time", "when the destination committed it", AT, Delivery.committed_at, True),
+        field("attempts", "count", "attempts so far", 1, Delivery.attempts),
+        field("last_status", "count", "DIMSE or HTTP status of the last answer", 0, Delivery.last_status, True),
+        field("comment", "text", "what was said of the last attempt", "", Delivery.comment),
+        field("owed_at", "time", "when it became due", AT, Delivery.owed_at),
+        field("last_attempt_at", "time", "when it was last tried", AT, Delivery.last_attempt_at, True),
+        field("delivered_at", "time", "when it was delivered", AT, Delivery.delivered_at, True),
+        field("committed_at", "time", "when the destination committed it", AT, Delivery.committed_at, True),
         SUPERSEDED,
     ),
     filters=(*COMMON, "destination", "state", "kind", "delivered", "superseded"),
@@ -317,7 +253,7 @@ DELIVERIES = Resource(
 
 
 def _of_event(name: str, kind: str, meaning: str, example: Any, optional: bool = False) -> Field:
-    return _field(name, kind, meaning, example, getattr(AuditRow, name), optional)
+    return field(name, kind, meaning, example, getattr(AuditRow, name), optional)
 
 
 AUDIT = Resource(

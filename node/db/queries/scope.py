@@ -18,7 +18,8 @@ from sqlalchemy import Select, exists, not_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from node.db.deliveries import STATES
-from node.db.queries.resources import OWED, Condition, Resource, past_indexes
+from node.db.queries.fields import Condition, Resource, past_indexes
+from node.db.queries.resources import OWED
 from node.db.query_tables import VerdictRow
 from node.db.tables import Analysis, Delivery, Finding, Output, Patient, Study
 

@@ -8,7 +8,8 @@ from node import __version__
 from node.core.filters import FILTERS, Filter
 from node.core.tabular import Column
 from node.db.queries import aggregate, pages
-from node.db.queries.resources import RESOURCES, Resource
+from node.db.queries.fields import Resource
+from node.db.queries.resources import RESOURCES
 from node.db.verdicts import VERDICTS
 from node.web.api.answers import CSV, JSON, PARQUET, PROBLEM
 

@@ -28,7 +28,8 @@ from node.core.rights import Account
 from node.core.tabular import plain as plain_value
 from node.db import audit, verdicts
 from node.db.queries import aggregate, pages
-from node.db.queries.resources import RESOURCES, Resource
+from node.db.queries.fields import Resource
+from node.db.queries.resources import RESOURCES
 from node.db.session import Database
 from node.web.api import answers, openapi
 from node.web.api.answers import Problem
