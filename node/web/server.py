@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import anyio
 import uvicorn
+from anyio.to_thread import run_sync
 from prometheus_client import CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -28,6 +30,7 @@ from node.web.metrics import NodeMetrics, Readings
 from node.web.pace import Paced
 
 START_SECONDS = 10.0
+VITAL_THREADS = 4  # of health and metrics alone: searches and stores may hold all of the others for a while
 RENEWED_SECONDS = 10  # between two looks at the files of the certificate
 
 
@@ -50,17 +53,22 @@ def application(
     handlers: how errors outside of the routes are shown."""
     registry = CollectorRegistry()
     registry.register(NodeMetrics(vitals.readings))
+    own_threads = anyio.CapacityLimiter(VITAL_THREADS)
 
-    def live(_: Request) -> Response:
+    async def live(_: Request) -> Response:
         return JSONResponse({"status": "live", "version": __version__})
 
-    def ready(_: Request) -> Response:
+    def condition() -> Response:
         problems = vitals.problems()
         said = {"status": "not ready" if problems else "ready", "problems": problems, **vitals.condition()}
         return JSONResponse(said, status_code=503 if problems else 200)
 
-    def metrics(_: Request) -> Response:
-        return PlainTextResponse(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
+    async def ready(_: Request) -> Response:
+        return await run_sync(condition, limiter=own_threads)
+
+    async def metrics(_: Request) -> Response:
+        text = await run_sync(generate_latest, registry, limiter=own_threads)
+        return PlainTextResponse(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     own = [
         Route("/health/live", live, middleware=[needs(ANYBODY)]),

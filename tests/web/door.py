@@ -56,14 +56,16 @@ class Door:
         shutil.copy(empty, folder / empty.name)
         self.database = Database(sqlite_url(folder))
         effective = settings.load(flags=flags or {})
-        self.admitting = Admitting(effective, self.database, self.clock, Site("DOOR").page)
+        site = Site("DOOR")
+        self.admitting = Admitting(effective, self.database, self.clock, site.page)
         changing = Route("/change", _changed, methods=["POST"], middleware=[needs("steer")])
         stored = Route("/dicom-web/studies", _changed, methods=["POST"], middleware=[needs("store")])
         searched = Route("/dicom-web/studies", _changed, methods=["GET"], middleware=[needs("view")])
         routes = [*Api(self.database, self.clock).routes(), *self.admitting.routes, changing, stored, searched]
         told = Middleware(Told, tell=Trail(self.database, self.clock).tell, dicomweb="/dicom-web")
         before = self.admitting.before(told, routes)
-        self.server = WebServer(Vitals(list, dict), LOOPBACK, 0, routes, before, self.admitting.secrecy)
+        secrecy, handlers = self.admitting.secrecy, site.handlers()
+        self.server = WebServer(Vitals(list, dict), LOOPBACK, 0, routes, before, secrecy, handlers)
         self.scheme = "https" if effective.web.certificate else "http"
 
     def __enter__(self) -> Self:

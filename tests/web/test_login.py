@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from argon2 import PasswordHasher, Type
+from sqlalchemy import text
 
 from node.core.errors import Misconfigured
 from node.db import accounts
@@ -61,6 +62,18 @@ def test_people_are_led_to_the_login_and_back(door: Door) -> None:
     assert refused.status_code == 403 and f'value="{READ}?study=1.2"' in refused.text
     answered = door.log_in(client, "anna", next_page=f"{READ}?study=1.2")
     assert answered.headers["location"] == f"{READ}?study=1.2"
+
+
+def test_a_database_that_does_not_answer_is_said_with_all_the_headers(door: Door) -> None:
+    door.user("anna", "reader")
+    client = door.client(Accept="text/html")
+    usual = client.get("/login").headers
+    with door.database.write() as session:
+        session.execute(text("ALTER TABLE sessions RENAME TO lost"))
+    answered = door.log_in(client, "anna")
+    assert answered.status_code == 503 and "The database does not answer." in answered.text
+    secured = {"content-security-policy", "x-content-type-options", "referrer-policy", "cache-control"}
+    assert secured <= usual.keys() and {answered.headers[name] for name in secured} == {usual[name] for name in secured}
 
 
 @pytest.mark.parametrize(

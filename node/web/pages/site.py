@@ -113,7 +113,7 @@ class Site:
 
     def handlers(self) -> Mapping[Any, Callable[[Request, Exception], Response]]:
         """For the application: errors outside of the pages, as pages for people and as JSON for programs."""
-        return {HTTPException: self._error}
+        return {HTTPException: self._error, OperationalError: self._without_database}
 
     def _entrance(self, request: Request, _: Posted) -> Response:
         may = who(request).may
@@ -127,9 +127,8 @@ class Site:
             return answer(request, posted)
         except HTTPException as error:
             return self._error(request, error)
-        except OperationalError:
-            logger.exception("page.not_answered", extra={"fields": {"path": request.scope["route"].path}})
-            return self._error(request, HTTPException(503, SAID[503]))
+        except OperationalError as error:
+            return self._without_database(request, error)
         except LungnodeError as error:
             status = 422 if isinstance(error, Refused) else 503 if isinstance(error, Transient) else 500
             return self._error(request, HTTPException(status, str(error)))
@@ -138,6 +137,10 @@ class Site:
         except Exception:
             logger.exception("page.failed", extra={"fields": {"path": request.scope["route"].path}})
             return self._error(request, HTTPException(500, SAID[500]))
+
+    def _without_database(self, request: Request, error: Exception) -> Response:
+        logger.error("page.not_answered", exc_info=error, extra={"fields": {"path": request.url.path}})
+        return self._error(request, HTTPException(503, SAID[503]))
 
     def _error(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
