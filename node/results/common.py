@@ -8,7 +8,6 @@ bytes.
 from __future__ import annotations
 
 import hashlib
-import io
 from copy import deepcopy
 from datetime import timedelta, timezone
 
@@ -26,7 +25,7 @@ from pydicom.uid import (
 
 from models.api import RESEARCH_USE_ONLY, ModelIdentity
 from node.core.uids import PRODUCT_UID, derive
-from node.results import character_sets
+from node.results import character_sets, encoding
 from node.results.elements import copied as copied  # of any header: the modules beside know these from here
 from node.results.elements import received
 from node.results.legal import LOST
@@ -236,10 +235,9 @@ def encode(ds: Dataset, kind: str, syntax: UID = ExplicitVRLittleEndian) -> Buil
     ds.file_meta.MediaStorageSOPClassUID, ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPClassUID, ds.SOPInstanceUID
     ds.file_meta.TransferSyntaxUID = syntax
     ds.file_meta.ImplementationClassUID = UID(PRODUCT_UID)
-    buffer = io.BytesIO()
     try:
-        ds.save_as(buffer, enforce_file_format=True)
+        content = encoding.part10(ds)
     except (UnicodeError, LookupError) as error:
         raise character_sets.UnencodableText("some text is not of that character set") from error
-    character_sets.verify(ds, buffer.getvalue())
-    return BuiltObject(kind, str(ds.SOPInstanceUID), str(ds.SOPClassUID), str(ds.SeriesInstanceUID), buffer.getvalue())
+    character_sets.verify(ds, content)
+    return BuiltObject(kind, str(ds.SOPInstanceUID), str(ds.SOPClassUID), str(ds.SeriesInstanceUID), content)
