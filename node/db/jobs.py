@@ -10,8 +10,9 @@ that, however urgent.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import cast
 
-from sqlalchemy import ColumnElement, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Table, Update, bindparam, exists, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -23,6 +24,33 @@ from node.db.tables import JobRow, Study
 
 AGEING = timedelta(seconds=30)  # films have priority 0 and CTs 10: a film passes the CTs of the last five minutes
 FORGIVEN_STOPS = 20  # of the whole node while a job ran; from then on each counts as an attempt
+
+
+def _guarded(old: JobState, new: JobState) -> Update:
+    if new not in NEXT[old]:
+        raise AssertionError(f"a job cannot go from {old} to {new}")
+    return update(JOBS).where(JOBS.c.state == old).values(state=new)
+
+
+# What every analysis and every delivery comes to, made once and of tables: to make and compile an update of objects
+# takes ten times what the database takes for it.
+JOBS = cast(Table, JobRow.__table__)
+_ADD = insert(JOBS).returning(JOBS.c.id)
+_CLAIM = (
+    _guarded(JobState.READY, JobState.RUNNING)
+    .where(JOBS.c.id == bindparam("job"))
+    .values(claimed_by=bindparam("token"), claimed_at=bindparam("now"), attempts=JOBS.c.attempts + 1)
+    .returning(JOBS.c.id, JOBS.c.kind, JOBS.c.subject_id, JOBS.c.key, JOBS.c.attempts, JOBS.c.claimed_by)
+    .returning(JOBS.c.created_at, JOBS.c.payload, JOBS.c.kills, JOBS.c.alone)
+)
+_FINISH = (
+    _guarded(JobState.RUNNING, JobState.DONE)
+    .where(JOBS.c.id == bindparam("job"), JOBS.c.claimed_by == bindparam("token"))
+    .values(claimed_by="", finished_at=bindparam("now"))
+)
+_HELD = select(JOBS.c.id).where(
+    JOBS.c.id == bindparam("job"), JOBS.c.claimed_by == bindparam("token"), JOBS.c.state == JobState.RUNNING
+)
 
 
 def add(
@@ -38,28 +66,24 @@ def add(
 ) -> bool:
     """Insert a READY job; False when one with this kind and key exists already. pipeline: which models and settings a
     worker must have for it; empty: any."""
-    row = JobRow(
-        kind=kind,
-        key=key,
-        subject_id=subject_id,
-        payload=payload,
-        state=JobState.READY,
-        priority=priority,
-        attempts=0,
-        next_at=now,
-        turn_at=now + priority * AGEING,
-        pipeline=pipeline,
-        claimed_by="",
-        created_at=now,
-        error="",
-    )
+    row = {
+        "kind": kind,
+        "key": key,
+        "subject_id": subject_id,
+        "payload": payload,
+        "state": JobState.READY,
+        "priority": priority,
+        "next_at": now,
+        "turn_at": now + priority * AGEING,
+        "pipeline": pipeline,
+        "created_at": now,
+    }
     try:
         with session.begin_nested():
-            session.add(row)
-            session.flush()
+            job_id = session.connection().execute(_ADD, row).scalar_one()
     except IntegrityError:
         return False
-    _tell(session, JobRow.id == row.id)
+    _tell(session, JobRow.id == job_id)
     return True
 
 
@@ -77,6 +101,14 @@ def next_due(session: Session, kind: JobKind, now: datetime, pipeline: str = "")
     return session.scalar(_NEXT_FOR if pipeline else _NEXT, {"of": kind, "now": now, "for": pipeline})
 
 
+_WAITS = select(exists().where(JobRow.kind == bindparam("of"), JobRow.state == JobState.READY))
+
+
+def waits(session: Session, kind: JobKind) -> bool:
+    """Whether any job of this kind is READY, whenever it is due and whoever it is for."""
+    return bool(session.scalar(_WAITS, {"of": kind}))
+
+
 def claim(session: Session, kind: JobKind, worker: str, token: str, now: datetime, pipeline: str = "") -> Job | None:
     """The next due job of this kind, now RUNNING under the token; None when there is none."""
     job_id = next_due(session, kind, now, pipeline)
@@ -85,22 +117,9 @@ def claim(session: Session, kind: JobKind, worker: str, token: str, now: datetim
 
 def claim_one(session: Session, job_id: int, worker: str, token: str, now: datetime) -> Job | None:
     """This job, if it is still READY."""
-    claimed = _move(
-        session,
-        JobState.READY,
-        JobState.RUNNING,
-        JobRow.id == job_id,
-        claimed_by=f"{worker}:{token}",
-        claimed_at=now,
-        attempts=JobRow.attempts + 1,
-    )
-    row = session.get(JobRow, job_id, populate_existing=True) if claimed else None
-    if row is None:
-        return None
-    return Job(
-        row.id, JobKind(row.kind), row.subject_id, row.key, row.attempts, row.claimed_by, row.created_at, row.payload,
-        row.kills, row.alone,
-    )  # fmt: skip
+    wanted = {"job": job_id, "token": f"{worker}:{token}", "now": now}
+    row = session.connection().execute(_CLAIM, wanted).first()
+    return None if row is None else Job(row[0], JobKind(row[1]), *row[2:])
 
 
 def claim_for(session: Session, job_id: int, pipeline: str, worker: str, token: str, now: datetime) -> Job | None:
@@ -111,7 +130,8 @@ def claim_for(session: Session, job_id: int, pipeline: str, worker: str, token: 
 
 def finish(session: Session, job: Job, now: datetime) -> bool:
     """RUNNING -> DONE; False when the claim was lost."""
-    return _move(session, JobState.RUNNING, JobState.DONE, _held(job), finished_at=now, claimed_by="")
+    done = session.connection().execute(_FINISH, {"job": job.id, "token": job.token, "now": now})
+    return bool(done.rowcount)
 
 
 def give_back(session: Session, job: Job, next_at: datetime, error: str) -> bool:
@@ -182,7 +202,7 @@ def release(session: Session, worker: str | None, error: str, *, stopped: bool =
 
 def holds(session: Session, job: Job) -> bool:
     """Whether the claim is still ours."""
-    return session.scalar(select(JobRow.id).where(JobRow.state == JobState.RUNNING, _held(job))) is not None
+    return session.connection().scalar(_HELD, {"job": job.id, "token": job.token}) is not None
 
 
 def due(session: Session, kind: JobKind, now: datetime) -> list[tuple[int, int]]:
@@ -222,15 +242,7 @@ def _held(job: Job) -> ColumnElement[bool]:
 
 
 def _move(session: Session, old: JobState, new: JobState, which: ColumnElement[bool], **values: object) -> bool:
-    if new not in NEXT[old]:
-        raise AssertionError(f"a job cannot go from {old} to {new}")
-    moved = session.scalars(
-        update(JobRow)
-        .where(which, JobRow.state == old)
-        .values(state=new, **values)
-        .returning(JobRow.id)
-        .execution_options(synchronize_session=False)
-    ).all()
+    moved = session.connection().scalars(_guarded(old, new).where(which).values(**values).returning(JOBS.c.id)).all()
     if moved and new is JobState.READY:
         _tell(session, JobRow.id.in_(moved))
     return bool(moved)
