@@ -27,6 +27,7 @@ from typing import Any, Self
 import pydicom
 
 LOOPBACK = "127.0.0.1"
+PATIENCE = 60.0
 PACKAGES = {
     "Orthanc": "orthanc",
     "storescu": "dcmtk",
@@ -78,7 +79,11 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str, every: float = 0.1) -> Any:
-    """The condition's first true value; an AssertionError that says ``what`` was waited for when time is up."""
+    """The condition's first true value; an AssertionError that says ``what`` was waited for when time is up.
+
+    seconds: that are plenty on a machine at rest. A busy one gets ``PATIENCE`` at least: how long a thing takes
+    is never what a test is about."""
+    seconds = max(seconds, PATIENCE)
     deadline = time.monotonic() + seconds
     while True:
         value = condition()

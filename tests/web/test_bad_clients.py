@@ -108,14 +108,14 @@ def test_an_answer_that_nobody_takes_is_given_up(open_site: Site) -> None:
 
 
 def test_a_reader_that_is_slow_and_takes_is_served_to_the_end(open_site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "WINDOW_SECONDS", 0.3)
+    monkeypatch.setattr(pace, "WINDOW_SECONDS", 1.0)
     monkeypatch.setattr(pace, "LEAST_BYTES", 1)
     head = f"GET {PREFIX}{LARGE} HTTP/1.1\r\nHost: {LOOPBACK}\r\nConnection: close\r\n\r\n"
     found = 0
     with connected(open_site, head, receive_buffer=1 << 16) as client:
         while piece := client.recv(1 << 19):
             found += len(piece)
-            time.sleep(0.01)
+            time.sleep(0.03)
     assert found > 4 * 2048 * 2048 * 2
 
 
