@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import ColumnElement, Integer, Table, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Integer, Table, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
@@ -47,6 +47,8 @@ class Due:
         return self.analysis_id, self.original_id, self.job_id
 
 
+_DELIVERIES = cast(Table, Delivery.__table__)
+_ADD = insert(_DELIVERIES).returning(_DELIVERIES.c.id)
 _SOURCE = (
     select(Instance.path)
     .join(Series, Instance.series_id == Series.id)
@@ -96,14 +98,16 @@ def owe(session: Session, output_id: int, destination: str, now: datetime) -> No
     key = (Delivery.output_id == output_id) & (Delivery.destination == destination)
     known = session.scalars(select(Delivery).where(key)).first()
     if known is None:
-        sop_uid = session.get_one(Output, output_id).sop_uid
-        made = {"output_id": output_id, "destination": destination, "owed_at": now}
-        known = Delivery(**made, state="waiting", attempts=0, comment="")
-        session.add(known)
-        session.flush()
-        jobs.add(session, JobKind.DELIVER, known.id, f"{sop_uid}|{destination}", now)
+        begin(session, output_id, session.get_one(Output, output_id).sop_uid, destination, now)
     elif known.state in ("failed", "refused"):
         try_again(session, known.id, now)
+
+
+def begin(session: Session, output_id: int, sop_uid: str, destination: str, now: datetime) -> None:
+    """The first delivery of an output to a destination, with its job."""
+    owed = {"output_id": output_id, "destination": destination, "state": "waiting", "owed_at": now}
+    delivery_id = session.connection().execute(_ADD, owed).scalar_one()
+    jobs.add(session, JobKind.DELIVER, delivery_id, f"{sop_uid}|{destination}", now)
 
 
 def try_again(session: Session, delivery_id: int, now: datetime) -> bool:
@@ -116,7 +120,6 @@ def try_again(session: Session, delivery_id: int, now: datetime) -> bool:
     return True
 
 
-_DELIVERIES = cast(Table, Delivery.__table__)
 _ATTEMPTED = Rendered(
     update(_DELIVERIES)
     .where(_DELIVERIES.c.id == bindparam("delivery"))

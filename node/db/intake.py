@@ -228,9 +228,12 @@ def add_refusal(
     tallies.count(session, tallies.REFUSAL, f"0x{status:04X}")
 
 
+_SITE_OF = select(Study.site).where(Study.id == bindparam("study"))
+
+
 def site_of(session: Session, study_id: int) -> str:
     """The site that a study belongs to; empty: the node itself."""
-    return session.scalar(select(Study.site).where(Study.id == study_id)) or ""
+    return session.scalar(_SITE_OF, {"study": study_id}) or ""
 
 
 def newest_studies(session: Session, most: int) -> list[tuple[str, str]]:
@@ -254,15 +257,17 @@ def last_received(session: Session, study_id: int) -> datetime | None:
     return session.scalar(select(Study.last_received_at).where(this))
 
 
+_INSTANCE_SET = (
+    select(Instance.sop_uid, Instance.sha256)
+    .join(Series, Instance.series_id == Series.id)
+    .where(Series.study_id == bindparam("study"), ~Instance.is_own_result)
+    .order_by(Instance.sop_uid)
+)
+
+
 def instance_set(session: Session, study_id: int) -> list[tuple[str, str]]:
     """(SOP Instance UID, digest) of every instance that is not our own result, in a stable order."""
-    statement = (
-        select(Instance.sop_uid, Instance.sha256)
-        .join(Series, Instance.series_id == Series.id)
-        .where(Series.study_id == study_id, ~Instance.is_own_result)
-        .order_by(Instance.sop_uid)
-    )
-    return list(session.execute(statement).tuples())
+    return list(session.execute(_INSTANCE_SET, {"study": study_id}).tuples())
 
 
 def move_study(session: Session, study_id: int, old: StudyState, new: StudyState) -> bool:

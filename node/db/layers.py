@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
-from sqlalchemy import insert, select
+from sqlalchemy import Table, insert, select
 from sqlalchemy.orm import Session
 
 from node.db.layer_tables import LayerRow
+
+_ADD = insert(cast(Table, LayerRow.__table__))
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def add(session: Session, analysis_id: int, layers: Iterable[Layer]) -> None:
         for one in layers
     ]
     if rows:
-        session.execute(insert(LayerRow), rows)
+        session.connection().execute(_ADD, rows)
 
 
 def of_analysis(session: Session, analysis_id: int) -> list[Named]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Table, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from models.api import ModelIdentity, Prediction
@@ -91,43 +92,37 @@ class EarlierObject:
     destinations: tuple[str, ...]
 
 
+# Made once: every study comes to them.
+_STATE = select(Study.study_uid, Study.state).where(Study.id == bindparam("study"))
+_INSTANCES = (  # in the order of InstanceRow
+    select(Instance.sop_uid, Instance.sop_class_uid, Series.series_uid, Instance.transfer_syntax_uid, Series.modality)
+    .add_columns(Instance.sha256, Instance.path, Instance.is_own_result, Instance.id)
+    .join(Series, Instance.series_id == Series.id)
+    .where(Series.study_id == bindparam("study"))
+    .order_by(Series.series_uid, Instance.instance_number, Instance.sop_uid)
+)
+_ANALYSES, _OUTPUTS = cast(Table, Analysis.__table__), cast(Table, Output.__table__)
+_SUPERSEDE = update(_ANALYSES).where(_ANALYSES.c.study_id == bindparam("study")).values(superseded=True)
+_ADD_OUTPUT = insert(_OUTPUTS).returning(_OUTPUTS.c.id)
+
+
 def study_id_of(session: Session, study_uid: str) -> int | None:
     return session.scalar(select(Study.id).where(Study.study_uid == study_uid))
 
 
 def study_state(session: Session, study_id: int) -> tuple[str, StudyState]:
     """(study UID, state)"""
-    study = session.get_one(Study, study_id, populate_existing=True)
-    return study.study_uid, StudyState(study.state)
+    study_uid, state = session.execute(_STATE, {"study": study_id}).one()
+    return study_uid, StudyState(state)
 
 
 def instances_of(session: Session, study_id: int) -> list[InstanceRow]:
-    statement = (
-        select(Instance, Series)
-        .join(Series, Instance.series_id == Series.id)
-        .where(Series.study_id == study_id)
-        .order_by(Series.series_uid, Instance.instance_number, Instance.sop_uid)
-    )
-    return [
-        InstanceRow(
-            sop_instance_uid=instance.sop_uid,
-            sop_class_uid=instance.sop_class_uid,
-            series_instance_uid=series.series_uid,
-            transfer_syntax_uid=instance.transfer_syntax_uid,
-            modality=series.modality,
-            sha256=instance.sha256,
-            path=instance.path,
-            is_own_result=instance.is_own_result,
-            arrival=instance.id,
-        )
-        for instance, series in session.execute(statement).tuples()
-    ]
+    return [InstanceRow(*row) for row in session.execute(_INSTANCES, {"study": study_id})]
 
 
 def add_analysis(session: Session, new: NewAnalysis) -> int:
     """The analysis; earlier ones of the study are superseded by one that is not, and what waits of them is not sent."""
-    if not new.superseded:
-        session.execute(update(Analysis).where(Analysis.study_id == new.study_id).values(superseded=True))
+    if not new.superseded and session.connection().execute(_SUPERSEDE, {"study": new.study_id}).rowcount:
         deliveries.supersede(session, new.analysed_at, Analysis.study_id == new.study_id)
     row = Analysis(**{**vars(new), "outcome": "refused" if new.reason else "analysed"})
     session.add(row)
@@ -237,20 +232,19 @@ def add_output(
 ) -> None:
     """An output with one delivery and one deliver job for each destination. kept_for: destinations that get it only
     where they take no report."""
-    output = Output(
-        analysis_id=analysis_id,
-        kind=new.kind,
-        sop_uid=new.sop_instance_uid,
-        sop_class_uid=new.sop_class_uid,
-        series_uid=new.series_instance_uid,
-        sha256=new.sha256,
-        path=new.path,
-    )
-    session.add(output)
-    session.flush()
-    session.add_all(Reserve(output_id=output.id, destination=destination) for destination in kept_for)
+    row = {
+        "analysis_id": analysis_id,
+        "kind": new.kind,
+        "sop_uid": new.sop_instance_uid,
+        "sop_class_uid": new.sop_class_uid,
+        "series_uid": new.series_instance_uid,
+        "sha256": new.sha256,
+        "path": new.path,
+    }
+    output_id = session.connection().execute(_ADD_OUTPUT, row).scalar_one()
+    session.add_all(Reserve(output_id=output_id, destination=destination) for destination in kept_for)
     for destination in destinations:
-        deliveries.owe(session, output.id, destination, now)
+        deliveries.begin(session, output_id, new.sop_instance_uid, destination, now)
 
 
 def objects_of(session: Session, study_id: int) -> list[EarlierObject]:
