@@ -45,6 +45,7 @@ from node.dimse.listening import open_doors, ports
 from node.folders import Folders, lock
 from node.pipeline.catalogue import Catalogue
 from node.queue.embedded import Children, Duties
+from node.queue.rest import Rest, resting
 from node.web.api.routes import Api
 from node.web.metrics import Processes
 from node.web.pages.site import Site
@@ -156,11 +157,15 @@ class Supervisor:
 
     def _add_duties_of_all(self) -> None:
         """What is done once, however many nodes share the database."""
+
+        def rests(look: Callable[[], bool]) -> Callable[[], None]:
+            return resting(look, Rest(self._database.changes.mark))
+
         duties: list[Duty] = [
-            ("audit", self._auditing.turn, AUDIT_SECONDS),
-            ("completeness", lambda: self._following.close_studies(*self._member.arriving()), COMPLETENESS_SECONDS),
-            ("delivery", lambda: self._following.deliver.pump(), DELIVERY_SECONDS),
-            ("commitment", lambda: self._following.commitment.pump(), COMMITMENT_SECONDS),
+            ("audit", rests(self._auditing.turn), AUDIT_SECONDS),
+            ("completeness", rests(lambda: self._following.close_studies(self._member.arriving)), COMPLETENESS_SECONDS),
+            ("delivery", rests(lambda: self._following.deliver.pump()), DELIVERY_SECONDS),
+            ("commitment", rests(lambda: self._following.commitment.pump()), COMMITMENT_SECONDS),
             ("clock", self._follow_clock, CLOCK_SECONDS),
             ("retention", lambda: self._following.retention.turn(), RETENTION_SECONDS),
             ("priors", lambda: self._following.fetch_priors(), PRIORS_SECONDS),

@@ -35,6 +35,7 @@ from node.pipeline.by_site import BySite
 from node.pipeline.rules import load as load_rules
 from node.queue import pulse
 from node.queue.lanes import Busy, Gate
+from node.queue.rest import Rest
 from node.queue.worker import Loop, bind_to_parent, stop_on_sigterm
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,9 @@ class Claiming:
     clock: Callable[[], datetime]
     gate: Gate
     _is_sure: bool = field(default=True, init=False)
+
+    def __post_init__(self) -> None:
+        self._rest = Rest(self.database.changes.mark)
 
     def __call__(self, job_id: int | None) -> Job | None:
         """This job, or the next one; None where it is not to be had."""
@@ -71,10 +75,14 @@ class Claiming:
             jobs.release(session, self.worker, "its claim was not heard of", stopped=True)
 
     def _claimed(self, job_id: int | None, is_first: bool) -> Job | Busy | None:
+        if job_id is None and self._rest.lasts():
+            return None
         token, now = uuid.uuid4().hex[:12], self.clock()
         if job_id is None:
             with self.database.read() as session:
                 if jobs.next_due(session, JobKind.ANALYSE, now, self.pipeline) is None:
+                    if not jobs.waits(session, JobKind.ANALYSE):
+                        self._rest.begin()
                     return None
         with self.database.write() as session:
             if job_id is None:

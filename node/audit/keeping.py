@@ -42,13 +42,14 @@ class Keeper:
         with self.database.write() as session:
             audit_outbox.begin(session, self.wanted.collector)
 
-    def turn(self) -> None:
+    def turn(self) -> bool:
+        """Whether all there is has been chained and, where it is wanted, sent."""
         self._chain()
-        if not self.wanted.collector or self.seconds() < self._not_before:
-            return
-        for _ in range(BATCHES):
-            if not self._send():
-                return
+        if not self.wanted.collector:
+            return True
+        if self.seconds() < self._not_before:
+            return False
+        return any(not self._send() for _ in range(BATCHES)) and not self._failures
 
     def _chain(self) -> None:
         with self.database.read() as session:

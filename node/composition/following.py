@@ -7,6 +7,7 @@ to be had.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,7 +22,7 @@ from node.core.settings import Settings
 from node.db.session import Database
 from node.dimse.tls import Certificates
 from node.pipeline.commitment import Commitments
-from node.pipeline.completeness import close_quiet_studies
+from node.pipeline.completeness import close_quiet_studies, none_is_open
 from node.pipeline.deliver import Deliver
 from node.pipeline.pressure import Pressure
 from node.pipeline.priors import PriorsDuty
@@ -74,12 +75,14 @@ class Following:
             self.priors = PriorsDuty(wanted, settings.delivery.backoff_seconds, ground.owner)
         self._earlier = before.priors_under_way if before else []
 
-    def close_studies(self, arriving: frozenset[str], at: datetime) -> None:
-        """arriving: studies that are being sent, as they were then."""
-        wanted, trace = self.settings, self._ground.trace
-        close_quiet_studies(
-            self._ground.database, wanted.completeness, self.key, arriving, at, wanted.priors, trace, self.routes
-        )
+    def close_studies(self, arriving: Callable[[], tuple[frozenset[str], datetime]]) -> bool:
+        """arriving: studies that are being sent, and when that was so. Whether none was open."""
+        wanted, database, trace = self.settings, self._ground.database, self._ground.trace
+        if none_is_open(database):
+            return True
+        studies, at = arriving()
+        close_quiet_studies(database, wanted.completeness, self.key, studies, at, wanted.priors, trace, self.routes)
+        return False
 
     def fetch_priors(self) -> None:
         if self.priors is not None:

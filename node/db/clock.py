@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import BindParameter, ColumnElement, bindparam, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import JobState
@@ -20,33 +20,34 @@ from node.db.intake import add_event
 from node.db.tables import JobRow, Study
 
 SLACK = timedelta(seconds=2)  # a clock that is kept by NTP may be nudged
+Moment = datetime | BindParameter[datetime]
 SENTENCE = "The system's clock was set back; the quiet time begins again."
 
 
 def set_back(session: Session, now: datetime) -> bool:
     """Whether something waits for a time that only a clock before it was set back can have given."""
-    return any(session.scalar(select(table).where(ahead).limit(1)) for table, ahead, _ in _ahead(now))
+    return bool(session.scalar(_SET_BACK, {"now": now, "then": now + SLACK}))
 
 
 def go_on(session: Session, now: datetime) -> int:
     """Let it wait from now on; how many rows that were."""
-    for study_id in session.scalars(select(Study.id).where(_studies(now))).all():
+    for study_id in session.scalars(select(Study.id).where(_studies(now + SLACK))).all():
         add_event(session, study_id, now, SENTENCE)
     return sum(
         session.execute(update(table).where(ahead).values(**values)).rowcount  # type: ignore[attr-defined]
-        for table, ahead, values in _ahead(now)
+        for table, ahead, values in _ahead(now, now + SLACK)
     )
 
 
-def _studies(now: datetime) -> ColumnElement[bool]:
-    return (Study.state == StudyState.RECEIVING) & (Study.last_received_at > now + SLACK)
+def _studies(then: Moment) -> ColumnElement[bool]:
+    return (Study.state == StudyState.RECEIVING) & (Study.last_received_at > then)
 
 
-def _ahead(now: datetime) -> list[tuple[type, ColumnElement[bool], dict[str, datetime]]]:
-    """(table, the rows that wait for what lies ahead, what they get)."""
-    then, job, peer, asked = now + SLACK, JobRow, DestinationState, CommitmentRequest
+def _ahead(now: Moment, then: Moment) -> list[tuple[type, ColumnElement[bool], dict[str, Moment]]]:
+    """(table, the rows that wait for what lies ahead, what they get). then: after which no clock can have been yet."""
+    job, peer, asked = JobRow, DestinationState, CommitmentRequest
     return [
-        (Study, _studies(now), {"last_received_at": now, "opened_at": now}),
+        (Study, _studies(then), {"last_received_at": now, "opened_at": now}),
         (
             job,
             (job.state == JobState.READY)
@@ -61,3 +62,8 @@ def _ahead(now: datetime) -> list[tuple[type, ColumnElement[bool], dict[str, dat
             {"next_at": now, "asked_at": now},
         ),
     ]
+
+
+_SET_BACK = select(  # made once: it is asked every second
+    or_(*(exists().where(ahead) for _, ahead, _ in _ahead(bindparam("now"), bindparam("then"))))
+)

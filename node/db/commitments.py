@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
@@ -16,6 +16,7 @@ from node.db.commitment_tables import CommitmentAsked, CommitmentRequest
 from node.db.tables import Delivery, Instance, JobRow, Output
 
 Named = tuple[str, str]  # SOP class UID, SOP instance UID
+_WAITS = select(exists().where(CommitmentRequest.reported_at.is_(None)))
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ def request(
     row.address, row.instances, row.asked_at, row.next_at = address, json.dumps(list(instances)), now, at
     row.attempts, row.problem, row.reported_at = 0, "", None
     session.flush()
+
+
+def waits(session: Session) -> bool:
+    """Whether any requester was not told yet, whenever that is due."""
+    return bool(session.scalar(_WAITS))
 
 
 def due(session: Session, now: datetime, limit: int) -> list[Asked]:

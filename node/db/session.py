@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session, sessionmaker
 
 from node.db import dialects
+from node.db.changes import Changes
 from node.db.handed import Ready
 from node.db.turns import Turns
 
@@ -28,7 +29,7 @@ class Database:
         """durable: false gives up that what was committed survives a power cut, to compare speed only."""
         self.engine = dialects.opened(url, durable)
         self.file = dialects.file_of(self.engine)
-        self.clock = dialects.Clock(self.engine)
+        self.clock, self.changes = dialects.Clock(self.engine), Changes(self.engine)
         self.turns = Turns(f"{self.file}-turn" if self.file else None)
         self._asides = sessionmaker(self.engine, expire_on_commit=False)
         self._readers = sessionmaker(dialects.reading(self.engine), expire_on_commit=False)
@@ -74,6 +75,7 @@ class Database:
         return dialects.trouble(self.engine)
 
     def close(self) -> None:
+        self.changes.close()
         self.engine.dispose()
         self.turns.close()
 

@@ -53,9 +53,9 @@ class CommitmentService:
     def attach(self, assoc: Association) -> None:
         """Nothing: pynetdicom's own service asks the handlers."""
 
-    def pump(self) -> None:
-        """Duty: tell those who wait for an outcome."""
-        self._commitments.pump(self.tell)
+    def pump(self) -> bool:
+        """Duty: tell those who wait for an outcome; whether nobody does."""
+        return self._commitments.pump(self.tell)
 
     def pump_kept(self) -> None:
         """Duty of a receiver: tell those who asked on an association that this process still has."""

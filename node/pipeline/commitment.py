@@ -76,14 +76,18 @@ class Commitments:
             rows.request(session, transaction_uid, aet, address, instances, now, now + GRACE)
         log.event(logger, "commitment.asked", transaction_uid=transaction_uid, aet=aet, instances=len(instances))
 
-    def pump(self, tell: Reporter, mine: Callable[[Asked], bool] | None = None) -> None:
-        """Tell those who wait for an outcome: those that are ``mine``, or, a moment later, all."""
+    def pump(self, tell: Reporter, mine: Callable[[Asked], bool] | None = None) -> bool:
+        """Tell those who wait for an outcome: those that are ``mine``, or, a moment later, all. Whether nobody waits
+        for one."""
         now = self.clock()
         with self.database.read() as session:
+            if not rows.waits(session):
+                return True
             due = rows.due(session, now if mine else now - HEAD_START, BATCH)
         for asked in due:
             if (mine is None or mine(asked)) and self._claimed(asked):
                 self._answer(asked, tell)
+        return False
 
     def _claimed(self, asked: Asked) -> bool:
         now = self.clock()

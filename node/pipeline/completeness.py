@@ -69,6 +69,12 @@ def close_quiet_studies(
     return closed
 
 
+def none_is_open(database: Database) -> bool:
+    """Whether no study is being received, so that none can become due before something comes."""
+    with database.read() as session:
+        return not rows.receiving_studies(session)
+
+
 @dataclass(frozen=True)
 class _Quiet:
     """A study that may be closed, as it was looked at."""

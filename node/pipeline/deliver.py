@@ -28,7 +28,7 @@ from sqlalchemy.orm import Session
 from node.archive import Archive
 from node.core import log
 from node.core.errors import Transient
-from node.core.job import Job
+from node.core.job import Job, JobKind
 from node.core.settings import Delivery, Destination
 from node.db import deliveries as ledger
 from node.db import destinations as standings
@@ -105,9 +105,12 @@ class Deliver:
     _busy: dict[str, threading.Thread] = field(default_factory=dict)
     _broken: set[str] = field(default_factory=set)  # destinations whose claims are still to be given back
 
-    def pump(self) -> None:
+    def pump(self) -> bool:
+        """Whether nothing is owed, and nothing is under way."""
         busy = {name for name, thread in self._busy.items() if thread.is_alive()} | self._broken
         with self.database.read() as session:
+            if not jobs.waits(session, JobKind.DELIVER):
+                return not busy
             shut = standings.closed(session, self.clock())
             due = ledger.due(session, self.clock(), BATCH, without=shut.union(busy))
             away = [name for name in standings.to_probe(session, self.clock()) if name not in busy]
@@ -115,6 +118,7 @@ class Deliver:
             mine = [item for item in due if item.destination == name]
             self._busy[name] = thread = threading.Thread(target=self._guarded, args=(name, mine), name=f"to {name}")
             thread.start()
+        return False
 
     def let_go(self) -> None:
         """What broke off is due again. A duty of every node: another may do the deliveries by now, but only this one

@@ -27,7 +27,7 @@ class Engine(Protocol):
 
 
 class Ledger:
-    """No engine but the ledger: each worker asks it whose turn it is, ten times a second."""
+    """No engine but the ledger: each worker asks it whose turn it is (``rest``)."""
 
     def prepare(self) -> None:
         pass

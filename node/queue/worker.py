@@ -20,7 +20,7 @@ from node.core.job import Job
 logger = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 RETIRE = signal.SIGUSR1  # no SIGHUP: a hangup of all processes retires nobody
-POLL_SECONDS, RETRY_SECONDS = 0.1, 1.0
+POLL_SECONDS, RETRY_SECONDS = 0.05, 1.0
 
 
 @dataclass(frozen=True)
