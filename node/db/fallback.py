@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from node.db import deliveries
@@ -46,9 +46,20 @@ def destinations(session: Session) -> list[str]:
     return list(session.scalars(select(Delivery.destination).distinct().order_by(Delivery.destination)))
 
 
+_REFUSED = select(RefusedClass.sop_class_uid).where(RefusedClass.destination == bindparam("to"))  # made once
+_LAST = (
+    select(Delivery.state)
+    .join(Output, Delivery.output_id == Output.id)
+    .where(Delivery.destination == bindparam("to"), Output.sop_class_uid.in_(bindparam("classes", expanding=True)))
+    .where(Delivery.state.in_(("delivered", "replaced", "refused", "failed")))
+    .order_by(Delivery.id.desc())
+    .limit(1)
+)
+
+
 def refused_classes(session: Session, destination: str) -> frozenset[str]:
     """SOP classes that are not worth a try."""
-    return frozenset(session.scalars(select(RefusedClass.sop_class_uid).where(RefusedClass.destination == destination)))
+    return frozenset(session.scalars(_REFUSED, {"to": destination}))
 
 
 def takes_reports(session: Session, destination: str, classes: Collection[str]) -> bool:
@@ -56,16 +67,10 @@ def takes_reports(session: Session, destination: str, classes: Collection[str]) 
 
     classes: of reports.
     """
-    ended = (
-        select(Delivery.state)
-        .join(Output, Delivery.output_id == Output.id)
-        .where(Delivery.destination == destination, Output.sop_class_uid.in_(classes))
-        .where(Delivery.state.in_(("delivered", "replaced", "refused", "failed")))
-        .order_by(Delivery.id.desc())
-        .limit(1)
-    )
     stands = standings.standing(session, destination)
-    return not stands.failures and stands.paused_at is None and session.scalar(ended) == "delivered"
+    if stands.failures or stands.paused_at is not None:
+        return False
+    return session.scalar(_LAST, {"to": destination, "classes": list(classes)}) == "delivered"
 
 
 def remember(session: Session, destination: str, sop_class_uid: str, now: datetime) -> bool:

@@ -101,6 +101,13 @@ _INSTANCES = (  # in the order of InstanceRow
     .where(Series.study_id == bindparam("study"))
     .order_by(Series.series_uid, Instance.instance_number, Instance.sop_uid)
 )
+_NEWEST = select(func.max(Analysis.id)).where(Analysis.study_id == bindparam("study"), ~Analysis.superseded)
+_NEWEST_OUTPUTS = (
+    select(Output)
+    .outerjoin(StandIn, StandIn.output_id == Output.id)
+    .where(Output.analysis_id == _NEWEST.scalar_subquery(), StandIn.output_id.is_(None))
+    .order_by(Output.id)
+)
 _ANALYSES, _OUTPUTS = cast(Table, Analysis.__table__), cast(Table, Output.__table__)
 _SUPERSEDE = update(_ANALYSES).where(_ANALYSES.c.study_id == bindparam("study")).values(superseded=True)
 _ADD_OUTPUT = insert(_OUTPUTS).returning(_OUTPUTS.c.id)
@@ -252,15 +259,8 @@ def objects_of(session: Session, study_id: int) -> list[EarlierObject]:
 
     What fallback does later changes nothing of it: a rerun finds the same.
     """
-    newest = select(func.max(Analysis.id)).where(Analysis.study_id == study_id, ~Analysis.superseded).scalar_subquery()
-    statement = (
-        select(Output)
-        .outerjoin(StandIn, StandIn.output_id == Output.id)
-        .where(Output.analysis_id == newest, StandIn.output_id.is_(None))
-        .order_by(Output.id)
-    )
     found = []
-    for row in session.scalars(statement):
+    for row in session.scalars(_NEWEST_OUTPUTS, {"study": study_id}):
         to = (select(where.destination).where(where.output_id == row.id) for where in (Delivery, Reserve))
         if destinations := tuple(dict.fromkeys(name for query in to for name in session.scalars(query))):
             number = _number(session, study_id, row)

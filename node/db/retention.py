@@ -11,7 +11,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ColumnElement, case, cast, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    bindparam,
+    case,
+    cast,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
@@ -261,17 +275,19 @@ class Absent:
     sha256: str
 
 
+_ABSENT = (  # made once: every analysis asks
+    select(RemovedInstance)
+    .where(RemovedInstance.study_id == bindparam("study"), ~RemovedInstance.is_own_result)
+    .where(~exists().where(Instance.sop_uid == RemovedInstance.sop_uid))
+    .order_by(RemovedInstance.id)
+)
+
+
 def absent(session: Session, study_id: int) -> list[Absent]:
     """In the order of receipt; our own results are none."""
-    here = exists().where(Instance.sop_uid == RemovedInstance.sop_uid)
-    statement = (
-        select(RemovedInstance)
-        .where(RemovedInstance.study_id == study_id, ~RemovedInstance.is_own_result, ~here)
-        .order_by(RemovedInstance.id)
-    )
     found = {
         row.sop_uid: Absent(row.sop_uid, row.sop_class_uid, row.series_uid, row.modality, row.sha256)
-        for row in session.scalars(statement)
+        for row in session.scalars(_ABSENT, {"study": study_id})
     }
     return list(found.values())
 

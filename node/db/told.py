@@ -26,12 +26,13 @@ _DELIVERY = (
     .join(Study, Analysis.study_id == Study.id)
     .where(Delivery.id == bindparam("delivery"))
 )
+_STUDY_UID = select(Study.study_uid).where(Study.id == bindparam("study"))
 
 
 def analysis(session: Session, row: Analysis) -> None:
     details = {"analysis": row.id, "outcome": row.outcome, "superseded": row.superseded, "used": row.instances_used}
     outcome = "success" if row.outcome == "analysed" else "minor"
-    study_uid = session.get_one(Study, row.study_id).study_uid
+    study_uid = session.scalars(_STUDY_UID, {"study": row.study_id}).one()
     audit.append(session, AuditEvent("analysis", outcome, study_uid=study_uid, details=details), row.analysed_at)
 
 
