@@ -15,11 +15,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from pynetdicom import AE, _config, evt
+from pynetdicom import _config, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from node.dimse.tls import Certificates
+from node.dimse.waiting import WaitingEntity
 
 PDU_BYTES = 131072  # the longest that we take on our own associations
 
@@ -46,7 +47,7 @@ def associate(
     who is told; roles: extended negotiation."""
     _config.LOG_HANDLER_LEVEL = "none"
     _config.STORE_SEND_CHUNKED_DATASET = True  # a file goes out as it is, neither decoded nor encoded again
-    ae = AE(ae_title=peer.calling_aet)
+    ae = WaitingEntity(ae_title=peer.calling_aet)
     ae.acse_timeout = ae.connection_timeout = peer.acse_timeout
     ae.dimse_timeout = ae.network_timeout = peer.dimse_timeout
     association = ae.associate(
