@@ -6,6 +6,8 @@ Private codes have 16 characters at most: a longer one stands in Long Code Value
 
 from __future__ import annotations
 
+from functools import cache
+
 from highdicom.sr import CodedConcept
 
 from models.api import Code
@@ -13,6 +15,7 @@ from models.api import Code
 PRIVATE = "99LUNGNODE"
 
 
+@cache
 def concept(code: Code) -> CodedConcept:
     return CodedConcept(code.value, code.scheme, code.meaning)
 

@@ -5,6 +5,7 @@ around the content (PS3.3 A.35.13, PS3.16 TID 1500). What a document says is for
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 from highdicom import sr
 from pydicom import Dataset
@@ -17,6 +18,7 @@ from pydicom.uid import (
 )
 
 from models.api import RESEARCH_USE_ONLY, ModelIdentity
+from node.core.settings import Results
 from node.core.uids import PRODUCT_UID
 from node.results import codes, common
 from node.results.record import AnalysisRecord, BuiltObject
@@ -79,17 +81,23 @@ def procedures(record: AnalysisRecord, source: Dataset) -> list[sr.CodedConcept]
 
 
 def observer(record: AnalysisRecord) -> sr.ObservationContext:
+    return _observer(record.settings, record.software_version)
+
+
+@cache  # like what follows, made once: it holds nothing of a patient and is the same in document after document
+def _observer(settings: Results, version: str) -> sr.ObservationContext:
     device = sr.DeviceObserverIdentifyingAttributes(
         uid=PRODUCT_UID,
-        name=record.settings.model_name,
-        manufacturer_name=record.settings.manufacturer,
-        model_name=f"{record.settings.model_name} {record.software_version}",
-        serial_number=record.settings.device_serial_number,
+        name=settings.model_name,
+        manufacturer_name=settings.manufacturer,
+        model_name=f"{settings.model_name} {version}",
+        serial_number=settings.device_serial_number,
     )
     who = sr.ObserverContext(sr.CodedConcept("121007", "DCM", "Device"), device)
     return sr.ObservationContext(observer_device_context=who)
 
 
+@cache
 def algorithm(model: ModelIdentity) -> sr.AlgorithmIdentification:
     """TID 4019."""
     return sr.AlgorithmIdentification(
