@@ -33,7 +33,7 @@ peers:
 	@sh tests/install_peers.sh
 
 test: install peers  ## install what the tests need and run all of them
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-postgres: install peers  ## the suites of the pipeline with their rows in PostgreSQL
 	$(BIN)/python -m pytest -p tests.on_postgres tests/pipeline -k "not backup_is_whole and not killed_at_any_moment"

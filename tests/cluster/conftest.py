@@ -12,14 +12,14 @@ from tests.postgres import Postgres
 from tests.served import LungnodeProcess
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def orthanc() -> Iterator[Orthanc]:
     """One of its own: it is sent the same films as that of ``tests/e2e``."""
     with Orthanc() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node(orthanc: Orthanc, postgres: Postgres) -> Iterator[LungnodeProcess]:
     """As that of ``tests/e2e`` with one system, on PostgreSQL."""
     environment = {"LUNGNODE_DATABASE_URL": postgres.url(postgres.made())}

@@ -26,7 +26,7 @@ backoff_seconds = [0.2, 0.5, 1.0]
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node(orthanc: Orthanc) -> Iterator[LungnodeProcess]:
     """Receives, analyses, and sends to ``orthanc``. Tests add studies of their own and never stop it."""
     with LungnodeProcess(settings=QUICK, send_to=[orthanc.address]) as running:

@@ -9,7 +9,7 @@ import pytest
 from tests.fuzz.target import Target, target
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running() -> Iterator[Target]:
     with target() as found:
         yield found

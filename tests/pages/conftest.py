@@ -23,14 +23,14 @@ quiet_seconds_film = 0.5
 STUDIES = 40
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node(orthanc: Orthanc) -> Iterator[LungnodeProcess]:
     with LungnodeProcess(settings=QUICK, send_to=[orthanc.address]) as running:
         orthanc.know("node", "LUNGNODE", running.dicom_port)
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         running = chromium(playwright)
