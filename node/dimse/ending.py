@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 from pynetdicom import evt
 from pynetdicom.association import Association
 from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dul import DULServiceProvider
 
 from node.core import log
 from node.dimse import wire
@@ -24,6 +26,7 @@ from node.dimse import wire
 logger = logging.getLogger(__name__)
 LARGEST_COMMAND = 1 << 16  # bytes of a command set, whose longest values are a few UIDs or tags
 LARGEST_MESSAGE = 1 << 25  # bytes of a message that pynetdicom assembles: identifiers, lists of instances
+POLL_SECONDS = 0.1
 SMALLEST_LENGTH = 128  # of a PDU of ours, also where the peer says less; 7 bytes of it could carry nothing
 ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x02\x00"  # A-ABORT by the service provider, no reason, PS3.8 section 9.3.8
 
@@ -61,6 +64,22 @@ class BoundedMessages(DIMSEServiceProvider):
         if bool(control & wire.COMMAND) is self._commanded:
             raise OutOfOrder
         self._commanded = self._commanded or bool(control & wire.LAST)
+
+
+class EndingProvider(DULServiceProvider):
+    """An upper layer provider that keeps nobody waiting once it has ended: nothing more can come from the peer."""
+
+    def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:
+        """As the original, until then; pynetdicom asks for the answer to a release on an association that the peer
+        aborted a moment before, and would wait for it as long as the peer has for its answers."""
+        if not wait or timeout is None:
+            return super().receive_pdu(wait, timeout)
+        end = time.monotonic() + timeout
+        while not self._kill_thread and (left := end - time.monotonic()) > 0:
+            primitive = super().receive_pdu(True, min(POLL_SECONDS, left))
+            if primitive is not None:
+                return primitive
+        return super().receive_pdu(False)
 
 
 def guard(assoc: Association) -> None:

@@ -17,7 +17,6 @@ import logging
 import queue
 import struct
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
@@ -36,7 +35,6 @@ from node.dimse.stream_socket import LARGEST_PDU, StreamingSocket
 
 logger = logging.getLogger(__name__)
 LINGER_SECONDS = 0.02  # wait for the next request of a busy sender before going back to the provider's loop
-POLL_SECONDS = 0.1
 
 
 def usable() -> bool:
@@ -107,21 +105,10 @@ class Checkpoint(threading.Event):
             self._idle.set()
 
 
-class StreamingProvider(DULServiceProvider):
+class StreamingProvider(ending.EndingProvider):
     """The upper layer provider with the quick way for C-STORE, which begins when ``taker`` is set."""
 
     taker: Taker | None = None
-
-    def receive_pdu(self, wait: bool = False, timeout: float | None = None) -> Any:
-        """As the original, but a peer that has gone is not waited for."""
-        if not wait or timeout is None:
-            return super().receive_pdu(wait, timeout)
-        end = time.monotonic() + timeout
-        while not self._kill_thread and (left := end - time.monotonic()) > 0:
-            primitive = super().receive_pdu(True, min(POLL_SECONDS, left))
-            if primitive is not None:
-                return primitive
-        return super().receive_pdu(False)
 
     def _is_transport_event(self) -> bool:
         """As the original, but nothing is read while a message waits to be served: TCP slows its sender down."""

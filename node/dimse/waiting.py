@@ -15,8 +15,9 @@ from typing import Any
 
 from pynetdicom import AE
 from pynetdicom.association import Association
-from pynetdicom.dul import DULServiceProvider
 from pynetdicom.transport import AddressInformation, AssociationSocket
+
+from node.dimse.ending import EndingProvider
 
 LOOK_SECONDS = 0.1  # between two looks at the ARTIM timer (PS3.8 section 9.1.5), the only thing that nobody rings for
 CLOSING = "Sta13"  # PS3.8 Table 9-2: awaiting transport connection close
@@ -53,7 +54,7 @@ class Doorbell:
             os.close(bell)
 
 
-class WaitingProvider(DULServiceProvider):
+class WaitingProvider(EndingProvider):
     """As the original, but between two events it waits."""
 
     def __init__(self, assoc: Association) -> None:

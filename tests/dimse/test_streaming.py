@@ -110,7 +110,7 @@ def test_a_claim_of_gigabytes_takes_no_memory(node: Station) -> None:
         context = association.accepted_contexts[0].context_id
         claim = b"\x04\x00" + struct.pack(">LLBB", 2**32 - 1, 2**32 - 5, context, 0)
         _push(association, command + claim + bytes(1000))
-        association.dul.socket.socket.shutdown(socket.SHUT_WR)
+        _half_close(association)
         peers.wait_until(lambda: not association.is_established, 20, "the node ended the association")
     assert psutil.Process().memory_info().rss - before < 200 * 2**20
     assert store(node.port, [good]) == [0x0000]
@@ -130,8 +130,7 @@ def test_a_fragment_that_cannot_belong_there_ends_the_association(node: Station,
             bad[6:10] = struct.pack(">L", 1 << 30)
         _push(association, first)
         _push(association, bytes(bad))
-        with contextlib.suppress(OSError):
-            association.dul.socket.socket.shutdown(socket.SHUT_WR)
+        _half_close(association)
         peers.wait_until(lambda: not association.is_established, 20, "the node ended the association")
     assert node.stored(broken.sop_instance_uid) is None
     assert store(node.port, [good]) == [0x0000]
@@ -211,7 +210,21 @@ def _pdus(association: Association, instance: Encoded, fragment: int, values_per
 
 
 def _push(association: Association, pdu: bytes) -> None:
-    association.dul.socket.socket.sendall(pdu)
+    """Raises OSError where the connection is closed already."""
+    connection = association.dul.socket
+    wired = connection.socket if connection is not None else None
+    if wired is None:
+        raise ConnectionAbortedError
+    wired.sendall(pdu)
+
+
+def _half_close(association: Association) -> None:
+    """Nothing more comes; the connection may be closed already, by either side."""
+    connection = association.dul.socket
+    wired = connection.socket if connection is not None else None
+    if wired is not None:
+        with contextlib.suppress(OSError):
+            wired.shutdown(socket.SHUT_WR)
 
 
 def _status(association: Association) -> int | None:

@@ -86,7 +86,7 @@ def aborts(event: evt.Event) -> int:
 
 
 def hangs(event: evt.Event) -> int:
-    time.sleep(1.5)  # longer than the sender waits
+    time.sleep(3.0)  # longer than the sender waits
     return 0xC000
 
 
@@ -152,7 +152,7 @@ def ward_in(folder: Path) -> Iterator[Ward]:
     pacs, room = Nasty(), Room(folder)
     usual = settings.load()
     wanted = dataclasses.replace(
-        usual.delivery, backoff_seconds=TABLE, acse_timeout_seconds=2.0, dimse_timeout_seconds=0.5
+        usual.delivery, backoff_seconds=TABLE, acse_timeout_seconds=20.0, dimse_timeout_seconds=2.0
     )
     peers = Peers(dataclasses.replace(usual, delivery=wanted))
     duty = Deliver(
