@@ -14,7 +14,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
 
-from node.dimse.associating import leave_answers
+from node.dimse.associating import Questions
 from tests.peers import LOOPBACK
 
 
@@ -40,7 +40,7 @@ def associate(
     association = ae.associate(LOOPBACK, port, ae_title=called)
     if not association.is_established:
         raise ConnectionError("the association was not established")
-    leave_answers(association)
+    association.dimse = Questions(association)
     try:
         yield association
     finally:

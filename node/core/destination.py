@@ -59,7 +59,8 @@ class Destination:
     def parse(cls, text: str) -> Destination:
         """A DICOM peer."""
         found = re.fullmatch(r"(?P<aet>[^@\\]{1,16})@(?P<host>[^@:\s]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})", text)
-        if not found or not found["aet"].strip() or not 0 < int(found["port"]) < 65536:
+        is_printable = bool(found) and text.isascii() and text.isprintable()
+        if not found or not is_printable or not found["aet"].strip() or not 0 < int(found["port"]) < 65536:
             raise Misconfigured(f"a destination is written AET@HOST:PORT, not {text!r}")
         return cls(found["aet"].strip(), found["host"].strip("[]"), int(found["port"]))
 

@@ -8,20 +8,29 @@ associations made here that thread takes requests alone.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import math
 import queue
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from pynetdicom import _config, evt
 from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.presentation import PresentationContext
 
+from node.core import log
 from node.dimse.tls import Certificates
 from node.dimse.waiting import WaitingEntity
 
+logger = logging.getLogger(__name__)
+LAST_NUMBER = 0xFFFF  # of a message, which is a US: PS3.7 section 9.3
+LOOK_SECONDS = 0.1  # between two looks at whether the association lives; pynetdicom does not always say
 PDU_BYTES = 131072  # the longest that we take on our own associations
 
 
@@ -58,39 +67,59 @@ def associate(
         PDU_BYTES,
         ext_neg=list(roles),
         tls_args=peer.tls_args,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay), *handlers],
+        evt_handlers=[(evt.EVT_CONN_OPEN, _connected), *handlers],
     )
-    leave_answers(association)
+    association.dimse = Questions(association)
     return association
 
 
-def leave_answers(association: Association) -> None:
-    """From now on the association's own thread leaves answers, and the word that it broke, to whoever waits for them.
+class Questions(DIMSEServiceProvider):
+    """The messages of an association on which we ask. Each question has a number of its own, and whoever waits gets an
+    answer to the last one, or the word that there will be none; other answers are dropped, be they late or sent twice.
 
-    To be called before the first question."""
-    provider = association.dimse
-    waited_for = provider.get_msg
+    asked: the number of the last question.
+    """
 
-    def get_msg(block: bool = False) -> Any:
-        return waited_for(block=True) if block else _request(provider.msg_queue)
+    asked = 0
 
-    provider.get_msg = get_msg  # type: ignore[method-assign]
+    def send_msg(self, primitive: Any, context_id: int) -> None:
+        if primitive.MessageIDBeingRespondedTo is None:
+            self.asked = primitive.MessageID = self.asked % LAST_NUMBER + 1
+        super().send_msg(primitive, context_id)
 
+    def get_msg(self, block: bool = False) -> tuple[Any, Any]:
+        """The association's own thread, which does not block, gets requests alone (PS3.7 section 6.3.1)."""
+        if not block:
+            return self._request()
+        end = math.inf if self.dimse_timeout is None else time.monotonic() + self.dimse_timeout
+        lives = True
+        while lives and (left := end - time.monotonic()) > 0:
+            lives = self.assoc.dul.is_alive() and not self.assoc.acse.is_aborted()  # before the last look
+            with contextlib.suppress(queue.Empty):
+                context, message = self.msg_queue.get(timeout=min(left, LOOK_SECONDS))
+                if getattr(message, "MessageIDBeingRespondedTo", None) in (None, self.asked):
+                    return context, message
+                log.event(logger, "association.stray_answer", logging.WARNING, aet=self.assoc.acceptor.ae_title)
+                lives = True
+        return None, None
 
-def _request(waiting: queue.Queue[Any]) -> tuple[int | None, Any]:
-    """The next message if it is a request, PS3.7 section 6.3.1: only answers say to what they answer."""
-    with waiting.mutex:
-        _, first = waiting.queue[0] if waiting.queue else (None, None)
-        if first is None or getattr(first, "MessageIDBeingRespondedTo", None) is not None:
-            return None, None
-        return cast("tuple[int, Any]", waiting.queue.popleft())
+    def _request(self) -> tuple[Any, Any]:
+        waiting = self.msg_queue
+        with waiting.mutex:
+            _, first = waiting.queue[0] if waiting.queue else (None, None)
+            if first is None or getattr(first, "MessageIDBeingRespondedTo", None) is not None:
+                return None, None
+            context, message = waiting.queue.popleft()
+            return context, message
 
 
 def away(peer: Peer) -> str:
     return f"{peer.aet} at {peer.host}:{peer.port} did not answer or broke the association"
 
 
-def _without_delay(event: evt.Event) -> None:
-    """A message is several small writes: with Nagle's algorithm each waits for the peer's delayed acknowledgement."""
+def _connected(event: evt.Event) -> None:
+    """A message is several small writes: with Nagle's algorithm each waits for the peer's delayed acknowledgement. And
+    pynetdicom waits for ever for the rest of a PDU, or until one is taken."""
     connection: Any = event.assoc.dul.socket
     connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.socket.settimeout(event.assoc.network_timeout)

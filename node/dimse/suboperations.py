@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 from pydicom import dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -23,7 +24,7 @@ from pynetdicom.dsutils import encode, split_dataset
 from pynetdicom.presentation import PresentationContext, build_context
 
 from node.db.catalogue import Held
-from node.dimse.associating import Peer, associate
+from node.dimse.associating import Peer, Questions, associate
 
 PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 MOST_CONTEXTS = 128  # PS3.8 section 9.3.2.2: odd numbers 1 to 255
@@ -126,22 +127,33 @@ def _transcoded(path: Path, target: UID) -> bytes:
     return content
 
 
+def _answer(association: Association, request: C_STORE) -> Any:
+    """To this request; None where there will be none. One that was sent twice is not that to the next request."""
+    while True:
+        _, response = association.dimse.get_msg(block=True)
+        if getattr(response, "MessageIDBeingRespondedTo", None) in (None, request.MessageID):
+            return response
+
+
 def _exchange(association: Association, request: C_STORE, context: PresentationContext) -> int | None:
     message = C_STORE_RQ()
     message.primitive_to_message(request)
     assert context.context_id is not None
+    if isinstance(association.dimse, Questions):
+        association.dimse.asked = request.MessageID or 0
     association._reactor_checkpoint.clear()  # the answer is ours, not the reactor's
     try:
         while not association._is_paused:
             time.sleep(0.0001)
         for pdu in message.encode_msg(context.context_id, association.dimse.maximum_pdu_size or PDU_BYTES):
-            while association.dul.to_provider_queue.qsize() >= WAITING_PDUS and association.is_established:
+            while association.dul.to_provider_queue.qsize() >= WAITING_PDUS and association.dul.is_alive():
                 time.sleep(0.0002)
-            if not association.is_established:
+            if not association.dul.is_alive():  # ``is_established`` is kept by this very thread where we were asked
+                association.abort()
                 return None
             association.dul.send_pdu(pdu)
         _hurry(association)
-        _, response = association.dimse.get_msg(block=True)
+        response = _answer(association, request)
     except OSError:  # of the file; its command is on the way, and nothing but its data could follow
         association.abort()
         return None

@@ -47,6 +47,10 @@ class Doorbell:
         if any(ready == self._bell for ready, _ in poll.poll(1000 * seconds)):
             os.eventfd_read(self._bell)
 
+    def __del__(self) -> None:
+        """Of an association that never began."""
+        self.close()
+
     def close(self) -> None:
         with self._guard:
             bell, self._bell = self._bell, None

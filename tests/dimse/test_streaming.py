@@ -23,6 +23,7 @@ from tests import peers
 from tests.dimse.station import Station, film, station
 from tests.sending import Encoded, associate, store
 
+NUMBER = 7  # of each message that is pushed
 ABORT = b"\x07\x00\x00\x00\x00\x04\x00\x00\x00\x00"  # A-ABORT, PS3.8 section 9.3.8
 
 
@@ -192,7 +193,7 @@ def _associated(node: Station, instance: Encoded) -> Iterator[Association]:
 def _pdus(association: Association, instance: Encoded, fragment: int, values_per_pdu: int) -> list[bytes]:
     """P-DATA-TF PDUs (PS3.8 section 9.3.5) of one C-STORE-RQ, with so many values of ``fragment`` bytes in each."""
     request = C_STORE()
-    request.MessageID, request.Priority = 7, 2
+    request.MessageID, request.Priority = NUMBER, 2
     request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = instance.sop_class_uid, instance.sop_instance_uid
     request.DataSet = BytesIO(instance.data_set)
     message = C_STORE_RQ()
@@ -228,7 +229,8 @@ def _half_close(association: Association) -> None:
 
 
 def _status(association: Association) -> int | None:
-    """The status of the next response that comes."""
+    """The status of the next response that comes to what was pushed."""
+    association.dimse.asked = NUMBER  # type: ignore[attr-defined]
     _, response = association.dimse.get_msg(block=True)
     status = getattr(response, "Status", None)
     return None if status is None else int(status)

@@ -22,7 +22,7 @@ from node.core import settings
 from node.core.errors import Misconfigured, PeerAway
 from node.core.security import Tls, check_tls
 from node.dimse import pull, streaming
-from node.dimse.associating import Peer, leave_answers
+from node.dimse.associating import Peer, Questions
 from node.dimse.scu import send
 from node.dimse.tls import Certificates
 from tests import peers
@@ -89,7 +89,7 @@ def _associated(port: int, context: ssl.SSLContext, instance: Encoded) -> Iterat
     ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 30
     ae.add_requested_context(instance.sop_class_uid, instance.transfer_syntax_uid)
     association = ae.associate(LOOPBACK, port, ae_title="LUNGNODE", tls_args=(context, LOOPBACK))
-    leave_answers(association)
+    association.dimse = Questions(association)
     try:
         yield association
     finally:

@@ -34,6 +34,7 @@ MEANINGS = {
     "association.failed": "no association could be had with a peer",
     "association.opened": "accepted; the id stands in what follows of it",
     "association.rejected": "not accepted, and why",
+    "association.stray_answer": "a peer answered what was not asked, or twice; dropped",
     "audit.not_sent": "the audit collector takes nothing; it is tried again",
     "audit.not_written": "the audit trail could not be written, so the request was answered 503",
     "board.failed": "the files by which receivers know of each other could not be changed",
