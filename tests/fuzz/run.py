@@ -15,15 +15,16 @@ from tests.fuzz.cases import Case, case
 from tests.fuzz.target import Target, target
 
 FOUND = Path(__file__).parent / "found"
-BATCH = 100
+BATCH, LONG_BATCH = 100, 1000  # cases; what holds after a batch is looked up in all that the node has kept
+NARROWER = 20  # parts of a batch that did harm
 
 
-def batches(first: int, faults: int) -> Iterator[list[Case]]:
+def batches(first: int, faults: int, most: int = BATCH) -> Iterator[list[Case]]:
     """Cases from seed ``first`` on until they hold so many faults."""
     seed = first
     while faults > 0:
-        batch = []
-        while len(batch) < BATCH and faults > 0:
+        batch: list[Case] = []
+        while len(batch) < most and faults > 0:
             batch.append(case(seed))
             faults -= batch[-1].count
             seed += 1
@@ -37,12 +38,13 @@ def wrong_after(running: Target, batch: Sequence[Case]) -> list[str]:
 
 
 def culprits(batch: Sequence[Case]) -> list[Case]:
-    """Those that do it alone; the whole batch where none does."""
-    found = []
-    for one in batch:
+    """Those that do it alone, looked for in ever smaller parts; the whole of a part where none does."""
+    size, found = -(-len(batch) // NARROWER), []  # type: int, list[Case]
+    for part in (batch[begin : begin + size] for begin in range(0, len(batch), size)):
         with target() as fresh:
-            if wrong_after(fresh, [one]):
-                found.append(one)
+            harm = wrong_after(fresh, part)
+        if harm:
+            found += part if size == 1 else culprits(part)
     return found or list(batch)
 
 
@@ -50,7 +52,7 @@ def run(first: int, faults: int) -> int:
     """The long run: progress on standard error, what was found in ``FOUND``; 0 when nothing was."""
     begun, done = time.monotonic(), 0
     with target() as running:
-        for batch in batches(first, faults):
+        for batch in batches(first, faults, LONG_BATCH):
             sentences = wrong_after(running, batch)
             done += sum(one.count for one in batch)
             after = batch[-1].seed + 1

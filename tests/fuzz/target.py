@@ -46,7 +46,7 @@ key = "{pair.key}"
 require_peer_certificate = false
 """
 P_DATA_TF, A_RELEASE_RP = 0x04, 0x06  # PS3.8 section 9.3.1
-AT_ONCE = 12
+AT_ONCE = 48
 PATIENCE = 60.0  # of a sender that waits for the node to end it; the time-outs above one another, on a busy machine
 LARGEST_GROWTH = 200 << 20  # bytes of memory of all processes together, over what they had when they were idle
 POOLS = 40  # threads of the archive, the duties and the web server, which come as they are needed and stay
