@@ -1,7 +1,8 @@
 """The receiver under fire: a node as a process, many connections at once, and what must be true afterwards.
 
 A case is sent by ``fire`` from one event loop; ``Target.sound`` gives a sentence for everything that is wrong after a
-batch. Time-outs of the node are short (``SETTINGS``), so that who waits is soon let go.
+batch. Time-outs of the node are short (``SETTINGS``), so that who waits is soon let go, and it syncs nothing: what a power
+cut takes is tests/faults'.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ acse_timeout_seconds = {TIME_OUT}
 dimse_timeout_seconds = {TIME_OUT}
 network_timeout_seconds = {TIME_OUT}
 min_free_bytes = 0
+fsync = false
 max_instance_bytes = 100000000
 
 [commitment]
