@@ -1,8 +1,8 @@
 """The receiver under fire: a node as a process, many connections at once, and what must be true afterwards.
 
 A case is sent by ``fire`` from one event loop; ``Target.sound`` gives a sentence for everything that is wrong after a
-batch. Time-outs of the node are short (``SETTINGS``), so that who waits is soon let go, and it syncs nothing: what a power
-cut takes is tests/faults'.
+batch. Time-outs of the node are short (``SETTINGS``), so that who waits is soon let go. It syncs nothing: what a power
+cut takes is the matter of tests/faults.
 """
 
 from __future__ import annotations
