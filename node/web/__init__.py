@@ -1,1 +1,1 @@
-"""The node over HTTP: health and metrics today; DICOMweb, queries and pages have their places beside them."""
+"""The node over HTTP: health and metrics here; DICOMweb, the API over results and the pages in rooms of their own."""

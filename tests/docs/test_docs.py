@@ -12,7 +12,16 @@ from node.dimse.find import MODELS as FIND_MODELS
 from node.dimse.retrieve import MODELS as RETRIEVE_MODELS
 from node.dimse.status import STATUS
 from node.results import codes
-from tests.docs import api_page, audit_page, conformance_page, logs_page, metrics_page, models_page, selection_page
+from tests.docs import (
+    api_page,
+    audit_page,
+    conformance_page,
+    logs_page,
+    metrics_page,
+    models_page,
+    modules_page,
+    selection_page,
+)
 from tests.docs.settings_page import PAGE, page
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +33,11 @@ def test_configuration_page_is_written_from_the_defaults() -> None:
 
 def test_models_page_is_written_from_the_cards() -> None:
     assert models_page.PAGE.read_text(encoding="utf-8") == models_page.page(), "run python -m tests.docs.models_page"
+
+
+def test_modules_page_is_written_from_what_each_module_says_of_itself() -> None:
+    assert [str(path) for path in modules_page.modules() if not modules_page.owns(path)] == [], "it has no docstring"
+    assert modules_page.PAGE.read_text(encoding="utf-8") == modules_page.page(), "run python -m tests.docs.modules_page"
 
 
 def test_selection_page_is_written_from_the_rules() -> None:
