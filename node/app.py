@@ -13,7 +13,6 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -60,10 +59,6 @@ AUDIT_SECONDS = 0.5
 MEMBERS_SECONDS = 2.0
 DRAIN_SECONDS = 60.0
 CRASHED, STOPPED = "its worker died", "the node was stopped"
-
-
-def now() -> datetime:
-    return datetime.now(UTC)
 
 
 class Supervisor:

@@ -257,9 +257,9 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def _models(parsed: argparse.Namespace) -> int:
-    from node.commands import asking
+    from node.commands import listing
 
-    return asking.models(parsed.action, parsed.system)
+    return listing.models(parsed.action, parsed.system)
 
 
 def _add_migrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,12 +1,16 @@
-"""The commands that read: status and models; and migrate. Text to standard output, problems to standard error."""
+"""``lungnode status`` and ``migrate``, and how all commands find a node's database and settings.
+
+Text goes to standard output, problems to standard error. What takes long to import stays out of here, since somebody
+waits for each command.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
-from node.app import open_registry
 from node.core import settings
 from node.core.audit import account
 from node.core.errors import Misconfigured
@@ -18,6 +22,10 @@ from node.folders import Folders, database_url
 
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 def open_database(data: Path) -> Database:
@@ -70,26 +78,3 @@ def migrate(data: Path) -> int:
             told.command(session, account(), f"migrate {before or 'none'} {after}", database.clock())
     _say(f"schema {after}, nothing to do" if before == after else f"schema {before or 'none'} -> {after}")
     return 0
-
-
-def models(action: str, system: str | None) -> int:
-    """list: one line a model; verify: digests, 1 when one is wrong or missing; card: one model's card as written.
-
-    A card that names no weights is no fault.
-    """
-    registry = open_registry()
-    cards = registry.cards()
-    if action == "card":
-        if system is None:
-            raise Misconfigured(f"card needs the name of a model: {', '.join(card.system for card in cards)}")
-        found = [card for card in cards if card.system == system]
-        if not found:
-            raise Misconfigured(f"there is no model {system}; there are {', '.join(card.system for card in cards)}")
-        _say(found[0].text)
-        return 0
-    verdicts = registry.verify() if action == "verify" else {}
-    for card in cards:
-        verdict = f"  {verdicts[card.system] or 'digest matches'}" if verdicts else ""
-        classes = ",".join(card.classes) or "-"
-        _say(f"{card.system}  {card.version}  {card.kind}  {classes}  {card.weights_sha256[:12]}  {card.name}{verdict}")
-    return 1 if any(verdicts.get(card.system) and card.weights_sha256 for card in cards) else 0

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from models.api import FilmSystem, LungField, RefusedInput, Registry, WeightsMismatch
-from node.app import open_registry
 from node.commands import choosing
 from node.commands.sending import files_under
+from node.composition.routing import open_registry
 from node.core.errors import Misconfigured, Refused
 from node.core.study import StoredInstance
 from node.pipeline.picture import look_at

@@ -15,8 +15,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from node import condition
-from node.app import now
-from node.commands.asking import open_database
+from node.commands.asking import now, open_database
 from node.core import settings
 from node.core.audit import account
 from node.core.settings import Settings

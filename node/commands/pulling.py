@@ -16,10 +16,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from node.app import now
 from node.archive import Archive
 from node.board import Board
-from node.commands.asking import open_database, settings_of
+from node.commands.asking import now, open_database, settings_of
 from node.composition.archiving import archive_of
 from node.composition.keeping import priors, source_peer
 from node.composition.sharing import share

@@ -10,8 +10,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from node.app import now
-from node.commands.asking import open_database, settings_of
+from node.commands.asking import now, open_database, settings_of
 from node.composition import keeping
 from node.composition.archiving import archive_of
 from node.core.audit import account

@@ -8,10 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pydicom.uid import UID
-
-from node.app import now
-from node.commands.asking import open_database
+from node.commands.asking import now, open_database
 from node.core.audit import account
 from node.core.errors import Misconfigured
 from node.db import destinations as standings
@@ -81,4 +78,4 @@ def _lines(database: Database) -> list[str]:
 
 def _refusal_line(refusal: other_forms.Refusal) -> str:
     since = refusal.refused_at.strftime("%Y-%m-%d %H:%M:%SZ")
-    return f"{refusal.destination}  since {since}  does not take {UID(refusal.sop_class_uid).name}"
+    return f"{refusal.destination}  since {since}  does not take {standings.class_name(refusal.sop_class_uid)}"

@@ -176,3 +176,10 @@ def _standing(row: DestinationState) -> Standing:
 
 def _clock(at: datetime) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def class_name(sop_class_uid: str) -> str:
+    """As PS3.6 table A-1 has it."""
+    from pydicom.uid import UID  # here, since few ask, and its import takes longer than what most commands do
+
+    return str(UID(sop_class_uid).name)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from sqlalchemy import Table, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
-from models.api import ModelIdentity, Prediction
 from node.core.study import StudyState
 from node.db import deliveries, told
 from node.db.query_tables import place
@@ -29,6 +28,9 @@ from node.db.tables import (
     StandIn,
     Study,
 )
+
+if TYPE_CHECKING:
+    from models.api import ModelIdentity, Prediction
 
 
 @dataclass(frozen=True)

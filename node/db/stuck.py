@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from pydicom.uid import UID
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
@@ -214,7 +213,7 @@ def _of_destination(session: Session, name: str) -> list[Stuck]:
             found.append(Stuck(name, oldest, text, ("destinations", "retry", name), said))
         elif state == "refused":
             classes = session.scalars(select(RefusedClass.sop_class_uid).where(RefusedClass.destination == name))
-            names = ", ".join(sorted(UID(uid).name for uid in classes))
+            names = ", ".join(sorted(destinations.class_name(uid) for uid in classes))
             text = f"{what} not sent to {name}, which does not take {names or 'their SOP class'}."
             found.append(Stuck(name, oldest, text, ("destinations", "forget", name), said))
     return found

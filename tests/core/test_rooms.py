@@ -23,8 +23,10 @@ def test_import_contracts_hold() -> None:
 
 def test_the_command_line_and_the_receiver_start_without_torch() -> None:
     for rooms, heavy in (
-        ("node.cli, node.app", "torch monai scipy.stats"),
+        ("node.cli, node.app", "torch monai scipy.stats alembic"),
         ("node.cli, node.receiving", "torch monai scipy highdicom apscheduler uvicorn starlette alembic"),
+        ("node.cli, node.commands.mending, node.commands.steering", "numpy pydicom pynetdicom starlette alembic"),
+        ("node.cli, node.db.queries.pages", "numpy pydicom pynetdicom starlette alembic rich"),
     ):
         code = f"import sys, {rooms}; print([m for m in '{heavy}'.split() if m in sys.modules])"
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

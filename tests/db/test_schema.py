@@ -4,14 +4,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import text
 from sqlalchemy.exc import StatementError
 
 from node.core.errors import Misconfigured
-from node.db import schema
+from node.db import schema, upgrade
 from node.db.session import Database, sqlite_url
 from node.db.tables import Base, Patient, Study
 
@@ -31,7 +30,7 @@ def test_migration_from_empty_equals_the_tables(database: Database) -> None:
 
 def test_an_older_database_keeps_what_it_holds(database: Database) -> None:
     with database.engine.execution_options(lungnode_write=True).begin() as connection:
-        command.upgrade(schema._config(connection), "0001")
+        upgrade.to(connection, "0001")
     with database.write() as session:
         session.add(Patient(patient_id="A"))
     assert schema.migrate(database.engine)[0] == "0001"

@@ -7,12 +7,11 @@ Rows are made up from the columns' types. What a migration computes is covered f
 from __future__ import annotations
 
 import pytest
-from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.types import Boolean, DateTime, Float, Integer
 
-from node.db import schema
+from node.db import schema, upgrade
 from node.db.session import Database
 
 AT = "2020-01-02 03:04:05.000000"
@@ -55,7 +54,7 @@ def _fill(connection: Connection) -> set[str]:
 def test_rows_of_every_table_stay(empty_database: Database, revision: str) -> None:
     database = empty_database
     with database.engine.execution_options(lungnode_write=True).begin() as connection:
-        command.upgrade(schema._config(connection), revision)
+        upgrade.to(connection, revision)
         tables = _fill(connection)
     before, head = schema.migrate(database.engine)
     assert before == revision != head

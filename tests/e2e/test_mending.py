@@ -17,7 +17,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from alembic import command
 from sqlalchemy import text
 
 from node import cli
@@ -25,7 +24,7 @@ from node.app import Folders
 from node.core import settings
 from node.core.job import JobKind
 from node.core.study import StudyState
-from node.db import commitments, jobs, schema
+from node.db import commitments, jobs, upgrade
 from node.db import deliveries as ledger
 from node.db import intake as study_rows
 from node.db.session import Database, sqlite_url
@@ -219,7 +218,7 @@ def assert_delivered(room: Room, data: Path, capsys: pytest.CaptureFixture[str])
 
 def test_an_older_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Database(sqlite_url(tmp_path)).engine.execution_options(lungnode_write=True).begin() as connection:
-        command.upgrade(schema._config(connection), "0001")
+        upgrade.to(connection, "0001")
     assert cli.main(["status", "--data", str(tmp_path)]) == 2
     assert "lungnode migrate" in capsys.readouterr().err
     assert cli.main(["migrate", "--data", str(tmp_path)]) == 0

@@ -1,6 +1,6 @@
 """SQL views of the resources, for people with a database client: ``v_results``, ``v_lesions``, and so on.
 
-They are no migration of their own: ``db.schema`` takes them away before it alters a table, which SQLite refuses
+They are no migration of their own: ``db.upgrade`` takes them away before it alters a table, which SQLite refuses
 otherwise, and makes them again from the columns that HTTP and the command line show. ``grants`` says what a role needs
 that may read them and nothing else (PostgreSQL).
 """
