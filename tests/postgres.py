@@ -1,6 +1,7 @@
-"""A PostgreSQL server of its own for tests, from Debian's package, on a free port and without a word of the disk.
+"""A PostgreSQL server of its own for tests, from Debian's package, on a free port and without a word of the disk, and
+PgBouncer before it.
 
-PostgreSQL refuses to run as root, so root starts it as the user ``postgres`` that the package makes.
+Both refuse to run as root, so root starts them as the user ``postgres`` that the package makes.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ import psutil
 from sqlalchemy import create_engine, text
 
 from node.db.session import Database
-from tests.peers import LOOPBACK, Absent, free_port
+from tests.peers import LOOPBACK, Absent, Service, free_port, listens, program, wait_until
 
 NAME = "lungnode"
+AS_POSTGRES = ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups")
 
 
 class Postgres:
@@ -35,7 +37,7 @@ class Postgres:
         self.port = free_port()
 
     def __enter__(self) -> Self:
-        as_whom = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+        as_whom = AS_POSTGRES if os.geteuid() == 0 else ()
         if as_whom:
             shutil.chown(self._folder, pwd.getpwnam("postgres").pw_uid)
         self._run(*as_whom, self._programs / "initdb", "-D", self._folder / "data", "-A", "trust", "-U", NAME)
@@ -85,3 +87,40 @@ class Postgres:
 
     def start(self) -> None:
         self._run(*self._start)
+
+
+POOLER = """
+[databases]
+* = host={host} port={server}
+
+[pgbouncer]
+listen_addr = {host}
+listen_port = {port}
+auth_type = trust
+auth_file = {folder}/users
+pool_mode = {mode}
+unix_socket_dir =
+"""
+
+
+class PgBouncer(Service):
+    """A pooler before ``server``. mode: "session" or "transaction"; all else as Debian has it."""
+
+    def __init__(self, server: Postgres, mode: str) -> None:
+        super().__init__()
+        self._server, self.port = server, free_port()
+        settings = POOLER.format(host=LOOPBACK, server=server.port, port=self.port, folder=self.folder, mode=mode)
+        (self.folder / "ini").write_text(settings)
+        (self.folder / "users").write_text(f'"{NAME}" ""\n')
+
+    def start(self) -> Self:
+        as_whom = AS_POSTGRES if os.geteuid() == 0 else ()
+        if as_whom:
+            for path in (self.folder, *self.folder.iterdir()):
+                shutil.chown(path, pwd.getpwnam("postgres").pw_uid)
+        self._spawn([*as_whom, program("pgbouncer"), self.folder / "ini"])
+        wait_until(lambda: listens(self.port), 30, "the pooler listens")
+        return self
+
+    def url(self, name: str) -> str:
+        return f"postgresql+psycopg://{NAME}@{LOOPBACK}:{self.port}/{name}"

@@ -24,6 +24,7 @@ STOPPED_SECONDS = 20.0  # a writer that was stopped, or whose machine has gone, 
 CONNECT_SECONDS = 5
 WRITERS_LOCK = 0x6C756E67_00000001  # "lung", 1
 CLOCK_SECONDS = 30.0  # between two looks at the server's clock
+SET = "SELECT set_config(%s, %s, false)"
 DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 MOST_CONNECTIONS = 30  # of a process; five stay open
 
@@ -46,9 +47,25 @@ def file_of(engine: Engine) -> Path | None:
 
 
 def require(engine: Engine) -> None:
-    """Misconfigured, with the reason, where the server does not answer or takes nothing."""
+    """Misconfigured, with the reason, where the server does not answer or takes nothing, or where a pooler before it
+    would let one session's locks and settings be another's."""
     if said := trouble(engine):
         raise Misconfigured(f"the database cannot be used: {said}")
+    if engine.dialect.name != "sqlite" and not _keeps_sessions(engine):
+        raise Misconfigured(
+            "the pooler before the database does not keep sessions whole (PgBouncer: pool_mode = session)"
+        )
+
+
+def _keeps_sessions(engine: Engine) -> bool:
+    """Whether of two that are told a word each the first one still has its own."""
+    tell = text("SELECT set_config('lungnode.session', :word, false)")
+    ask = text("SELECT current_setting('lungnode.session', true)")
+    with engine.connect() as first, engine.connect() as second:
+        for connection, word in ((first, "first"), (second, "second")):
+            connection.execute(tell, {"word": word})
+            connection.commit()
+        return first.scalar(ask) == "first"
 
 
 def trouble(engine: Engine) -> str:
@@ -121,7 +138,7 @@ def _sqlite(url: str, synchronous: str) -> Engine:
 def _postgresql(url: str, durable: bool) -> Engine:
     """A connection that broke is replaced before it is used (pre_ping): a server that was restarted costs nobody. A
     server or user whose commits do not wait for the disk (synchronous_commit = off) is told to wait for ours."""
-    options = {
+    settings = {
         "lock_timeout": f"{BUSY_SECONDS:g}s",
         "idle_in_transaction_session_timeout": f"{STOPPED_SECONDS:g}s",
         "tcp_keepalives_idle": "10",
@@ -135,7 +152,6 @@ def _postgresql(url: str, durable: bool) -> Engine:
             "connect_timeout": CONNECT_SECONDS,
             "tcp_user_timeout": int(1000 * STOPPED_SECONDS),
             "application_name": "lungnode",
-            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         },
         hide_parameters=True,
         pool_pre_ping=True,
@@ -145,9 +161,12 @@ def _postgresql(url: str, durable: bool) -> Engine:
 
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
+        """Statements, since a pooler drops or refuses settings that come with the connection."""
+        for name, value in settings.items():
+            connection.execute(SET, (name, value))
         if durable:
             connection.execute(DURABLE)
-            connection.commit()
+        connection.commit()
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:
