@@ -65,7 +65,7 @@ def _keeps_sessions(engine: Engine) -> bool:
         for connection, word in ((first, "first"), (second, "second")):
             connection.execute(tell, {"word": word})
             connection.commit()
-        return first.scalar(ask) == "first"
+        return bool(first.scalar(ask) == "first")
 
 
 def trouble(engine: Engine) -> str:
