@@ -47,11 +47,14 @@ class JsonLines(logging.Formatter):
 
 
 def _frames(error: BaseException | None) -> str:
-    """The chain of exceptions, oldest first: frames and types; words only of our own errors and of the system's."""
+    """The chain of exceptions, oldest first: frames and types; words only of our own errors and of the system's. Where
+    each frame is and not its source: Python would keep every file that ever stood in a traceback."""
     parts: list[str] = []
     while error is not None:
+        codes = ((frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__))
+        where = [f'  File "{code.co_filename}", line {line}, in {code.co_qualname}\n' for code, line in codes]
         words = f": {error}" if isinstance(error, (LungnodeError, OSError)) else ""
-        parts.append("".join(traceback.format_tb(error.__traceback__)) + type(error).__name__ + words)
+        parts.append("".join(where) + type(error).__name__ + words)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return "\n".join(reversed(parts))
 

@@ -117,5 +117,5 @@ def _break_off(assoc: Association) -> None:
 
 def _fault(error: Exception) -> str:
     """The kind of exception and where; never its words, which may quote a data set."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__} in {frames[-1].name}" if frames else type(error).__name__
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return f"{type(error).__name__} in {frames[-1].f_code.co_name}" if frames else type(error).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import linecache
 import logging
 import warnings
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def test_an_event_is_one_json_object(stream: io.StringIO) -> None:
 
 
 def test_a_traceback_keeps_frames_and_types_but_not_the_words(stream: io.StringIO) -> None:
-    value = "Zebra" + "marker"  # the source lines of the frames are ours and may be shown
+    value = "Zebra" + "marker"
     try:
         try:
             raise ValueError(f"Invalid value for VR IS: {value!r}")
@@ -59,3 +60,17 @@ def test_warnings_of_libraries_are_not_shown(stream: io.StringIO, capfd: pytest.
     ds.InstanceNumber = 1
     warnings.warn("Invalid value for VR UI: 'Zebramarker'", stacklevel=1)
     assert "Zebramarker" not in capfd.readouterr().err + stream.getvalue()
+
+
+def test_a_traceback_keeps_no_source_in_memory() -> None:
+    """As Python's own way does, with every line of every file that was ever in one. Not through the logger: pytest
+    listens there, and formats it in that way."""
+    linecache.clearcache()
+    try:
+        json.loads("{")
+    except ValueError as error:
+        failed = (type(error), error, error.__traceback__)
+    record = logging.LogRecord("node.test", logging.ERROR, __file__, 1, "instance.failed", (), failed)
+    text = str(json.loads(log.JsonLines().format(record))["traceback"])
+    assert "decoder.py" in text and "in JSONDecoder.raw_decode" in text
+    assert linecache.cache == {}
