@@ -21,12 +21,13 @@ from sqlalchemy.orm import Session
 
 from node.core.audit import AuditEvent
 from node.db.audit_tables import AuditRow
+from node.db.driver import Rendered
 
 ROWS = cast(Table, AuditRow.__table__)
 BEGIN = "0" * 64  # "previous" of the first row
 SAID = ("id", "at", "kind", "outcome", "actor", "aet", "address", "study_uid", "details")
 BATCH = 1000
-_ADD = insert(ROWS)
+_ADD = Rendered(insert(ROWS), SAID[1:])
 _LINK = (
     update(ROWS)
     .where(ROWS.c.id == bindparam("row"))
@@ -61,19 +62,17 @@ def stamp(at: datetime) -> str:
 
 def append(session: Session, event: AuditEvent, now: datetime) -> None:
     """One more event, part of the caller's transaction."""
-    session.connection().execute(
-        _ADD,
-        {
-            "at": stamp(now),
-            "kind": event.kind,
-            "outcome": event.outcome,
-            "actor": _plain(event.actor, 64),
-            "aet": _plain(event.aet, 16),
-            "address": _plain(event.address, 128),
-            "study_uid": _plain(event.study_uid, 64),
-            "details": json.dumps(event.details, sort_keys=True, default=str),
-        },
-    )
+    row = {
+        "at": stamp(now),
+        "kind": event.kind,
+        "outcome": event.outcome,
+        "actor": _plain(event.actor, 64),
+        "aet": _plain(event.aet, 16),
+        "address": _plain(event.address, 128),
+        "study_uid": _plain(event.study_uid, 64),
+        "details": json.dumps(event.details, sort_keys=True, default=str),
+    }
+    _ADD.run(session.connection(), row)
 
 
 def _plain(text: str, longest: int) -> str:

@@ -3,17 +3,17 @@ transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import ColumnElement, Integer, Table, bindparam, func, insert, select, update
+from sqlalchemy import Integer, Table, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
 from node.db import jobs, tallies, told
-from node.db.driver import Rendered
+from node.db.driver import Rendered, Row
 from node.db.tables import Analysis, Delivery, Instance, JobRow, Output, Series, StandIn, Study
 
 STATES = ("waiting", "committing", "delivered", "failed", "replaced", "refused", "superseded")  # of a delivery
@@ -48,7 +48,7 @@ class Due:
 
 
 _DELIVERIES = cast(Table, Delivery.__table__)
-_ADD = insert(_DELIVERIES).returning(_DELIVERIES.c.id)
+_ADD = Rendered(insert(_DELIVERIES).returning(_DELIVERIES.c.id), ("output_id", "destination", "state", "owed_at"))
 _SOURCE = (
     select(Instance.path)
     .join(Series, Instance.series_id == Series.id)
@@ -59,7 +59,7 @@ _SOURCE = (
     .scalar_subquery()
 )
 _ORIGINAL = func.coalesce(StandIn.original_id, Output.id)
-_DUE = (  # made once: it is asked four times a second
+_DUE = (
     select(JobRow.id, Delivery.id, Delivery.destination, Output.id, _ORIGINAL, Output.kind, Output.sop_class_uid)
     .add_columns(Output.sop_uid, Output.sha256, Output.path, Analysis.id, Study.id, Study.study_uid, _SOURCE)
     .add_columns(Delivery.state, Delivery.attempts)
@@ -72,6 +72,7 @@ _DUE = (  # made once: it is asked four times a second
     .order_by(JobRow.next_at, JobRow.id)
     .limit(bindparam("most", type_=Integer))
 )
+_DUE_ANYWHERE = Rendered(_DUE)  # asked four times a second
 
 
 def due(
@@ -79,12 +80,15 @@ def due(
 ) -> list[Due]:
     """What may be sent now, longest due first, at most ``limit`` rows. only: to that destination; without: not to
     those."""
+    asked = {"now": now, "most": limit}
+    if only is None and not without:
+        return [Due(*row) for row in _DUE_ANYWHERE.rows(session.connection(), asked)]
     statement = _DUE
     if only is not None:
         statement = statement.where(Delivery.destination == only)
     if without:
         statement = statement.where(Delivery.destination.not_in(without))
-    return [Due(*row) for row in session.execute(statement, {"now": now, "most": limit})]
+    return [Due(*row) for row in session.execute(statement, asked)]
 
 
 def analyse_keys(session: Session, analyses: Collection[int]) -> dict[int, str]:
@@ -106,7 +110,7 @@ def owe(session: Session, output_id: int, destination: str, now: datetime) -> No
 def begin(session: Session, output_id: int, sop_uid: str, destination: str, now: datetime) -> None:
     """The first delivery of an output to a destination, with its job."""
     owed = {"output_id": output_id, "destination": destination, "state": "waiting", "owed_at": now}
-    delivery_id = session.connection().execute(_ADD, owed).scalar_one()
+    ((delivery_id,),) = _ADD.rows(session.connection(), owed)
     jobs.add(session, JobKind.DELIVER, delivery_id, f"{sop_uid}|{destination}", now)
 
 
@@ -151,27 +155,37 @@ def note_attempt(
     tallies.delivery(session, delivery_id, state, now)
 
 
-def supersede(session: Session, now: datetime, which: ColumnElement[bool]) -> int:
-    """End what waits of superseded analyses, among ``which`` (a condition on analyses and deliveries); how many.
+_OVERTAKEN = (
+    select(Delivery.id, JobRow.id)
+    .join(JobRow, (JobRow.kind == JobKind.DELIVER) & (JobRow.subject_id == Delivery.id))
+    .join(Output, Delivery.output_id == Output.id)
+    .join(Analysis, Output.analysis_id == Analysis.id)
+    .where(Delivery.state == "waiting", JobRow.state == JobState.READY, Analysis.superseded)
+)
+_OVERTAKEN_OF_STUDY = Rendered(_OVERTAKEN.where(Analysis.study_id == bindparam("study")))
+_IS_OVERTAKEN = Rendered(_OVERTAKEN.where(Delivery.id == bindparam("delivery")))
 
-    An association that is under way is let be: what it does not deliver is found here at the next turn.
+
+def supersede_study(session: Session, study_id: int, now: datetime) -> None:
+    """End what waits of superseded analyses of a study.
+
+    An association that is under way is let be: what it does not deliver is found at the next turn.
     """
-    statement = (
-        select(Delivery.id, JobRow.id)
-        .join(JobRow, (JobRow.kind == JobKind.DELIVER) & (JobRow.subject_id == Delivery.id))
-        .join(Output, Delivery.output_id == Output.id)
-        .join(Analysis, Output.analysis_id == Analysis.id)
-        .where(Delivery.state == "waiting", JobRow.state == JobState.READY, Analysis.superseded, which)
-    )
-    ended = [delivery for delivery, job in session.execute(statement) if jobs.withdraw(session, job, now, SUPERSEDED)]
-    for delivery_id in ended:
-        settle(session, delivery_id, "superseded", SUPERSEDED)
-    return len(ended)
+    _supersede(session, _OVERTAKEN_OF_STUDY.rows(session.connection(), {"study": study_id}), now)
 
 
-def among(items: Collection[Due]) -> ColumnElement[bool]:
-    """These deliveries, as a condition."""
-    return Delivery.id.in_([item.delivery_id for item in items])
+def supersede_deliveries(session: Session, items: Collection[Due], now: datetime) -> None:
+    """End those that are of superseded analyses."""
+    connection = session.connection()
+    found = [row for item in items for row in _IS_OVERTAKEN.rows(connection, {"delivery": item.delivery_id})]
+    _supersede(session, found, now)
+
+
+def _supersede(session: Session, found: Iterable[Row], now: datetime) -> None:
+    """found: (id of a delivery, id of its job)."""
+    for delivery_id, job_id in found:
+        if jobs.withdraw(session, job_id, now, SUPERSEDED):
+            settle(session, delivery_id, "superseded", SUPERSEDED)
 
 
 def settle(session: Session, delivery_id: int, state: str, comment: str) -> None:

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
 from node.db import deliveries
 from node.db.destination_tables import DestinationState
+from node.db.driver import Rendered
 from node.db.tables import Analysis, Delivery, JobRow, Output, Study
 
 
@@ -39,31 +40,40 @@ class Standing:
         return "; ".join(said)
 
 
+_D = DestinationState
+_STANDING = Rendered(
+    select(_D.destination, _D.paused_at, _D.failures, _D.away_since, _D.probe_at, _D.problem)
+    .where(_D.destination == bindparam("to"))
+)  # fmt: skip
+_CLOSED = Rendered(
+    select(_D.destination)
+    .where(_D.paused_at.is_not(None) | (_D.away_since.is_not(None) & (_D.probe_at > bindparam("now"))))
+)  # fmt: skip
+_OWED = (
+    select(JobRow.id)
+    .join(Delivery, JobRow.subject_id == Delivery.id)
+    .where(JobRow.kind == JobKind.DELIVER, JobRow.state == JobState.READY, Delivery.destination == _D.destination)
+    .exists()
+)
+_TO_PROBE = Rendered(
+    select(_D.destination)
+    .where(_D.paused_at.is_(None) & _D.away_since.is_not(None), _D.probe_at <= bindparam("now"), _OWED)
+)  # fmt: skip
+
+
 def standing(session: Session, destination: str) -> Standing:
-    row = session.get(DestinationState, destination, populate_existing=True)
-    return Standing(destination) if row is None else _standing(row)
+    row = _STANDING.first(session.connection(), {"to": destination})
+    return Standing(*row) if row else Standing(destination)
 
 
 def closed(session: Session, now: datetime) -> frozenset[str]:
     """Those that are sent nothing at this moment."""
-    shut = DestinationState.paused_at.is_not(None) | (
-        DestinationState.away_since.is_not(None) & (DestinationState.probe_at > now)
-    )
-    return frozenset(session.scalars(select(DestinationState.destination).where(shut)))
+    return frozenset(name for (name,) in _CLOSED.rows(session.connection(), {"now": now}))
 
 
 def to_probe(session: Session, now: datetime) -> list[str]:
     """Those that are away, may be asked again now, and are owed something."""
-    owed = (
-        select(JobRow.id)
-        .join(Delivery, JobRow.subject_id == Delivery.id)
-        .where(JobRow.kind == JobKind.DELIVER, JobRow.state == JobState.READY)
-        .where(Delivery.destination == DestinationState.destination)
-        .exists()
-    )
-    away = DestinationState.paused_at.is_(None) & DestinationState.away_since.is_not(None)
-    due = select(DestinationState.destination).where(away, DestinationState.probe_at <= now, owed)
-    return list(session.scalars(due))
+    return [name for (name,) in _TO_PROBE.rows(session.connection(), {"now": now})]
 
 
 def answered(session: Session, destination: str) -> bool:

@@ -1,12 +1,14 @@
-"""Statements for the few that run for every object that is received: rendered once, run on the driver's own cursor.
+"""Statements that run for every object or every study: rendered once, run on the driver's own cursor.
 
-SQLAlchemy's way to run a statement costs several times what SQLite takes for it. Values are bound as their columns say;
-what comes back is as the driver gives it, so that only columns of text and whole numbers are asked for.
+SQLAlchemy's way to run a statement costs several times what SQLite takes for it. Values are bound, and rows are read,
+as their columns say; of what is read only text, whole numbers, truth values and times. Lists in a condition are written
+out, since nothing is rendered anew for their length.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import Connection, Dialect, Executable
@@ -14,7 +16,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.compiler import SQLCompiler
 
 Values = Mapping[str, object]
+Row = tuple[Any, ...]
 Bound = Callable[[Values], Sequence[Any] | Mapping[str, Any]]  # as the driver wants them
+Read = Callable[[Sequence[Any]], Row]
 
 
 class Rendered:
@@ -22,25 +26,44 @@ class Rendered:
 
     def __init__(self, statement: Executable, columns: Sequence[str] | None = None) -> None:
         self._statement, self._columns = statement, columns
-        self._of: dict[str, tuple[str, Bound]] = {}  # by name of the dialect
+        self._of: dict[str, tuple[str, Bound, Read]] = {}  # by name of the dialect
 
     def run(self, connection: Connection, values: Values) -> Any:
-        """In the transaction of ``connection``; the driver's cursor. Errors are SQLAlchemy's."""
-        cursor, dialect = connection.connection.cursor(), connection.dialect
-        text, bound = self._rendered(dialect)
-        driver_error = dialect.loaded_dbapi.Error
-        try:
+        """In the transaction of ``connection``; the driver's cursor, whose rows are as the driver gives them. Errors
+        are SQLAlchemy's."""
+        text, bound, _ = self._rendered(connection.dialect)
+        cursor = connection.connection.cursor()
+        with _errors(connection.dialect, text):
             cursor.execute(text, bound(values))
-        except driver_error as error:
-            raise DBAPIError.instance(text, None, error, driver_error, hide_parameters=True, dialect=dialect) from error
         return cursor
 
-    def _rendered(self, dialect: Dialect) -> tuple[str, Bound]:
+    def rows(self, connection: Connection, values: Values) -> list[Row]:
+        """What it selects or returns."""
+        text, _, read = self._rendered(connection.dialect)
+        cursor = self.run(connection, values)
+        with _errors(connection.dialect, text):
+            return [read(row) for row in cursor]
+
+    def first(self, connection: Connection, values: Values) -> Row | None:
+        """The first of the rows; None where there is none."""
+        return next(iter(self.rows(connection, values)), None)
+
+    def _rendered(self, dialect: Dialect) -> tuple[str, Bound, Read]:
         found = self._of.get(dialect.name)
         if found is None:
             compiled = self._statement.compile(dialect=dialect, column_keys=self._columns)  # type: ignore[attr-defined]
-            found = self._of[dialect.name] = (compiled.string, _binding(compiled, dialect))
+            found = compiled.string, _binding(compiled, dialect), _reading(self._statement, dialect)
+            self._of[dialect.name] = found
         return found
+
+
+@contextlib.contextmanager
+def _errors(dialect: Dialect, text: str) -> Iterator[None]:
+    driver_error = dialect.loaded_dbapi.Error
+    try:
+        yield
+    except driver_error as error:
+        raise DBAPIError.instance(text, None, error, driver_error, hide_parameters=True, dialect=dialect) from error
 
 
 def _binding(compiled: SQLCompiler, dialect: Dialect) -> Bound:
@@ -49,7 +72,8 @@ def _binding(compiled: SQLCompiler, dialect: Dialect) -> Bound:
         name: bind.type.dialect_impl(dialect).bind_processor(dialect) or _as_it_is
         for name, bind in compiled.binds.items()
     }
-    usual = {column.key: cast(Any, column.default).arg for column in compiled.insert_prefetch}
+    usual = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
+    usual |= {column.key: cast(Any, column.default).arg for column in compiled.insert_prefetch}
     names = compiled.positiontup
 
     def named(values: Values) -> dict[str, object]:
@@ -60,6 +84,19 @@ def _binding(compiled: SQLCompiler, dialect: Dialect) -> Bound:
         return tuple(found[name] for name in names or ())
 
     return named if names is None else in_order
+
+
+def _reading(statement: Executable, dialect: Dialect) -> Read:
+    """A row as the driver gives it, as its columns say."""
+    types = [column.type for column in getattr(statement, "exported_columns", ())]
+    makes = [of.dialect_impl(dialect).result_processor(dialect, None) for of in types]
+    if not any(makes):
+        return tuple
+
+    def read(row: Sequence[Any]) -> Row:
+        return tuple(value if make is None else make(value) for make, value in zip(makes, row, strict=True))
+
+    return read
 
 
 def _as_it_is(value: object) -> object:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from node.db import deliveries
 from node.db import destinations as standings
+from node.db.driver import Rendered
 from node.db.results import NewOutput
 from node.db.tables import Analysis, Delivery, Output, RefusedClass, Reserve, StandIn
 
@@ -46,7 +47,7 @@ def destinations(session: Session) -> list[str]:
     return list(session.scalars(select(Delivery.destination).distinct().order_by(Delivery.destination)))
 
 
-_REFUSED = select(RefusedClass.sop_class_uid).where(RefusedClass.destination == bindparam("to"))  # made once
+_REFUSED = Rendered(select(RefusedClass.sop_class_uid).where(RefusedClass.destination == bindparam("to")))
 _LAST = (
     select(Delivery.state)
     .join(Output, Delivery.output_id == Output.id)
@@ -59,7 +60,7 @@ _LAST = (
 
 def refused_classes(session: Session, destination: str) -> frozenset[str]:
     """SOP classes that are not worth a try."""
-    return frozenset(session.scalars(_REFUSED, {"to": destination}))
+    return frozenset(name for (name,) in _REFUSED.rows(session.connection(), {"to": destination}))
 
 
 def takes_reports(session: Session, destination: str, classes: Collection[str]) -> bool:

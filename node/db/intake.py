@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from node.core.errors import OfAnotherSite
 from node.core.study import NEXT, InstanceHeader, Origin, StudyState
 from node.db import tallies
-from node.db.driver import Rendered
+from node.db.driver import Rendered, Values
 from node.db.retention_tables import Prior
 from node.db.tables import Base, Event, Instance, Output, Patient, Refusal, Series, Study
 
@@ -22,6 +22,7 @@ def _table(of: type[Base]) -> Table:
 
 
 INSTANCES, OUTPUTS, PATIENTS, SERIES, STUDIES = (_table(of) for of in (Instance, Output, Patient, Series, Study))
+EVENTS, PRIORS = _table(Event), _table(Prior)
 # Of tables rather than of objects, and rendered once: every instance of a CT pays for what lies between it and SQLite.
 _HERE = select(INSTANCES.c.sha256).where(INSTANCES.c.sop_uid == bindparam("uid")).scalar_subquery()
 KNOWN = Rendered(select(_HERE, exists().where(OUTPUTS.c.sop_uid == bindparam("uid"))))
@@ -43,6 +44,39 @@ ADDED = (
     "received_at",
 )  # fmt: skip
 ADD = Rendered(insert(INSTANCES), ADDED)
+STUDY = Rendered(
+    select(STUDIES.c.id, STUDIES.c.state, STUDIES.c.modalities, STUDIES.c.opened_at, STUDIES.c.site)
+    .add_columns(PATIENTS.c.patient_id, PATIENTS.c.issuer)
+    .join(PATIENTS, STUDIES.c.patient_id == PATIENTS.c.id)
+    .where(STUDIES.c.study_uid == bindparam("study_uid"))
+)
+SITE_OF_SUBJECT = Rendered(
+    select(STUDIES.c.site)
+    .join(PRIORS, PRIORS.c.of_study_id == STUDIES.c.id)
+    .where(PRIORS.c.study_uid == bindparam("study_uid"))
+)
+PATIENT = Rendered(
+    select(PATIENTS.c.id)
+    .where(PATIENTS.c.patient_id == bindparam("patient_id"), PATIENTS.c.issuer == bindparam("issuer"))
+)  # fmt: skip
+SERIES_OF = Rendered(
+    select(SERIES.c.id).where(SERIES.c.study_id == bindparam("study"), SERIES.c.series_uid == bindparam("uid"))
+)
+ADD_PATIENT = Rendered(insert(PATIENTS).returning(PATIENTS.c.id), ("patient_id", "issuer"))
+ADD_STUDY = Rendered(insert(STUDIES).returning(STUDIES.c.id), (
+    "study_uid", "patient_id", "accession_number", "study_date", "modalities", "state", "first_received_at",
+    "last_received_at", "opened_at", "site",
+))  # fmt: skip
+ADD_SERIES = Rendered(
+    insert(SERIES).returning(SERIES.c.id), ("series_uid", "study_id", "modality", "description", "body_part")
+)
+RECEIVED = Rendered(
+    update(STUDIES)
+    .where(STUDIES.c.id == bindparam("study"))
+    .values(state=StudyState.RECEIVING, modalities=bindparam("words"))
+    .values(opened_at=bindparam("opened"), last_received_at=bindparam("now"))
+)
+ADD_EVENT = Rendered(insert(EVENTS), ("study_id", "at", "sentence"))
 
 
 @dataclass(frozen=True)
@@ -75,12 +109,7 @@ def add_instance(
     where the study belongs to another site than it came to."""
     series_id = _open_series(connection, header, origin.site, now)
     if series_id is None:
-        with Session(connection) as session:  # within the transaction, which it leaves open
-            study = _study(session, header, origin.site, now)
-            series_id = _series(session, header, study).id
-            if not header.is_own_result:
-                _receive(session, study, header, now)
-            session.flush()
+        series_id = _series(connection, header, origin.site, now)
     row = {
         "sop_uid": header.sop_instance_uid,
         "sop_class_uid": header.sop_class_uid,
@@ -135,79 +164,88 @@ def _open_series(connection: Connection, header: InstanceHeader, site: str | Non
     return int(series_id)
 
 
-def _study(session: Session, header: InstanceHeader, site: str | None, now: datetime) -> Study:
-    study = session.scalars(select(Study).where(Study.study_uid == header.study_instance_uid)).first()
-    if study is None:
-        study = Study(
-            study_uid=header.study_instance_uid,
-            patient_id=_patient(session, header).id,
-            accession_number=header.accession_number,
-            study_date=header.study_date[:8],
-            state=StudyState.STORED if header.is_own_result else StudyState.RECEIVING,
-            first_received_at=now,
-            last_received_at=now,
-            opened_at=now,
-            site=_site_of_subject(session, header.study_instance_uid) if site is None else site,
-        )
-        session.add(study)
-        session.flush()
-        return study
-    _same_site(study.site, site)
-    if not header.is_own_result:
-        first = session.get(Patient, study.patient_id)
-        if first is not None and (first.patient_id, first.issuer) != (header.patient_id, header.issuer_of_patient_id):
-            add_event(session, study.id, now, "An instance names another patient than the first of this study.")
-    return study
+def _series(connection: Connection, header: InstanceHeader, site: str | None, now: datetime) -> int:
+    """Its id; patient, study and series are made where they are not here."""
+    study_id = _study(connection, header, site, now)
+    found = SERIES_OF.first(connection, {"study": study_id, "uid": header.series_instance_uid})
+    if found is not None:
+        return int(found[0])
+    row = {
+        "series_uid": header.series_instance_uid,
+        "study_id": study_id,
+        "modality": header.modality,
+        "description": header.series_description,
+        "body_part": header.body_part,
+    }
+    return _added(connection, ADD_SERIES, row)
 
 
-def _site_of_subject(session: Session, study_uid: str) -> str:
+def _study(connection: Connection, header: InstanceHeader, site: str | None, now: datetime) -> int:
+    found = STUDY.first(connection, {"study_uid": header.study_instance_uid})
+    if found is None:
+        return _new_study(connection, header, site, now)
+    study_id, state, modalities, opened_at, of_study, patient_id, issuer = found
+    _same_site(of_study, site)
+    if header.is_own_result:
+        return int(study_id)
+    if (patient_id, issuer) != (header.patient_id, header.issuer_of_patient_id):
+        _say(connection, study_id, now, "An instance names another patient than the first of this study.")
+    if state != StudyState.RECEIVING:
+        opened_at = now
+        _reopen(connection, study_id, StudyState(state), now)
+    words = "\\".join(sorted({*modalities.split("\\"), header.modality} - {""}))[:128]
+    RECEIVED.run(connection, {"study": study_id, "words": words, "opened": opened_at, "now": now})
+    return int(study_id)
+
+
+def _new_study(connection: Connection, header: InstanceHeader, site: str | None, now: datetime) -> int:
+    is_own, uid = header.is_own_result, header.study_instance_uid
+    row = {
+        "study_uid": uid,
+        "patient_id": _patient(connection, header),
+        "accession_number": header.accession_number,
+        "study_date": header.study_date[:8],
+        "modalities": "" if is_own else header.modality[:128],
+        "state": StudyState.STORED if is_own else StudyState.RECEIVING,
+        "first_received_at": now,
+        "last_received_at": now,
+        "opened_at": now,
+        "site": _site_of_subject(connection, uid) if site is None else site,
+    }
+    return _added(connection, ADD_STUDY, row)
+
+
+def _reopen(connection: Connection, study_id: int, state: StudyState, now: datetime) -> None:
+    """A study that was already closed."""
+    if StudyState.RECEIVING not in NEXT[state]:
+        raise AssertionError(f"a study cannot be received in state {state}")
+    if state is not StudyState.STORED:
+        _say(connection, study_id, now, f"An instance arrived after the study was {state}: it is opened again.")
+
+
+def _site_of_subject(connection: Connection, study_uid: str) -> str:
     """Of the study that this one is fetched for as a prior; empty where it is none."""
-    of = select(Study.site).join(Prior, Prior.of_study_id == Study.id).where(Prior.study_uid == study_uid)
-    return session.scalar(of) or ""
+    found = SITE_OF_SUBJECT.first(connection, {"study_uid": study_uid})
+    return found[0] if found else ""
 
 
-def _patient(session: Session, header: InstanceHeader) -> Patient:
-    key = (Patient.patient_id == header.patient_id) & (Patient.issuer == header.issuer_of_patient_id)
-    patient = session.scalars(select(Patient).where(key)).first()
-    if patient is None:
-        patient = Patient(patient_id=header.patient_id, issuer=header.issuer_of_patient_id)
-        session.add(patient)
-        session.flush()
-    return patient
+def _patient(connection: Connection, header: InstanceHeader) -> int:
+    row = {"patient_id": header.patient_id, "issuer": header.issuer_of_patient_id}
+    found = PATIENT.first(connection, row)
+    return int(found[0]) if found else _added(connection, ADD_PATIENT, row)
 
 
-def _series(session: Session, header: InstanceHeader, study: Study) -> Series:
-    key = (Series.study_id == study.id) & (Series.series_uid == header.series_instance_uid)
-    series = session.scalars(select(Series).where(key)).first()
-    if series is None:
-        series = Series(
-            series_uid=header.series_instance_uid,
-            study_id=study.id,
-            modality=header.modality,
-            description=header.series_description,
-            body_part=header.body_part,
-        )
-        session.add(series)
-        session.flush()
-    return series
-
-
-def _receive(session: Session, study: Study, header: InstanceHeader, now: datetime) -> None:
-    """Note the receipt; a study that was already closed is opened again."""
-    state = StudyState(study.state)
-    if state is not StudyState.RECEIVING:
-        if StudyState.RECEIVING not in NEXT[state]:
-            raise AssertionError(f"a study cannot be received in state {state}")
-        if state is not StudyState.STORED:
-            add_event(session, study.id, now, f"An instance arrived after the study was {state}: it is opened again.")
-        study.state, study.opened_at = StudyState.RECEIVING, now
-    modalities = {word for word in study.modalities.split("\\") if word} | ({header.modality} - {""})
-    study.modalities = "\\".join(sorted(modalities))[:128]
-    study.last_received_at = now
+def _added(connection: Connection, add: Rendered, row: Values) -> int:
+    ((number,),) = add.rows(connection, row)
+    return int(number)
 
 
 def add_event(session: Session, study_id: int, at: datetime, sentence: str) -> None:
-    session.add(Event(study_id=study_id, at=at, sentence=sentence))
+    _say(session.connection(), study_id, at, sentence)
+
+
+def _say(connection: Connection, study_id: int, at: datetime, sentence: str) -> None:
+    ADD_EVENT.run(connection, {"study_id": study_id, "at": at, "sentence": sentence})
 
 
 def add_refusal(
@@ -228,12 +266,13 @@ def add_refusal(
     tallies.count(session, tallies.REFUSAL, f"0x{status:04X}")
 
 
-_SITE_OF = select(Study.site).where(Study.id == bindparam("study"))
+_SITE_OF = Rendered(select(STUDIES.c.site).where(STUDIES.c.id == bindparam("study")))
 
 
 def site_of(session: Session, study_id: int) -> str:
     """The site that a study belongs to; empty: the node itself."""
-    return session.scalar(_SITE_OF, {"study": study_id}) or ""
+    row = _SITE_OF.first(session.connection(), {"study": study_id})
+    return row[0] if row else ""
 
 
 def newest_studies(session: Session, most: int) -> list[tuple[str, str]]:
@@ -241,38 +280,50 @@ def newest_studies(session: Session, most: int) -> list[tuple[str, str]]:
     return list(session.execute(select(Study.study_uid, Study.site).order_by(Study.id.desc()).limit(most)).tuples())
 
 
-_RECEIVING = select(Study.id, Study.study_uid, Study.modalities, Study.opened_at, Study.last_received_at).where(
-    Study.state == StudyState.RECEIVING
-)
+_RECEIVING = Rendered(
+    select(STUDIES.c.id, STUDIES.c.study_uid, STUDIES.c.modalities, STUDIES.c.opened_at, STUDIES.c.last_received_at)
+    .where(STUDIES.c.state == StudyState.RECEIVING)
+)  # fmt: skip
+_LAST_RECEIVED = Rendered(
+    select(STUDIES.c.last_received_at)
+    .where(STUDIES.c.id == bindparam("study"), STUDIES.c.state == StudyState.RECEIVING)
+)  # fmt: skip
 
 
 def receiving_studies(session: Session) -> list[tuple[int, str, str, datetime, datetime]]:
     """(id, study UID, modalities, opened at, last received at) of every study that is being received."""
-    return list(session.execute(_RECEIVING).tuples())
+    return _RECEIVING.rows(session.connection(), {})
 
 
 def last_received(session: Session, study_id: int) -> datetime | None:
     """None where the study is not being received."""
-    this = (Study.id == study_id) & (Study.state == StudyState.RECEIVING)
-    return session.scalar(select(Study.last_received_at).where(this))
+    row = _LAST_RECEIVED.first(session.connection(), {"study": study_id})
+    return row[0] if row else None
 
 
-_INSTANCE_SET = (
-    select(Instance.sop_uid, Instance.sha256)
-    .join(Series, Instance.series_id == Series.id)
-    .where(Series.study_id == bindparam("study"), ~Instance.is_own_result)
-    .order_by(Instance.sop_uid)
+_INSTANCE_SET = Rendered(
+    select(INSTANCES.c.sop_uid, INSTANCES.c.sha256)
+    .join(SERIES, INSTANCES.c.series_id == SERIES.c.id)
+    .where(SERIES.c.study_id == bindparam("study"), ~INSTANCES.c.is_own_result)
+    .order_by(INSTANCES.c.sop_uid)
 )
 
 
 def instance_set(session: Session, study_id: int) -> list[tuple[str, str]]:
     """(SOP Instance UID, digest) of every instance that is not our own result, in a stable order."""
-    return list(session.execute(_INSTANCE_SET, {"study": study_id}).tuples())
+    return _INSTANCE_SET.rows(session.connection(), {"study": study_id})
+
+
+_MOVE = Rendered(
+    update(STUDIES)
+    .where(STUDIES.c.id == bindparam("study"), STUDIES.c.state == bindparam("old"))
+    .values(state=bindparam("new"))
+)
 
 
 def move_study(session: Session, study_id: int, old: StudyState, new: StudyState) -> bool:
     """The guarded move; False when the study is no longer in ``old``."""
     if new not in NEXT[old]:
         raise AssertionError(f"a study cannot go from {old} to {new}")
-    done = session.execute(update(Study).where(Study.id == study_id, Study.state == old).values(state=new))
-    return bool(done.rowcount)  # type: ignore[attr-defined]
+    done = _MOVE.run(session.connection(), {"study": study_id, "old": old, "new": new})
+    return bool(done.rowcount)

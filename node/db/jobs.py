@@ -12,12 +12,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import cast
 
-from sqlalchemy import ColumnElement, Table, Update, bindparam, exists, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import ColumnElement, Table, Update, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import NEXT, Job, JobKind, JobState
 from node.core.study import StudyState
+from node.db.driver import Rendered
 from node.db.handed import Ready
 from node.db.session import READY
 from node.db.tables import JobRow, Study
@@ -32,24 +32,36 @@ def _guarded(old: JobState, new: JobState) -> Update:
     return update(JOBS).where(JOBS.c.state == old).values(state=new)
 
 
-# What every analysis and every delivery comes to, made once and of tables: to make and compile an update of objects
-# takes ten times what the database takes for it.
 JOBS = cast(Table, JobRow.__table__)
-_ADD = insert(JOBS).returning(JOBS.c.id)
-_CLAIM = (
+# What every analysis and every delivery comes to, and what is asked many times a second.
+_KNOWN = Rendered(select(JOBS.c.id).where(JOBS.c.kind == bindparam("of"), JOBS.c.key == bindparam("named")))
+_ADDED = ("kind", "key", "subject_id", "payload", "state", "priority", "next_at", "turn_at", "pipeline", "created_at")
+_ADD = Rendered(insert(JOBS).returning(JOBS.c.id), _ADDED)
+_NEXT = (
+    select(JOBS.c.id)
+    .where(JOBS.c.kind == bindparam("of"), JOBS.c.state == JobState.READY, JOBS.c.next_at <= bindparam("now"))
+    .order_by(JOBS.c.turn_at, JOBS.c.id)
+    .limit(1)
+)
+_NEXT_OF_ANY = Rendered(_NEXT)
+_NEXT_FOR = Rendered(_NEXT.where((JOBS.c.pipeline == "") | (JOBS.c.pipeline == bindparam("for"))))
+_WAITS = Rendered(select(JOBS.c.id).where(JOBS.c.kind == bindparam("of"), JOBS.c.state == JobState.READY).limit(1))
+_CLAIM = Rendered(
     _guarded(JobState.READY, JobState.RUNNING)
     .where(JOBS.c.id == bindparam("job"))
     .values(claimed_by=bindparam("token"), claimed_at=bindparam("now"), attempts=JOBS.c.attempts + 1)
     .returning(JOBS.c.id, JOBS.c.kind, JOBS.c.subject_id, JOBS.c.key, JOBS.c.attempts, JOBS.c.claimed_by)
     .returning(JOBS.c.created_at, JOBS.c.payload, JOBS.c.kills, JOBS.c.alone)
 )
-_FINISH = (
+_FINISH = Rendered(
     _guarded(JobState.RUNNING, JobState.DONE)
     .where(JOBS.c.id == bindparam("job"), JOBS.c.claimed_by == bindparam("token"))
     .values(claimed_by="", finished_at=bindparam("now"))
 )
-_HELD = select(JOBS.c.id).where(
-    JOBS.c.id == bindparam("job"), JOBS.c.claimed_by == bindparam("token"), JOBS.c.state == JobState.RUNNING
+_HELD = Rendered(
+    select(JOBS.c.id).where(
+        JOBS.c.id == bindparam("job"), JOBS.c.claimed_by == bindparam("token"), JOBS.c.state == JobState.RUNNING
+    )
 )
 
 
@@ -66,6 +78,9 @@ def add(
 ) -> bool:
     """Insert a READY job; False when one with this kind and key exists already. pipeline: which models and settings a
     worker must have for it; empty: any."""
+    connection = session.connection()
+    if _KNOWN.first(connection, {"of": kind, "named": key}):  # and nobody adds it meanwhile (see ``dialects``)
+        return False
     row = {
         "kind": kind,
         "key": key,
@@ -78,35 +93,21 @@ def add(
         "pipeline": pipeline,
         "created_at": now,
     }
-    try:
-        with session.begin_nested():
-            job_id = session.connection().execute(_ADD, row).scalar_one()
-    except IntegrityError:
-        return False
+    ((job_id,),) = _ADD.rows(connection, row)
     _tell(session, JobRow.id == job_id)
     return True
 
 
-_NEXT = (  # made once: every worker asks ten times a second
-    select(JobRow.id)
-    .where(JobRow.kind == bindparam("of"), JobRow.state == JobState.READY, JobRow.next_at <= bindparam("now"))
-    .order_by(JobRow.turn_at, JobRow.id)
-    .limit(1)
-)
-_NEXT_FOR = _NEXT.where(JobRow.pipeline.in_(("", bindparam("for"))))
-
-
 def next_due(session: Session, kind: JobKind, now: datetime, pipeline: str = "") -> int | None:
     """The job of this kind whose turn it is, of those for this pipeline or for any; None when there is none."""
-    return session.scalar(_NEXT_FOR if pipeline else _NEXT, {"of": kind, "now": now, "for": pipeline})
-
-
-_WAITS = select(exists().where(JobRow.kind == bindparam("of"), JobRow.state == JobState.READY))
+    asked = _NEXT_FOR if pipeline else _NEXT_OF_ANY
+    row = asked.first(session.connection(), {"of": kind, "now": now, "for": pipeline})
+    return row[0] if row else None
 
 
 def waits(session: Session, kind: JobKind) -> bool:
     """Whether any job of this kind is READY, whenever it is due and whoever it is for."""
-    return bool(session.scalar(_WAITS, {"of": kind}))
+    return _WAITS.first(session.connection(), {"of": kind}) is not None
 
 
 def claim(session: Session, kind: JobKind, worker: str, token: str, now: datetime, pipeline: str = "") -> Job | None:
@@ -118,7 +119,7 @@ def claim(session: Session, kind: JobKind, worker: str, token: str, now: datetim
 def claim_one(session: Session, job_id: int, worker: str, token: str, now: datetime) -> Job | None:
     """This job, if it is still READY."""
     wanted = {"job": job_id, "token": f"{worker}:{token}", "now": now}
-    row = session.connection().execute(_CLAIM, wanted).first()
+    row = _CLAIM.first(session.connection(), wanted)
     return None if row is None else Job(row[0], JobKind(row[1]), *row[2:])
 
 
@@ -130,7 +131,7 @@ def claim_for(session: Session, job_id: int, pipeline: str, worker: str, token: 
 
 def finish(session: Session, job: Job, now: datetime) -> bool:
     """RUNNING -> DONE; False when the claim was lost."""
-    done = session.connection().execute(_FINISH, {"job": job.id, "token": job.token, "now": now})
+    done = _FINISH.run(session.connection(), {"job": job.id, "token": job.token, "now": now})
     return bool(done.rowcount)
 
 
@@ -202,7 +203,7 @@ def release(session: Session, worker: str | None, error: str, *, stopped: bool =
 
 def holds(session: Session, job: Job) -> bool:
     """Whether the claim is still ours."""
-    return session.connection().scalar(_HELD, {"job": job.id, "token": job.token}) is not None
+    return _HELD.first(session.connection(), {"job": job.id, "token": job.token}) is not None
 
 
 def due(session: Session, kind: JobKind, now: datetime) -> list[tuple[int, int]]:

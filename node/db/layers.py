@@ -9,9 +9,12 @@ from typing import cast
 from sqlalchemy import Table, insert, select
 from sqlalchemy.orm import Session
 
+from node.db.driver import Rendered
 from node.db.layer_tables import LayerRow
 
-_ADD = insert(cast(Table, LayerRow.__table__))
+_ADD = Rendered(
+    insert(cast(Table, LayerRow.__table__)), ("analysis_id", "sop_uid", "frame", "system", "kind", "content")
+)
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,8 @@ class Named:
 
 
 def add(session: Session, analysis_id: int, layers: Iterable[Layer]) -> None:
-    rows = [
-        {
+    for one in layers:
+        row = {
             "analysis_id": analysis_id,
             "sop_uid": one.sop_instance_uid,
             "frame": one.frame or None,
@@ -46,10 +49,7 @@ def add(session: Session, analysis_id: int, layers: Iterable[Layer]) -> None:
             "kind": one.kind,
             "content": one.content,
         }
-        for one in layers
-    ]
-    if rows:
-        session.connection().execute(_ADD, rows)
+        _ADD.run(session.connection(), row)
 
 
 def of_analysis(session: Session, analysis_id: int) -> list[Named]:

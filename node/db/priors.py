@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import exists, select
+from sqlalchemy import bindparam, exists, select
 from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
 from node.db import jobs
+from node.db.driver import Rendered
 from node.db.retention_tables import Prior
 from node.db.tables import Instance, JobRow, Series, Study
 
@@ -52,13 +53,16 @@ def mark(session: Session, study_uid: str, of_study_id: int, source: str, now: d
         session.add(Prior(study_uid=study_uid, of_study_id=of_study_id, source=source, asked_at=now))
 
 
+_PRIOR_OF = Rendered(
+    select(Prior.source, Study.study_uid)
+    .join(Study, Prior.of_study_id == Study.id)
+    .where(Prior.study_uid == select(Study.study_uid).where(Study.id == bindparam("study")).scalar_subquery())
+)
+
+
 def prior_of(session: Session, study_id: int) -> str:
     """UID of the study that this one was fetched for; empty where somebody else than its source sent anything of it."""
-    row = session.execute(
-        select(Prior.source, Study.study_uid)
-        .join(Study, Prior.of_study_id == Study.id)
-        .where(Prior.study_uid == select(Study.study_uid).where(Study.id == study_id).scalar_subquery())
-    ).first()
+    row = _PRIOR_OF.first(session.connection(), {"study": study_id})
     if row is None:
         return ""
     source, of_uid = row

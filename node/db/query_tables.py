@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, select
+from sqlalchemy import ForeignKey, Index, String, Text, UniqueConstraint, bindparam, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from node.db.driver import Rendered
 from node.db.tables import Analysis, Base, Delivery, Finding, Instance, LesionRow
 
 VERDICTS = ("agree", "disagree", "unsure")
@@ -58,9 +59,13 @@ DELIVERIES = (
 )
 ANALYSES = (Index("ix_analyses_time", Analysis.analysed_at, Analysis.id),)
 
+_OF_ANALYSIS = Rendered(select(Analysis.study_id, Analysis.analysed_at).where(Analysis.id == bindparam("analysis")))
+_SENDER = Rendered(select(Instance.origin_aet).where(Instance.sop_uid == bindparam("uid")))
+
 
 def place(session: Session, analysis_id: int, sop_uid: str) -> dict[str, object]:
     """The values of ``placed.Placed`` for what an analysis found on one image."""
-    analysis = session.get_one(Analysis, analysis_id)
-    sender = session.scalar(select(Instance.origin_aet).where(Instance.sop_uid == sop_uid))
-    return {"study_id": analysis.study_id, "analysed_at": analysis.analysed_at, "calling_aet": sender or ""}
+    connection = session.connection()
+    ((study_id, analysed_at),) = _OF_ANALYSIS.rows(connection, {"analysis": analysis_id})
+    sender = _SENDER.first(connection, {"uid": sop_uid})
+    return {"study_id": study_id, "analysed_at": analysed_at, "calling_aet": sender[0] if sender else ""}

@@ -12,10 +12,12 @@ from sqlalchemy.orm import Session
 
 from node.core.study import StudyState
 from node.db import deliveries, told
+from node.db.driver import Rendered
 from node.db.query_tables import place
 from node.db.tables import (
     Analysis,
     AnalysisModel,
+    Base,
     Delivery,
     Detail,
     Finding,
@@ -94,9 +96,13 @@ class EarlierObject:
     destinations: tuple[str, ...]
 
 
-# Made once: every study comes to them.
-_STATE = select(Study.study_uid, Study.state).where(Study.id == bindparam("study"))
-_INSTANCES = (  # in the order of InstanceRow
+def _table(of: type[Base]) -> Table:
+    return cast(Table, of.__table__)
+
+
+# What every study comes to.
+_STATE = Rendered(select(Study.study_uid, Study.state).where(Study.id == bindparam("study")))
+_INSTANCES = Rendered(  # in the order of InstanceRow
     select(Instance.sop_uid, Instance.sop_class_uid, Series.series_uid, Instance.transfer_syntax_uid, Series.modality)
     .add_columns(Instance.sha256, Instance.path, Instance.is_own_result, Instance.id)
     .join(Series, Instance.series_id == Series.id)
@@ -104,15 +110,28 @@ _INSTANCES = (  # in the order of InstanceRow
     .order_by(Series.series_uid, Instance.instance_number, Instance.sop_uid)
 )
 _NEWEST = select(func.max(Analysis.id)).where(Analysis.study_id == bindparam("study"), ~Analysis.superseded)
-_NEWEST_OUTPUTS = (
-    select(Output)
+_NEWEST_OUTPUTS = Rendered(
+    select(Output.id, Output.analysis_id, Output.kind, Output.sop_class_uid, Output.sop_uid, Output.series_uid)
     .outerjoin(StandIn, StandIn.output_id == Output.id)
     .where(Output.analysis_id == _NEWEST.scalar_subquery(), StandIn.output_id.is_(None))
     .order_by(Output.id)
 )
-_ANALYSES, _OUTPUTS = cast(Table, Analysis.__table__), cast(Table, Output.__table__)
-_SUPERSEDE = update(_ANALYSES).where(_ANALYSES.c.study_id == bindparam("study")).values(superseded=True)
-_ADD_OUTPUT = insert(_OUTPUTS).returning(_OUTPUTS.c.id)
+_TO = select(Delivery.destination).where(Delivery.output_id == bindparam("output"))
+_KEPT_FOR = select(Reserve.destination).where(Reserve.output_id == bindparam("output"))
+_DESTINATIONS = (Rendered(_TO), Rendered(_KEPT_FOR))
+_ANALYSES = _table(Analysis)
+_SUPERSEDE = Rendered(update(_ANALYSES).where(_ANALYSES.c.study_id == bindparam("study")).values(superseded=True))
+
+
+def _adding(of: type[Base], *, but: str = "id") -> Rendered:
+    """An insert of one row, which is told every column but one; what it returns is the key."""
+    table = _table(of)
+    return Rendered(insert(table).returning(*table.primary_key), [one.key for one in table.c if one.key != but])
+
+
+_ADD_ANALYSIS, _ADD_SELECTION, _ADD_MODEL = _adding(Analysis), _adding(SelectionRow), _adding(AnalysisModel)
+_ADD_FINDING, _ADD_LESION, _ADD_DETAIL = _adding(Finding), _adding(LesionRow), _adding(Detail)
+_ADD_OUTPUT, _ADD_RESERVE = _adding(Output), _adding(Reserve)
 
 
 def study_id_of(session: Session, study_uid: str) -> int | None:
@@ -121,43 +140,41 @@ def study_id_of(session: Session, study_uid: str) -> int | None:
 
 def study_state(session: Session, study_id: int) -> tuple[str, StudyState]:
     """(study UID, state)"""
-    study_uid, state = session.execute(_STATE, {"study": study_id}).one()
+    ((study_uid, state),) = _STATE.rows(session.connection(), {"study": study_id})
     return study_uid, StudyState(state)
 
 
 def instances_of(session: Session, study_id: int) -> list[InstanceRow]:
-    return [InstanceRow(*row) for row in session.execute(_INSTANCES, {"study": study_id})]
+    return [InstanceRow(*row) for row in _INSTANCES.rows(session.connection(), {"study": study_id})]
 
 
 def add_analysis(session: Session, new: NewAnalysis) -> int:
     """The analysis; earlier ones of the study are superseded by one that is not, and what waits of them is not sent."""
-    if not new.superseded and session.connection().execute(_SUPERSEDE, {"study": new.study_id}).rowcount:
-        deliveries.supersede(session, new.analysed_at, Analysis.study_id == new.study_id)
-    row = Analysis(**{**vars(new), "outcome": "refused" if new.reason else "analysed"})
-    session.add(row)
-    session.flush()
-    told.analysis(session, row)
-    return row.id
+    connection, outcome = session.connection(), "refused" if new.reason else "analysed"
+    if not new.superseded and _SUPERSEDE.run(connection, {"study": new.study_id}).rowcount:
+        deliveries.supersede_study(session, new.study_id, new.analysed_at)
+    ((analysis_id,),) = _ADD_ANALYSIS.rows(connection, {**vars(new), "outcome": outcome})
+    details = {"analysis": analysis_id, "outcome": outcome, "superseded": new.superseded, "used": new.instances_used}
+    told.analysis(session, new.study_id, details, new.analysed_at)
+    return int(analysis_id)
 
 
 def add_selection(session: Session, analysis_id: int, series_uid: str, sop_uid: str, taken: bool, reason: str) -> None:
-    session.add(
-        SelectionRow(analysis_id=analysis_id, series_uid=series_uid, sop_uid=sop_uid, taken=taken, reason=reason)
-    )
+    row = {"analysis_id": analysis_id, "series_uid": series_uid, "sop_uid": sop_uid, "taken": taken, "reason": reason}
+    _ADD_SELECTION.run(session.connection(), row)
 
 
 def add_model(session: Session, analysis_id: int, model: ModelIdentity, refused: str = "") -> None:
-    session.add(
-        AnalysisModel(
-            analysis_id=analysis_id,
-            system=model.system,
-            name=model.name,
-            version=model.version,
-            weights_sha256=model.weights_sha256,
-            outcome="refused" if refused else "predicted",
-            reason=refused,
-        )
-    )
+    row = {
+        "analysis_id": analysis_id,
+        "system": model.system,
+        "name": model.name,
+        "version": model.version,
+        "weights_sha256": model.weights_sha256,
+        "outcome": "refused" if refused else "predicted",
+        "reason": refused,
+    }
+    _ADD_MODEL.run(session.connection(), row)
 
 
 def add_prediction(
@@ -173,62 +190,55 @@ def add_prediction(
 
     frame: of a multi-frame object, from 1; 0 for an object of one image.
     """
-    where = {"analysis_id": analysis_id, "sop_uid": instance.sop_instance_uid}
-    where |= place(session, analysis_id, instance.sop_instance_uid)
-    series, model = {"series_uid": instance.series_instance_uid}, prediction.model
+    connection, model, uid = session.connection(), prediction.model, instance.sop_instance_uid
+    where = {"analysis_id": analysis_id, "sop_uid": uid, "series_uid": instance.series_instance_uid}
+    where |= {**place(session, analysis_id, uid), "system": model.system}
     for score in prediction.scores:
-        session.add(
-            Finding(
-                **where,
-                **series,
-                modality=instance.modality,
-                system=model.system,
-                model_version=model.version,
-                weights_sha256=model.weights_sha256,
-                class_name=score.name,
-                code_value=score.code.value,
-                code_scheme=score.code.scheme,
-                code_meaning=score.code.meaning,
-                probability=score.probability,
-                threshold=score.threshold,
-                decision=score.decision,
-            )
-        )
+        finding = {
+            "modality": instance.modality,
+            "model_version": model.version,
+            "weights_sha256": model.weights_sha256,
+            "class": score.name,
+            "code_value": score.code.value,
+            "code_scheme": score.code.scheme,
+            "code_meaning": score.code.meaning,
+            "probability": score.probability,
+            "threshold": score.threshold,
+            "decision": score.decision,
+        }
+        _ADD_FINDING.run(connection, where | finding)
     for lesion, more in zip(prediction.lesions, lesions, strict=True):
-        session.add(
-            LesionRow(
-                **where,
-                **series,
-                system=model.system,
-                class_name=prediction.heat_class or prediction.decided_class,
-                number=lesion.number,
-                tracking_uid=more.tracking_uid,
-                x_px=lesion.centre_px[0],
-                y_px=lesion.centre_px[1],
-                x_unit=lesion.centre_unit[0],
-                y_unit=lesion.centre_unit[1],
-                x_mm=more.x_mm,
-                y_mm=more.y_mm,
-                area_px=lesion.area_px,
-                dbscan_size=lesion.dbscan_size,
-                major_axis_px=lesion.axis_lengths_px[0],
-                minor_axis_px=lesion.axis_lengths_px[1],
-                angle_deg=lesion.angle_deg,
-                peak_heat=lesion.peak_heat,
-                inside_lung=lesion.inside_lung,
-                lung_share=lesion.lung_share,
-                frame=frame or None,
-            )
-        )
-    add_details(session, analysis_id, instance.sop_instance_uid, model.system, details, frame)
+        marked = {
+            "class": prediction.heat_class or prediction.decided_class,
+            "number": lesion.number,
+            "tracking_uid": more.tracking_uid,
+            "x_px": lesion.centre_px[0],
+            "y_px": lesion.centre_px[1],
+            "x_unit": lesion.centre_unit[0],
+            "y_unit": lesion.centre_unit[1],
+            "x_mm": more.x_mm,
+            "y_mm": more.y_mm,
+            "area_px": lesion.area_px,
+            "dbscan_size": lesion.dbscan_size,
+            "major_axis_px": lesion.axis_lengths_px[0],
+            "minor_axis_px": lesion.axis_lengths_px[1],
+            "angle_deg": lesion.angle_deg,
+            "peak_heat": lesion.peak_heat,
+            "inside_lung": lesion.inside_lung,
+            "lung_share": lesion.lung_share,
+            "frame": frame or None,
+        }
+        _ADD_LESION.run(connection, where | marked)
+    add_details(session, analysis_id, uid, model.system, details, frame)
 
 
 def add_details(
     session: Session, analysis_id: int, sop_uid: str, system: str, details: Mapping[str, float], frame: int = 0
 ) -> None:
     """Further numbers of one system on one image; ``frame`` as above."""
-    where = {"analysis_id": analysis_id, "sop_uid": sop_uid, "frame": frame or None}
-    session.add_all(Detail(**where, system=system, name=name, value=value) for name, value in details.items())
+    where = {"analysis_id": analysis_id, "sop_uid": sop_uid, "system": system, "frame": frame or None}
+    for name, value in details.items():
+        _ADD_DETAIL.run(session.connection(), {**where, "name": name, "value": value})
 
 
 def add_output(
@@ -249,9 +259,11 @@ def add_output(
         "series_uid": new.series_instance_uid,
         "sha256": new.sha256,
         "path": new.path,
+        "removed_at": None,
     }
-    output_id = session.connection().execute(_ADD_OUTPUT, row).scalar_one()
-    session.add_all(Reserve(output_id=output_id, destination=destination) for destination in kept_for)
+    ((output_id,),) = _ADD_OUTPUT.rows(session.connection(), row)
+    for destination in kept_for:
+        _ADD_RESERVE.run(session.connection(), {"output_id": output_id, "destination": destination})
     for destination in destinations:
         deliveries.begin(session, output_id, new.sop_instance_uid, destination, now)
 
@@ -261,22 +273,22 @@ def objects_of(session: Session, study_id: int) -> list[EarlierObject]:
 
     What fallback does later changes nothing of it: a rerun finds the same.
     """
-    found = []
-    for row in session.scalars(_NEWEST_OUTPUTS, {"study": study_id}):
-        to = (select(where.destination).where(where.output_id == row.id) for where in (Delivery, Reserve))
-        if destinations := tuple(dict.fromkeys(name for query in to for name in session.scalars(query))):
-            number = _number(session, study_id, row)
-            found.append(EarlierObject(row.kind, row.sop_class_uid, row.sop_uid, row.series_uid, number, destinations))
+    connection, found = session.connection(), []
+    for output_id, analysis_id, kind, sop_class, uid, series in _NEWEST_OUTPUTS.rows(connection, {"study": study_id}):
+        names = [name for query in _DESTINATIONS for (name,) in query.rows(connection, {"output": output_id})]
+        if destinations := tuple(dict.fromkeys(names)):
+            number = _number(session, study_id, analysis_id, kind)
+            found.append(EarlierObject(kind, sop_class, uid, series, number, destinations))
     return found
 
 
-def _number(session: Session, study_id: int, report: Output) -> int:
+def _number(session: Session, study_id: int, analysis_id: int, kind: str) -> int:
     """Which analysis of the study it is, from 1, among those that made such a thing for anybody."""
     meant = select(Delivery.output_id).union(select(Reserve.output_id))
     count = session.scalar(
         select(func.count(Analysis.id.distinct()))
         .join(Output, Output.analysis_id == Analysis.id)
-        .where(Analysis.study_id == study_id, Analysis.id <= report.analysis_id)
-        .where(Output.kind == report.kind, Output.id.in_(meant))
+        .where(Analysis.study_id == study_id, Analysis.id <= analysis_id)
+        .where(Output.kind == kind, Output.id.in_(meant))
     )
     return count or 0

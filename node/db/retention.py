@@ -31,6 +31,7 @@ from sqlalchemy.orm import Session
 from node.core.job import JobKind, JobState
 from node.core.study import StudyState
 from node.db import told
+from node.db.driver import Rendered
 from node.db.intake import add_event
 from node.db.retention_tables import Removal, RemovedInstance, RetentionHold, StudyUse
 from node.db.tables import Analysis, Delivery, Instance, JobRow, Output, Series, Study
@@ -275,26 +276,22 @@ class Absent:
     sha256: str
 
 
-_ABSENT = (  # made once: every analysis asks
-    select(RemovedInstance)
-    .where(RemovedInstance.study_id == bindparam("study"), ~RemovedInstance.is_own_result)
-    .where(~exists().where(Instance.sop_uid == RemovedInstance.sop_uid))
-    .order_by(RemovedInstance.id)
+_R = RemovedInstance
+_ABSENT = Rendered(  # every analysis asks
+    select(_R.sop_uid, _R.sop_class_uid, _R.series_uid, _R.modality, _R.sha256)
+    .where(_R.study_id == bindparam("study"), ~_R.is_own_result)
+    .where(~exists().where(Instance.sop_uid == _R.sop_uid))
+    .order_by(_R.id)
 )
+_HAD = Rendered(select(_R.sop_uid, _R.sha256).where(_R.study_id == bindparam("study"), ~_R.is_own_result))
 
 
 def absent(session: Session, study_id: int) -> list[Absent]:
     """In the order of receipt; our own results are none."""
-    found = {
-        row.sop_uid: Absent(row.sop_uid, row.sop_class_uid, row.series_uid, row.modality, row.sha256)
-        for row in session.scalars(_ABSENT, {"study": study_id})
-    }
+    found = {row[0]: Absent(*row) for row in _ABSENT.rows(session.connection(), {"study": study_id})}
     return list(found.values())
 
 
 def is_known_part(session: Session, study_id: int, instances: Sequence[tuple[str, str]]) -> bool:
     """Whether these (SOP Instance UID, digest) are some of what the study had when it was removed, and nothing new."""
-    had = select(RemovedInstance.sop_uid, RemovedInstance.sha256).where(
-        RemovedInstance.study_id == study_id, ~RemovedInstance.is_own_result
-    )
-    return set(instances) < set(session.execute(had).tuples())
+    return set(instances) < set(_HAD.rows(session.connection(), {"study": study_id}))

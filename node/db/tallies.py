@@ -33,7 +33,7 @@ _MORE = Rendered(  # some ten of them for each study
     .where(_TALLIES.c.how == bindparam("in_how"), _TALLIES.c.bucket == bindparam("in_bucket"))
     .values(number=_TALLIES.c.number + literal_column("1"), seconds=_TALLIES.c.seconds + bindparam("took"))
 )
-_OWED = select(Delivery.destination, Delivery.owed_at).where(Delivery.id == bindparam("delivery"))
+_OWED = Rendered(select(Delivery.destination, Delivery.owed_at).where(Delivery.id == bindparam("delivery")))
 Labels = tuple[str, ...]  # (of, how)
 
 
@@ -77,10 +77,10 @@ def analysis(session: Session, stages: Mapping[str, float], since_queued: float)
 
 def delivery(session: Session, delivery_id: int, state: str, now: datetime) -> None:
     """Of one attempt, and of the whole way where it was the last."""
-    row = session.execute(_OWED, {"delivery": delivery_id}).one()
-    count(session, ATTEMPT, row.destination, state)
+    ((destination, owed_at),) = _OWED.rows(session.connection(), {"delivery": delivery_id})
+    count(session, ATTEMPT, destination, state)
     if state == "delivered":
-        observe(session, DELIVERY, (now - row.owed_at).total_seconds(), row.destination)
+        observe(session, DELIVERY, (now - owed_at).total_seconds(), destination)
 
 
 def counts(session: Session, what: str) -> dict[Labels, int]:

@@ -5,6 +5,7 @@ No sentence of a peer goes into them: it may quote a patient.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import bindparam, select
@@ -15,10 +16,11 @@ from node.core.destination import Destination
 from node.core.errors import Misconfigured
 from node.core.study import Origin
 from node.db import audit
+from node.db.driver import Rendered
 from node.db.tables import Analysis, Delivery, Output, Study
 
 ENDS = {"delivered": "success", "refused": "minor", "failed": "serious"}  # of a delivery, and their outcomes
-_DELIVERY = (
+_DELIVERY = Rendered(
     select(Delivery.state, Delivery.destination, Delivery.last_status, Delivery.attempts, Output.kind, Output.sop_uid)
     .add_columns(Study.study_uid)
     .join(Output, Delivery.output_id == Output.id)
@@ -26,24 +28,25 @@ _DELIVERY = (
     .join(Study, Analysis.study_id == Study.id)
     .where(Delivery.id == bindparam("delivery"))
 )
-_STUDY_UID = select(Study.study_uid).where(Study.id == bindparam("study"))
+_STUDY_UID = Rendered(select(Study.study_uid).where(Study.id == bindparam("study")))
 
 
-def analysis(session: Session, row: Analysis) -> None:
-    details = {"analysis": row.id, "outcome": row.outcome, "superseded": row.superseded, "used": row.instances_used}
-    outcome = "success" if row.outcome == "analysed" else "minor"
-    study_uid = session.scalars(_STUDY_UID, {"study": row.study_id}).one()
-    audit.append(session, AuditEvent("analysis", outcome, study_uid=study_uid, details=details), row.analysed_at)
+def analysis(session: Session, study_id: int, details: Mapping[str, object], now: datetime) -> None:
+    """details: with the outcome of the analysis."""
+    outcome = "success" if details["outcome"] == "analysed" else "minor"
+    ((study_uid,),) = _STUDY_UID.rows(session.connection(), {"study": study_id})
+    audit.append(session, AuditEvent("analysis", outcome, study_uid=study_uid, details=details), now)
 
 
 def delivery(session: Session, delivery_id: int, now: datetime) -> None:
     """Where a delivery has come to an end."""
-    row = session.execute(_DELIVERY, {"delivery": delivery_id}).one()
-    if row.state not in ENDS:
+    (row,) = _DELIVERY.rows(session.connection(), {"delivery": delivery_id})
+    state, destination, status, attempts, kind, sop_uid, study_uid = row
+    if state not in ENDS:
         return
-    details = {"kind": row.kind, "sop_instance_uid": row.sop_uid, "state": row.state, "attempts": row.attempts}
-    details |= {"status": row.last_status} if row.last_status is not None else {}
-    event = AuditEvent("delivery", ENDS[row.state], **_at(row.destination), study_uid=row.study_uid, details=details)
+    details = {"kind": kind, "sop_instance_uid": sop_uid, "state": state, "attempts": attempts}
+    details |= {"status": status} if status is not None else {}
+    event = AuditEvent("delivery", ENDS[state], **_at(destination), study_uid=study_uid, details=details)
     audit.append(session, event, now)
 
 

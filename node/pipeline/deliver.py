@@ -218,7 +218,7 @@ class Deliver:
     def _claim(self, name: str, due: Sequence[ledger.Due]) -> list[_Parcel]:
         token, worker, now = uuid.uuid4().hex[:12], self.owner + worker_name(name), self.clock()
         with self.database.write() as session:
-            ledger.supersede(session, now, ledger.among(due))
+            ledger.supersede_deliveries(session, due, now)
             found = [(item, jobs.claim_one(session, item.job_id, worker, token, now)) for item in due]
         return [_Parcel(item, job) for item, job in found if job is not None]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from node.core.job import JobKind
 from node.db import jobs, schema
@@ -39,20 +39,22 @@ def database(postgres: Postgres) -> Iterator[Database]:
 
 def pages(database: Database) -> int:
     """That the server reads to find the job whose turn it is."""
-    asked: list[tuple[str, Any]] = []
+    with database.read() as session:
+        driver: Any = session.connection().connection.dbapi_connection
+        usual, asked = driver.cursor_factory, list[tuple[str, Any]]()
 
-    def note(_: object, __: object, statement: str, values: Any, *___: object) -> None:
-        asked.append((statement, values))
+        class Noting(usual):  # type: ignore[misc]
+            def execute(self, query: Any, values: Any = None, **more: Any) -> Any:
+                asked.append((query, values))
+                return super().execute(query, values, **more)
 
-    event.listen(database.engine, "before_cursor_execute", note)
-    try:
-        with database.read() as session:
+        driver.cursor_factory = Noting
+        try:
             assert jobs.next_due(session, JobKind.ANALYSE, database.clock(), "models")
-    finally:
-        event.remove(database.engine, "before_cursor_execute", note)
-    (found,) = [(statement, values) for statement, values in asked if "ORDER BY jobs.turn_at" in statement]
-    with database.engine.connect() as connection:
-        said = connection.exec_driver_sql(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {found[0]}", found[1]).scalar_one()
+        finally:
+            driver.cursor_factory = usual
+        (found,) = [(query, values) for query, values in asked if "ORDER BY jobs.turn_at" in query]
+        (said,) = driver.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {found[0]}", found[1]).fetchone()
     plan = said[0]["Plan"]
     return int(plan["Shared Hit Blocks"]) + int(plan["Shared Read Blocks"])
 

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from node.db import schema
 from node.db.driver import Rendered
 from node.db.session import Database, sqlite_url
-from node.db.tables import Study
+from node.db.tables import JobRow, Study
 from tests.conftest import ENGINES
 
 TABLE = Study.__table__
@@ -27,6 +27,19 @@ NAMED = ("study_uid", "patient_id", "state", "first_received_at", "last_received
 ADD = Rendered(insert(TABLE), NAMED)
 TOUCH = Rendered(update(TABLE).where(TABLE.c.study_uid == bindparam("uid")).values(opened_at=bindparam("now")))
 FIND = Rendered(select(TABLE.c.id, TABLE.c.state).where(TABLE.c.study_uid == bindparam("uid")))
+JOBS = JobRow.__table__
+assert isinstance(JOBS, Table)
+READ = (
+    select(JOBS.c.id, JOBS.c.kind, JOBS.c.alone, JOBS.c.next_at, JOBS.c.claimed_at)
+    .where(JOBS.c.key == bindparam("named"), JOBS.c.state == "ready", ~JOBS.c.alone)
+    .order_by(JOBS.c.id)
+    .limit(2)
+)
+ADD_JOB = Rendered(
+    insert(JOBS).returning(JOBS.c.next_at, JOBS.c.alone),
+    ("kind", "key", "subject_id", "state", "next_at", "turn_at", "created_at"),
+)
+READ_JOBS = Rendered(READ)
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
 
 
@@ -66,6 +79,22 @@ def test_rows_are_those_that_sqlalchemy_writes(database: Database, at: datetime,
         assert found[1] == "receiving" and FIND.run(session.connection(), {"uid": "none"}).fetchone() is None
 
 
+@given(TIMES)
+def test_what_is_read_is_what_sqlalchemy_reads(database: Database, at: datetime) -> None:
+    """Conditions with values of their own, what an insert returns, and times, truth values and nothing among it."""
+    key = str(uuid4())
+    with database.write() as session:
+        connection = session.connection()
+        for kind in ("c", "b", "a"):
+            times = {"next_at": at, "turn_at": at, "created_at": at}
+            row = {"kind": kind, "key": key, "subject_id": 1, "state": "ready", **times}
+            assert ADD_JOB.rows(connection, row) == [(at, False)]
+        found = [tuple(row) for row in session.execute(READ, {"named": key})]
+        assert len(found) == 2 and READ_JOBS.rows(connection, {"named": key}) == found
+        assert READ_JOBS.first(connection, {"named": key}) == found[0]
+        assert READ_JOBS.rows(connection, {"named": "none"}) == [] and not READ_JOBS.first(connection, {"named": ""})
+
+
 def test_errors_are_sqlalchemys_and_roll_back(database: Database, tmp_path: Path) -> None:
     now = datetime.now(UTC)
     with pytest.raises(IntegrityError) as caught, database.write() as session:
@@ -77,3 +106,5 @@ def test_errors_are_sqlalchemys_and_roll_back(database: Database, tmp_path: Path
     empty = Database(sqlite_url(tmp_path))
     with pytest.raises(OperationalError), empty.read() as session:
         FIND.run(session.connection(), {"uid": "1.2.3"})
+    with pytest.raises(OperationalError), empty.read() as session:
+        READ_JOBS.rows(session.connection(), {"named": ""})

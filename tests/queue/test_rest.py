@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
 from node.core.job import JobKind
 from node.db import jobs
+from node.db.driver import Rendered, Values
 from node.db.session import Database
 from node.pipeline.completeness import none_is_open
 from node.queue.lanes import Gate
@@ -92,14 +93,20 @@ def test_a_look_that_fails_is_taken_again() -> None:
 
 @contextmanager
 def counted(database: Database) -> Iterator[list[str]]:
-    """Statements that SQLAlchemy runs on it."""
-    found = list[str]()
+    """Statements that are run on it, by SQLAlchemy or past it."""
+    found, run = list[str](), Rendered.run
 
     def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
         found.append(statement)
 
+    def noted(self: Rendered, connection: Connection, values: Values) -> Any:
+        found.append(str(values))
+        return run(self, connection, values)
+
     event.listen(database.engine, "before_cursor_execute", note)
-    yield found
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rendered, "run", noted)
+        yield found
     event.remove(database.engine, "before_cursor_execute", note)
 
 
