@@ -29,8 +29,6 @@ from node.composition.following import Following, Ground
 from node.composition.membership import Membership, describe
 from node.composition.metering import TURN_SECONDS, Metering
 from node.composition.reloading import Reload
-from node.composition.routing import open_registry as open_registry
-from node.composition.routing import pipeline_key as pipeline_key
 from node.composition.tracing import tracing
 from node.composition.upkeep import Duty, Upkeep
 from node.composition.workers import workers_of
@@ -119,7 +117,14 @@ class Supervisor:
             more += Api(self._database, self._now).routes()
             more += publishing.routes(effective, self._folders.board, self._database, archive, catalogue, self._now)
             more += showing.routes(
-                self._site, effective, self._database, archive, catalogue, open_registry(), following.peers, self._now
+                self._site,
+                effective,
+                self._database,
+                archive,
+                catalogue,
+                following.registry,
+                following.peers,
+                self._now,
             )
         more += self._admitting.routes
         return more, self._admitting.before(self._auditing.before_routes, more)

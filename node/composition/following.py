@@ -45,7 +45,8 @@ class Following:
     def __init__(self, settings: Settings, ground: Ground, before: Following | None = None) -> None:
         self.settings, self._ground = settings, ground
         database, archive, now = ground.database, ground.archive, ground.database.clock
-        self.routes = routes(settings, open_registry())
+        self.registry = open_registry()
+        self.routes = routes(settings, self.registry)
         self.key = node_key(self.routes)
         certificates = Certificates(settings.tls)
         self.peers = peers = Peers(settings, certificates)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from node import app
+from node.composition import routing
 from node.core import settings
 from node.core.errors import Misconfigured
 
@@ -92,7 +92,7 @@ def test_models_of_the_wrong_kind_refuse_at_start() -> None:
         ("indicators", ["cxnet"]),
     ):
         with pytest.raises(Misconfigured, match="is a model for"):
-            app.pipeline_key(settings.load(flags={("analysis", key): value}), app.open_registry())
+            routing.pipeline_key(settings.load(flags={("analysis", key): value}), routing.open_registry())
 
 
 def test_a_missing_file_and_a_mistyped_variable_refuse(tmp_path: Path) -> None:

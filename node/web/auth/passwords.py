@@ -7,6 +7,7 @@ each request; it is forgotten at once when the user has another password or is d
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import secrets
 import threading
@@ -18,6 +19,7 @@ from datetime import datetime
 
 from argon2 import PasswordHasher
 from argon2.exceptions import Argon2Error, InvalidHashError
+from argon2.low_level import ARGON2_VERSION
 
 from node.core.audit import AuditEvent, Recent
 from node.core.errors import Misconfigured
@@ -55,6 +57,14 @@ def made_up() -> str:
     return secrets.token_urlsafe(18)
 
 
+def of_nobody() -> str:
+    """A hash that takes as long to check as any, and that no password has. It is not computed: each start would pay."""
+    sizes = (HASHER.salt_len, HASHER.hash_len)
+    salt, digest = (base64.b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in sizes)
+    costs = f"m={HASHER.memory_cost},t={HASHER.time_cost},p={HASHER.parallelism}"
+    return f"$argon2id$v={ARGON2_VERSION}${costs}${salt}${digest}"
+
+
 @dataclass
 class Passwords:
     database: Database
@@ -63,7 +73,7 @@ class Passwords:
     seconds: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
-        self._slots, self._nobody = threading.BoundedSemaphore(AT_ONCE), HASHER.hash(made_up())
+        self._slots, self._nobody = threading.BoundedSemaphore(AT_ONCE), of_nobody()
         self._key, self._known = secrets.token_bytes(32), OrderedDict[bytes, tuple[str, float]]()
         self._guard, self._told = threading.Lock(), Recent()
 
