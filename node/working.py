@@ -4,6 +4,7 @@ bound to it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import uuid
@@ -16,11 +17,12 @@ from sqlalchemy.exc import OperationalError
 
 from models.api import Registry, WeightsMismatch
 from node import __version__
+from node.archive import RESULTS
 from node.composition.archiving import archive_of
 from node.composition.queueing import engine_of
 from node.composition.routing import node_key, open_registry, routes
 from node.composition.tracing import tracing
-from node.core import heap, log
+from node.core import log
 from node.core.errors import Transient
 from node.core.job import Job, JobKind
 from node.core.settings import Settings
@@ -112,6 +114,8 @@ def run_worker(data: Path, name: str, parent: int, gpu: str = "") -> int:
     database = Database(url_of(data, effective.database.url), effective.receive.fsync)
     now = database.clock
     archive = archive_of(effective, folders)
+    with contextlib.suppress(OSError):  # then each folder is made for the first result that goes there
+        archive.prepare(RESULTS)
     trace, known = tracing(effective), routes(effective, registry)
     owner, pipeline = members.owner(folders.member_id()), node_key(known)
 
@@ -122,7 +126,6 @@ def run_worker(data: Path, name: str, parent: int, gpu: str = "") -> int:
         )
 
     _warm_up(registry, (of_site(effective, name) for name in known))
-    heap.has_started()
     log.event(logger, "worker.ready", worker=name)
 
     def failed(job: Job, error: Exception) -> None:

@@ -47,9 +47,9 @@ class Archive:
         self._writers = ThreadPoolExecutor(WRITERS, "archive")
         self._chunks, self._direct = Chunks(), takes_direct(self._tmp)
 
-    def prepare(self) -> None:
-        """Make the folders of all received files at once, so that none has to be made and synced for an object."""
-        shelf = self.root / RECEIVED
+    def prepare(self, name: str = RECEIVED) -> None:
+        """Make the folders of a shelf at once, so that none has to be made and synced for an object."""
+        shelf = self.root / name
         for number in range(256):
             (shelf / f"{number:02x}").mkdir(parents=True, exist_ok=True)
         for above in (shelf, self.root):

@@ -26,6 +26,7 @@ from node.pipeline.codestream import check_sizes
 SMALLEST_SIDE = 64
 LARGEST_PIXELS = 256 * 2**20 // 2  # pixels of a decoded film: 256 MiB at two bytes
 LARGEST_SIDE = 65535  # Rows and Columns are US
+MOST_LEVELS = 2**16  # of grey, as 16 bits hold
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 Values = NDArray[Any]
 
@@ -133,10 +134,33 @@ def _display_values(ds: Dataset, stored: Values, padding: Mask | None) -> NDArra
     grey = stored if stored.ndim == 2 else _luminance(ds, stored)
     if stored.ndim == 2 and ds.get("PhotometricInterpretation") == "PALETTE COLOR":
         grey = _luminance(ds, _safely(lambda: apply_color_lut(stored, ds)))
-    values = _safely(lambda: apply_modality_lut(grey, ds)).astype(np.float64, copy=False)
-    if not np.isfinite(values).all():
-        raise BadDataSet("The rescale slope or intercept of the image is not a finite number.")
     inside: Any = ~padding if padding is not None else ...  # all of them, without a copy
+    if grey.dtype.kind in "iu":
+        first = int(grey.min())
+        count = int(grey.max()) - first + 1
+        if count <= MOST_LEVELS:
+            return _by_level(ds, grey, range(first, first + count), inside)
+    values = _shown(ds, grey, inside)
+    return np.asarray(values if padding is None else np.where(padding, values[inside].min(), values), dtype=np.float32)
+
+
+def _by_level(ds: Dataset, stored: Values, levels: range, inside: Any) -> NDArray[np.float32]:
+    """What is shown of each level of grey that the image has, looked up for its pixels, of which there are millions.
+    What is no image gets the least of it."""
+    places = stored.astype(np.intp)
+    places -= levels.start
+    is_there = np.bincount(places[inside].ravel(), minlength=len(levels)) > 0
+    values = _shown(ds, np.arange(levels.start, levels.stop)[is_there].astype(stored.dtype), ...)
+    shown = np.full(len(levels), values.min(), np.float32)
+    shown[is_there] = values
+    return np.take(shown, places)
+
+
+def _shown(ds: Dataset, grey: Values, inside: Any) -> NDArray[np.float64]:
+    """grey: stored values, of any shape. inside: the index of those that are image."""
+    values = _safely(lambda: apply_modality_lut(grey, ds)).astype(np.float64, copy=False)
+    if not np.isfinite(values[inside]).all():
+        raise BadDataSet("The rescale slope or intercept of the image is not a finite number.")
     values = _windowed(ds, values, inside)
     if dark_is_high(ds):
         values = values[inside].max() + values[inside].min() - values
@@ -145,7 +169,7 @@ def _display_values(ds: Dataset, stored: Values, padding: Mask | None) -> NDArra
         raise BadDataSet("The window of the image is not a finite number.")
     if high <= low:
         raise NotAccepted("Every pixel of the image has the same value.")
-    return np.asarray(values if padding is None else np.where(padding, low, values), dtype=np.float32)
+    return values
 
 
 def _safely(operation: Any) -> Values:

@@ -19,8 +19,8 @@ from node.core.errors import Refused, Transient
 from node.core.settings import Destination
 from node.db.deliveries import Due
 from node.pipeline.film import read_header
-from node.pipeline.identity import Known, contradiction, difference
-from node.results.source import source_of
+from node.pipeline.identity import COMPARED, Known, contradiction, difference
+from node.results.elements import copied
 
 UNKNOWN_THERE = "the destination did not know the study before"
 Asker = Callable[[Destination, Sequence[str]], Mapping[str, Known]]  # study UIDs -> what the destination says of each
@@ -69,7 +69,8 @@ class Gate:
                 return "The file in the archive is not the one that was built."
             ours = read_header(path)
             if item.source_path not in sources:
-                sources[item.source_path] = source_of(read_header(self.archive.path(item.source_path)))
+                received = read_header(self.archive.path(item.source_path))
+                sources[item.source_path] = copied(received, (*COMPARED, "StudyInstanceUID"))
         except (OSError, Refused):
             return "The file, or the source it is compared with, cannot be read from the archive."
         source = sources[item.source_path]

@@ -20,6 +20,7 @@ from node.results.legal import IR58_ESCAPE, values
 
 STRICT = ("PatientID", "IssuerOfPatientID")
 IF_GIVEN = ("PatientName", "PatientBirthDate")
+COMPARED = (*STRICT, *IF_GIVEN)
 LOST = "?\ufffd"  # what a peer may write for a letter that its character set lacks; some write nothing
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
@@ -157,6 +159,28 @@ def test_a_padding_range_is_masked(tmp_path: Path) -> None:
     ds.PixelPaddingValue, ds.PixelPaddingRangeLimit = 4095, 4090
     padding = loaded(ds, tmp_path).padding
     assert padding is not None and padding[:20].all()
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_each_pixel_shows_what_pydicom_computes_for_it(
+    photometric: str, function: str, padded: bool, tmp_path: Path
+) -> None:
+    """Though what is shown is computed once for each level of grey: to the last bit."""
+    lut = {"RescaleSlope": "1.7", "RescaleIntercept": "-1024.3", "WindowCenter": 1500, "WindowWidth": 3333}
+    ds = film(PhotometricInterpretation=photometric, VOILUTFunction=function, **lut)
+    stored = pixel_array(ds)
+    if padded:
+        ds.PixelPaddingValue = int(np.sort(stored, axis=None)[stored.size // 9])
+        ds["PixelPaddingValue"].VR = "US"
+    shown = apply_voi_lut(apply_modality_lut(stored, ds), ds)
+    inside = stored != ds.PixelPaddingValue if padded else np.ones(stored.shape, bool)
+    if photometric == "MONOCHROME1":
+        shown = shown[inside].max() + shown[inside].min() - shown
+    image = loaded(ds, tmp_path)
+    assert np.array_equal(image.pixels, np.where(inside, shown, shown[inside].min()).astype(np.float32))
+    assert (image.padding is not None) is padded
 
 
 def test_presentation_lut_shape_inverse_turns_monochrome2(tmp_path: Path) -> None:
