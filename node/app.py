@@ -329,6 +329,7 @@ def serve(effective: Settings, data: Path, again: Callable[[], Settings] | None 
     with lock(folders):
         supervisor = Supervisor(effective, folders, again, asked)
         supervisor.start()
+        heap.has_started()
         try:
             while not stop.wait(TENDING_SECONDS):
                 supervisor.tend()

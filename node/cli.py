@@ -16,11 +16,14 @@ from pathlib import Path
 from node import __version__
 from node.commands import audit, models, query, reloading, rules, users
 from node.commands.arguments import RESEARCH, count, moment
-from node.core import settings
+from node.core import heap, settings
 from node.core.errors import LungnodeError, Misconfigured
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    """arguments: instead of those of this program, where another one asks."""
+    if arguments is None:
+        heap.starts()
     parsed = _parser().parse_args(arguments)
     try:
         return int(parsed.run(parsed))

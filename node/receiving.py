@@ -6,7 +6,6 @@ receivers. It imports pynetdicom, pydicom and sqlalchemy and nothing heavier, so
 
 from __future__ import annotations
 
-import gc
 import logging
 import socket
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 from node.board import Board
 from node.composition.archiving import archive_of
 from node.composition.peers import Peers
-from node.core import log
+from node.core import heap, log
 from node.core.settings import Settings
 from node.db.session import Database, url_of
 from node.dimse.access import Access
@@ -50,13 +49,12 @@ def run_receiver(data: Path, name: str, parent: int, doors: Mapping[str, int]) -
     database = Database(url_of(data, effective.database.url), effective.receive.fsync)
     board = Board(folders.board, name)
     receiver, commitment = _compose(effective, folders, database, board)
+    heap.has_started()  # pynetdicom collects garbage at every turn
     if orphaned():
         return 1  # the next node wants the port
     board.serve()  # first: whoever connects is written there
     pulse.tell(lambda: receiver.is_turning)
     receiver.start({door: socket.socket(fileno=descriptor) for door, descriptor in doors.items()})
-    gc.collect()
-    gc.freeze()  # what is here now stays; pynetdicom collects garbage at every turn
     duties = {"commitment": commitment.pump_kept, "archive": receiver.look_again}
     threading.Thread(target=_do, args=(duties, stop), name="duties", daemon=True).start()
     while not stop.wait(POLL_SECONDS):

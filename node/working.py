@@ -22,7 +22,7 @@ from node.composition.archiving import archive_of
 from node.composition.queueing import engine_of
 from node.composition.routing import node_key, open_registry, routes
 from node.composition.tracing import tracing
-from node.core import log
+from node.core import heap, log
 from node.core.errors import Transient
 from node.core.job import Job, JobKind
 from node.core.settings import Settings
@@ -126,6 +126,7 @@ def run_worker(data: Path, name: str, parent: int, gpu: str = "") -> int:
         )
 
     _warm_up(registry, (of_site(effective, name) for name in known))
+    heap.has_started()
     log.event(logger, "worker.ready", worker=name)
 
     def failed(job: Job, error: Exception) -> None:

@@ -7,6 +7,7 @@ import importlib
 from pathlib import Path
 
 from node.commands.arguments import RESEARCH, count
+from node.core import heap
 from node.core.errors import Misconfigured
 
 
@@ -35,6 +36,7 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _train(parsed: argparse.Namespace) -> int:
     training = importlib.import_module("models.training.train")
+    heap.has_started()
     return int(
         training.main(
             parsed.system,
@@ -66,6 +68,7 @@ def _add_evaluate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def _evaluate(parsed: argparse.Namespace) -> int:
     evaluation = importlib.import_module("models.evaluation.run")
+    heap.has_started()
     return int(
         evaluation.main(
             parsed.system,

@@ -1,4 +1,7 @@
-"""One heap for all threads, as glibc itself counts them. Not covered: memory over a long time (``make soak``)."""
+"""One heap for all threads, as glibc itself counts them; when garbage is looked for.
+
+Not covered: memory over a long time (``make soak``).
+"""
 
 from __future__ import annotations
 
@@ -37,3 +40,27 @@ def test_threads_share_one_heap(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", COUNT, which, str(file)], check=True, timeout=60)
         found[which] = file.read_text().count("<heap nr=")
     assert found["one"] == 1 < found["many"]
+
+
+GARBAGE = """
+import gc, weakref
+from node.core import heap
+class Cycle:
+    def __init__(self):
+        self.itself = self
+def is_found():
+    first = weakref.ref(Cycle())
+    for _ in range(5000):
+        Cycle()
+    return first() is None
+heap.starts()
+print(is_found())
+heap.has_started()
+print(gc.get_freeze_count() > 5000, is_found())
+"""
+
+
+def test_garbage_is_looked_for_once_a_program_has_started() -> None:
+    """Before, it waits; what was there by then is never looked through again."""
+    done = subprocess.run([sys.executable, "-c", GARBAGE], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["False", "True", "True"]
