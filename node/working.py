@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -125,9 +126,10 @@ def run_worker(data: Path, name: str, parent: int, gpu: str = "") -> int:
             database, archive, registry, wanted, __version__, now, lambda: not orphaned(), rules, trace, refusal
         )
 
-    _warm_up(registry, (of_site(effective, name) for name in known))
+    _warm_up(registry, (of_site(effective, name) for name in known), stop)
     heap.has_started()
-    log.event(logger, "worker.ready", worker=name)
+    if not stop.is_set():
+        log.event(logger, "worker.ready", worker=name)
 
     def failed(job: Job, error: Exception) -> None:
         """Back to the queue; after one attempt more than allowed, which only writes the report, parked."""
@@ -160,8 +162,9 @@ def run_worker(data: Path, name: str, parent: int, gpu: str = "") -> int:
     return 0
 
 
-def _warm_up(registry: Registry, of_sites: Iterable[Settings]) -> None:
-    """Load every system before the first study; one that cannot be loaded says so in each result instead."""
+def _warm_up(registry: Registry, of_sites: Iterable[Settings], stop: threading.Event) -> None:
+    """Load every system before the first study; one that cannot be loaded says so in each result instead. What is
+    left when the node is to stop is not loaded."""
     loads: list[tuple[Callable[[str, str], object], str, str]] = []
     for analysis in (effective.analysis for effective in of_sites):
         lungs = (analysis.segmenter, analysis.biomarkers)
@@ -172,6 +175,8 @@ def _warm_up(registry: Registry, of_sites: Iterable[Settings]) -> None:
         wanted += [(registry.load_indicator_system, system) for system in analysis.indicators]
         loads += [(load, system, analysis.device) for load, system in wanted]
     for load, system, device in dict.fromkeys(loads):
+        if stop.is_set():
+            return
         try:
             load(system, device)
         except WeightsMismatch as error:
