@@ -121,7 +121,7 @@ class Soak:
         return not self.struck.any.rows("SELECT 1 FROM jobs WHERE state IN ('ready', 'running') LIMIT 1")
 
     def _say(self, seconds: float) -> None:
-        used = sum(pss for _, pss in self.struck.memory().values()) / 2**20
+        used = sum(own for _, own in self.struck.memory().values()) / 2**20
         sys.stderr.write(
             f"{seconds:5.0f} s: {len(self.names)} studies sent, {len(self.modality.acknowledged)} acknowledged,"
             f" {self.hit.total()} kills, witnesses {used:.0f} MiB, load {load():.1f}\n"
@@ -199,7 +199,7 @@ def memory_stays(soak: Soak) -> None:
         return
     before, after = soak.memory[WARM], soak.memory[1.0]
     assert {name: pid for name, (pid, _) in before.items()} == {name: pid for name, (pid, _) in after.items()}
-    grown = {name: after[name][1] / pss for name, (_, pss) in before.items()}
+    grown = {name: after[name][1] / own for name, (_, own) in before.items()}
     too_much = [f"{name} grew to {times:.3f} times" for name, times in grown.items() if times >= GROWTH]
     assert not too_much, "; ".join(too_much)
 
@@ -264,7 +264,7 @@ def table(soak: Soak, found: dict[str, str]) -> str:
     shares = sorted(soak.memory)
     lines += [
         "",
-        f"Memory (PSS, MiB) of processes that were never struck; wanted: less than {GROWTH:g} times as much at the end "
+        f"Memory (USS, MiB) of processes that were never struck; wanted: less than {GROWTH:g} times as much at the end "
         f"as after {100 * WARM:.0f} % of the studies.",
         "",
         f"| process | {' | '.join(f'{100 * share:.0f} %' for share in shares)} | grown |",
@@ -272,7 +272,7 @@ def table(soak: Soak, found: dict[str, str]) -> str:
     ]
     for name, (_, last) in sorted(soak.memory[1.0].items()):
         row = [soak.memory[share].get(name, (0, 0))[1] for share in shares]
-        shown = " | ".join(f"{pss / 2**20:.1f}" for pss in row)
+        shown = " | ".join(f"{own / 2**20:.1f}" for own in row)
         lines.append(f"| {name} | {shown} | {last / row[0]:.3f} |")
     return "\n".join(lines)
 

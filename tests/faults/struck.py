@@ -2,8 +2,9 @@
 SQLite, with models that cost nothing, and Orthanc behind it.
 
 On PostgreSQL a receiver and a worker are struck, and the database; another receiver and another worker are witnesses,
-which nobody strikes, so that their memory can be followed from the beginning to the end. On SQLite the first receiver
-and the first worker of the node are struck; its supervisor and the second of each are the witnesses.
+which nobody strikes, so that their memory can be followed from the beginning to the end. They start first: so that
+worker has the duties first, and what delivering takes once and for good is not counted as growth. On SQLite the
+first receiver and the first worker of the node are struck; its supervisor and the second of each are the witnesses.
 """
 
 from __future__ import annotations
@@ -87,14 +88,15 @@ class Struck:
         return next(self._turns).dicom_port
 
     def memory(self) -> dict[str, tuple[int, int]]:
-        """By witness: its process id, and its bytes as PSS, in which what processes share counts once in all."""
+        """By witness: its process id, and the bytes that are its own alone (USS): a share in what others map too would
+        change with how many those are."""
         found = {}
         for name, children in self.witnesses.items():
             for process in self.nodes[name].processes():
                 with contextlib.suppress(psutil.NoSuchProcess):
                     called = _name(process)
                     if not children or called in {*children, SUPERVISOR}:
-                        found[f"{name}: {called}"] = (process.pid, process.memory_full_info().pss)
+                        found[f"{name}: {called}"] = (process.pid, process.memory_full_info().uss)
         return found
 
 
@@ -117,12 +119,11 @@ def on_postgres(chance: random.Random, witnesses: bool) -> Iterator[Struck]:
             (made.data / "archive").symlink_to(archive)  # where the promises look for files
             return made
 
-        receiver, worker = node("receiver"), node("worker")
-        nodes = {"receiver": receiver, "worker": worker}
-        unstruck = {"receiver": frozenset({SUPERVISOR})}
+        nodes, unstruck = {}, {"receiver": frozenset({SUPERVISOR})}
         if witnesses:
             nodes |= {"second receiver": node("receiver"), "second worker": node("worker,web")}
-            unstruck = dict.fromkeys(("second receiver", "second worker"), frozenset())
+            unstruck = dict.fromkeys(nodes, frozenset())
+        nodes["receiver"], nodes["worker"] = receiver, worker = node("receiver"), node("worker")
 
         def database() -> None:
             postgres.kill9()
