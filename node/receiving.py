@@ -15,7 +15,7 @@ from pathlib import Path
 
 from node.board import Board
 from node.composition.archiving import archive_of
-from node.composition.peers import Peers
+from node.composition.known import KnownPeers
 from node.core import heap, log
 from node.core.settings import Settings
 from node.db.session import Database, url_of
@@ -79,7 +79,7 @@ def _compose(
     pressure = Pressure(database, archive, effective.limits)
     intake = Intake(database, archive, receive.max_instance_bytes, now, pressure.refusal, board)
     certificates = Certificates(effective.tls)
-    peers = Peers(effective, certificates)
+    peers = KnownPeers(effective, certificates)
     commitment = peers.commitment(Commitments(database, archive, now, effective.delivery.backoff_seconds))
     services = [*peers.services(Catalogue(database, archive), archive, Trail(database, now).tell), commitment]
     access = Access.of(board, effective)
