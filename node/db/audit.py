@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, cast
 
-from sqlalchemy import Table, bindparam, func, insert, select, text, update
+from sqlalchemy import Integer, Table, bindparam, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -28,10 +28,23 @@ BEGIN = "0" * 64  # "previous" of the first row
 SAID = ("id", "at", "kind", "outcome", "actor", "aet", "address", "study_uid", "details")
 BATCH = 1000
 _ADD = Rendered(insert(ROWS), SAID[1:])
-_LINK = (
+_LINK = Rendered(
     update(ROWS)
     .where(ROWS.c.id == bindparam("row"))
     .values(sequence=bindparam("number"), previous=bindparam("before"), hash=bindparam("own"))
+)
+_HEAD = Rendered(
+    select(ROWS.c.sequence, ROWS.c.hash)
+    .where(ROWS.c.sequence.is_not(None))
+    .order_by(ROWS.c.sequence.desc())
+    .limit(1)
+)  # fmt: skip
+_UNCHAINED = Rendered(select(func.count()).select_from(ROWS).where(ROWS.c.sequence.is_(None)))
+_NEW = Rendered(
+    select(*(ROWS.c[name] for name in SAID))
+    .where(ROWS.c.sequence.is_(None))
+    .order_by(ROWS.c.id)
+    .limit(bindparam("most", type_=Integer))
 )
 
 
@@ -87,28 +100,25 @@ def digest(sequence: Any, said: tuple[Any, ...], previous: Any) -> str:
 
 def head(session: Session) -> Head:
     """BEGIN's where nothing is chained yet."""
-    newest = select(ROWS.c.sequence, ROWS.c.hash).where(ROWS.c.sequence.is_not(None)).order_by(ROWS.c.sequence.desc())
-    found = session.execute(newest.limit(1)).first()
+    found = _HEAD.first(session.connection(), {})
     return Head(found[0], found[1]) if found else Head(0, BEGIN)
 
 
 def unchained(session: Session) -> int:
-    return session.scalar(select(func.count()).select_from(ROWS).where(ROWS.c.sequence.is_(None))) or 0
+    ((count,),) = _UNCHAINED.rows(session.connection(), {})
+    return int(count)
 
 
 def chain(session: Session, limit: int = BATCH) -> int:
     """Chain what is new, at most ``limit`` rows; how many."""
-    new = select(*(ROWS.c[name] for name in SAID)).where(ROWS.c.sequence.is_(None)).order_by(ROWS.c.id).limit(limit)
-    rows = session.execute(new).all()
-    if not rows:
-        return 0
-    last, links = head(session), []
+    connection = session.connection()
+    rows = _NEW.rows(connection, {"most": limit})
+    last = head(session)
     for row in rows:
-        own = digest(last.sequence + 1, tuple(row), last.hash)
-        links.append({"row": row[0], "number": last.sequence + 1, "before": last.hash, "own": own})
+        own = digest(last.sequence + 1, row, last.hash)
+        _LINK.run(connection, {"row": row[0], "number": last.sequence + 1, "before": last.hash, "own": own})
         last = Head(last.sequence + 1, own)
-    session.connection().execute(_LINK, links)
-    return len(links)
+    return len(rows)
 
 
 def verify(session: Session, kept: Head | None = None) -> Verdict:

@@ -66,6 +66,7 @@ def begun(
     return ds
 
 
+@cache
 def limits() -> sr.TextContentItem:
     """Stands at the top level of every document."""
     said = f"{RESEARCH_USE_ONLY}. Made by software without review. Foci mark where a model looked."

@@ -15,7 +15,7 @@ import struct
 from pydicom import DataElement, Dataset
 from pydicom.dataelem import RawDataElement
 from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element
+from pydicom.filewriter import correct_ambiguous_vr_element, write_data_element, write_file_meta_info
 
 from node.results.character_sets import UTF_8
 
@@ -30,11 +30,12 @@ def part10(ds: Dataset) -> bytes:
     """``ds.file_meta`` names the transfer syntax. Raises what pydicom raises for text that cannot be encoded."""
     if ds.get("SpecificCharacterSet") != UTF_8 or ds.original_encoding != (None, None):
         return _written(ds)
-    head = Dataset()
-    head.file_meta = ds.file_meta
+    head = DicomBytesIO()
+    head.write(bytes(128) + b"DICM")  # PS3.10 section 7.1
+    write_file_meta_info(head, ds.file_meta)
     if "PixelData" in ds:
         ds["PixelData"].is_undefined_length = ds.file_meta.TransferSyntaxUID.is_compressed  # PS3.5 Annex A.4
-    return b"".join((_written(head), *_elements(ds, ())))
+    return b"".join((head.getvalue(), *_elements(ds, ())))
 
 
 def _written(ds: Dataset) -> bytes:

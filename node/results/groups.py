@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from highdicom import sr
 from pydicom import Dataset
 
-from models.api import ClassScore, ModelIdentity, Prediction, Quantity
+from models.api import ClassScore, Code, ModelIdentity, Prediction, Quantity
 from node.core.uids import derive
 from node.results import codes, common, document, foci
 from node.results.record import AnalysisRecord, ImageOutcome, SeriesOutcome, judged_slices
@@ -62,7 +63,7 @@ def _class_group(prediction: Prediction, score: ClassScore, subject: _Subject) -
     """One class of one system: probability, threshold, present or absent."""
     measurements = [
         sr.Measurement(codes.PROBABILITY, round(float(score.probability), 6), codes.NO_UNITS),
-        sr.Measurement(codes.THRESHOLD, round(float(score.threshold), 6), codes.NO_UNITS),
+        _threshold(score.threshold),
     ]
     if judged := len(judged_slices(prediction)):
         measurements.append(sr.Measurement(codes.SLICES_JUDGED, judged, codes.SLICES))
@@ -71,11 +72,19 @@ def _class_group(prediction: Prediction, score: ClassScore, subject: _Subject) -
         finding_type=codes.concept(score.code),
         algorithm_id=document.algorithm(prediction.model),
         measurements=measurements,
-        qualitative_evaluations=[
-            sr.QualitativeEvaluation(codes.concept(score.code), codes.PRESENT if score.decision else codes.ABSENT)
-        ],
+        qualitative_evaluations=[_evaluation(score.code, score.decision)],
         source_images=_images(subject),
     )
+
+
+@cache  # like what follows, made once: it holds nothing of a patient and is the same in document after document
+def _threshold(value: float) -> sr.Measurement:
+    return sr.Measurement(codes.THRESHOLD, round(float(value), 6), codes.NO_UNITS)
+
+
+@cache
+def _evaluation(code: Code, is_present: bool) -> sr.QualitativeEvaluation:
+    return sr.QualitativeEvaluation(codes.concept(code), codes.PRESENT if is_present else codes.ABSENT)
 
 
 def _number_groups(image: ImageOutcome, subject: _Subject) -> Iterator[Group]:
