@@ -170,8 +170,9 @@ class LungnodeProcess(Service):
             connection.row_factory = sqlite3.Row
             return connection.execute(sql, values).fetchall()
 
-    def wait_settled(self, study_uids: Sequence[str], seconds: float = 120) -> None:
-        """Until each study is analysed (or failed, or only stored) and no delivery of it is owed."""
+    def wait_settled(self, study_uids: Sequence[str], seconds: float = 240) -> None:
+        """Until each study is analysed (or failed, or only stored) and no delivery of it is owed. seconds: the first
+        study of a node waits for its models, which on a busy machine load for minutes."""
         marks = ",".join("?" * len(study_uids))
 
         def settled() -> bool:

@@ -15,7 +15,8 @@ from typing import Self
 import pytest
 from pydicom import dcmread
 
-from tests.e2e.conftest import QUICK, assert_no_marker
+from tests.e2e.conftest import QUICK, STANDIN, assert_no_marker
+from tests.faults.struck import MODELS
 from tests.films import CR, SC, Film, drawn, encoded, wrap
 from tests.peers import LOOPBACK, Orthanc, Storescp, free_port, wait_until
 from tests.sending import store
@@ -31,9 +32,10 @@ def second_port() -> int:
 
 @pytest.fixture(scope="module")
 def node(orthanc: Orthanc, second_port: int) -> Iterator[LungnodeProcess]:
-    """A node of this module's own: its second destination is away at first."""
+    """A node of this module's own: its second destination is away at first. Any results will do."""
     second = f"{SECOND}@127.0.0.1:{second_port}"
-    with LungnodeProcess(settings=QUICK, send_to=[orthanc.address, second]) as running:
+    to = [orthanc.address, second]
+    with LungnodeProcess(settings=QUICK + STANDIN, send_to=to, environment=MODELS) as running:
         yield running
 
 

@@ -29,6 +29,7 @@ from node.db import deliveries as ledger
 from node.db import intake as study_rows
 from node.db.session import Database, sqlite_url
 from node.pipeline.deliver import Deliver, Outcome
+from tests.faults.struck import MODELS
 from tests.films import CR, Film, Identity, drawn
 from tests.peers import Orthanc, wait_until
 from tests.pipeline.removing import retention, stored
@@ -37,6 +38,10 @@ from tests.pipeline.waiting import Room
 from tests.served import LungnodeProcess
 
 NOT_TAKEN = Outcome(0x0122, "SOP class not supported", False)
+STANDIN_NAMES = {
+    "LUNGNODE_ANALYSIS_SEGMENTER": "standin-lungs", "LUNGNODE_ANALYSIS_SYSTEMS": "standin-film",
+    "LUNGNODE_ANALYSIS_BIOMARKERS": "", "LUNGNODE_ANALYSIS_CT_SYSTEMS": "", "LUNGNODE_ANALYSIS_INDICATORS": "",
+}  # fmt: skip
 ANY_PORT = {"LUNGNODE_NODE_DICOM_PORT": "0", "LUNGNODE_NODE_HTTP_PORT": "0", "LUNGNODE_NODE_DICOM_HOST": "127.0.0.1"}
 
 
@@ -231,7 +236,7 @@ def test_a_node_that_does_not_run_and_one_without_workers(
     uid = room.receive(Film(drawn(1, 64), "waits", "study", sop_class=CR))
     ((said, command),) = stuck(tmp_path, capsys)
     assert "does not run" in said and "1 study and no result" in said and command == ["serve", "--data", str(tmp_path)]
-    quick = {"LUNGNODE_COMPLETENESS_QUIET_SECONDS_FILM": "0.1"}
+    quick = {"LUNGNODE_COMPLETENESS_QUIET_SECONDS_FILM": "0.1", **MODELS, **STANDIN_NAMES}
     with served(*command, LUNGNODE_NODE_WORKERS="0", **quick) as node:
         wait_until(lambda: bool(stuck(tmp_path, capsys)), 20, "the study waits for a worker")
         ((said, command),) = stuck(tmp_path, capsys)

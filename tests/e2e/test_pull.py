@@ -24,6 +24,8 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from node.board import Board
 from tests.dimse.asking import find, getscu
+from tests.e2e.conftest import STANDIN
+from tests.faults.struck import MODELS
 from tests.films import DX, MARKER, Film, drawn, encoded, uid, wrap
 from tests.peers import LOOPBACK, Orthanc, Ran, Storescp
 from tests.sending import Encoded, store, store_encoded
@@ -45,13 +47,6 @@ aet = "PULLING"
 [completeness]
 quiet_seconds_film = 0.3
 
-[analysis]
-systems = ["cxnet"]
-ct_systems = []
-indicators = []
-biomarkers = ""
-ensemble = false
-
 [query]
 move_destinations = ["{orthanc}"]
 """
@@ -59,9 +54,10 @@ move_destinations = ["{orthanc}"]
 
 @pytest.fixture(scope="module")
 def served(orthanc: Orthanc) -> Iterator[LungnodeProcess]:
-    """A node with one model, which sends results to Orthanc; Orthanc knows it, and answers queries of it for that."""
+    """A node that sends results, whatever they are, to Orthanc, which knows it and answers queries of it for that."""
     address = orthanc.address
-    with LungnodeProcess(settings=SETTINGS.format(orthanc=address), send_to=[address]) as running:
+    settings = SETTINGS.format(orthanc=address) + STANDIN
+    with LungnodeProcess(settings=settings, send_to=[address], environment=MODELS) as running:
         orthanc.know("pulling", "PULLING", running.dicom_port)
         orthanc.know("stranger", "LUNGNODE", running.dicom_port)  # it answers queries of no stranger
         yield running
