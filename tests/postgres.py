@@ -99,18 +99,19 @@ listen_port = {port}
 auth_type = trust
 auth_file = {folder}/users
 pool_mode = {mode}
+default_pool_size = {size}
 unix_socket_dir =
 """
 
 
 class PgBouncer(Service):
-    """A pooler before ``server``. mode: "session" or "transaction"; all else as Debian has it."""
+    """A pooler before ``server``. mode: "session" or "transaction". size: sessions that it has for each database."""
 
-    def __init__(self, server: Postgres, mode: str) -> None:
+    def __init__(self, server: Postgres, mode: str, size: int = 80) -> None:
         super().__init__()
         self._server, self.port = server, free_port()
-        settings = POOLER.format(host=LOOPBACK, server=server.port, port=self.port, folder=self.folder, mode=mode)
-        (self.folder / "ini").write_text(settings)
+        places = {"host": LOOPBACK, "server": server.port, "port": self.port, "folder": self.folder}
+        (self.folder / "ini").write_text(POOLER.format(**places, mode=mode, size=size))
         (self.folder / "users").write_text(f'"{NAME}" ""\n')
 
     def start(self) -> Self:

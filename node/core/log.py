@@ -17,6 +17,8 @@ from typing import IO
 
 from node.core.errors import LungnodeError
 
+MOST_FRAMES = 100  # of a traceback
+
 
 def event(logger: logging.Logger, name: str, level: int = logging.INFO, **fields: object) -> None:
     """Log one event with its fields."""
@@ -53,6 +55,8 @@ def _frames(error: BaseException | None) -> str:
     while error is not None:
         codes = ((frame.f_code, line) for frame, line in traceback.walk_tb(error.__traceback__))
         where = [f'  File "{code.co_filename}", line {line}, in {code.co_qualname}\n' for code, line in codes]
+        if len(where) > MOST_FRAMES:  # a recursion
+            where[MOST_FRAMES // 2 : -MOST_FRAMES // 2] = ["  ...\n"]
         words = f": {error}" if isinstance(error, (LungnodeError, OSError)) else ""
         parts.append("".join(where) + type(error).__name__ + words)
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)

@@ -9,7 +9,11 @@ it commits, from whatever machine, and no code has to be right twice. What it co
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
+import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +28,6 @@ STOPPED_SECONDS = 20.0  # a writer that was stopped, or whose machine has gone, 
 CONNECT_SECONDS = 5
 WRITERS_LOCK = 0x6C756E67_00000001  # "lung", 1
 CLOCK_SECONDS = 30.0  # between two looks at the server's clock
-SET = "SELECT set_config(%s, %s, false)"
 DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 MOST_CONNECTIONS = 30  # of a process; five stay open
 
@@ -51,7 +54,13 @@ def require(engine: Engine) -> None:
     would let one session's locks and settings be another's."""
     if said := trouble(engine):
         raise Misconfigured(f"the database cannot be used: {said}")
-    if engine.dialect.name != "sqlite" and not _keeps_sessions(engine):
+    if engine.dialect.name == "sqlite":
+        return
+    try:
+        is_whole = _keeps_sessions(engine)
+    except SQLAlchemyError as error:
+        raise Misconfigured(f"the database cannot be used by two at once: {_words(error)}") from error
+    if not is_whole:
         raise Misconfigured(
             "the pooler before the database does not keep sessions whole (PgBouncer: pool_mode = session)"
         )
@@ -76,9 +85,32 @@ def trouble(engine: Engine) -> str:
         with engine.begin() as connection:
             connection.execute(text("SELECT pg_current_xact_id()"))  # what a standby, or one in recovery, refuses
     except SQLAlchemyError as error:
-        said = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
-        return said.splitlines()[0]
+        return _words(error)
     return ""
+
+
+def _words(error: SQLAlchemyError) -> str:
+    """What the server said, on one line."""
+    said = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+    return said.splitlines()[0]
+
+
+@contextlib.contextmanager
+def _hung_up_after(seconds: float, descriptor: int) -> Iterator[None]:
+    """A pooler takes a login at once and lets the first statement wait until a session is free, which may be never."""
+    with socket.socket(fileno=os.dup(descriptor)) as connection:
+        timer = threading.Timer(seconds, _hang_up, (connection,))
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
 
 
 class Clock:
@@ -139,6 +171,7 @@ def _postgresql(url: str, durable: bool) -> Engine:
     """A connection that broke is replaced before it is used (pre_ping): a server that was restarted costs nobody. A
     server or user whose commits do not wait for the disk (synchronous_commit = off) is told to wait for ours."""
     settings = {
+        "default_transaction_isolation": "read committed",  # a view older than the turn would not see who wrote before
         "lock_timeout": f"{BUSY_SECONDS:g}s",
         "idle_in_transaction_session_timeout": f"{STOPPED_SECONDS:g}s",
         "tcp_keepalives_idle": "10",
@@ -146,6 +179,7 @@ def _postgresql(url: str, durable: bool) -> Engine:
         "tcp_keepalives_count": "3",
         **({} if durable else {"synchronous_commit": "off"}),
     }
+    tell = f"SELECT {', '.join(['set_config(%s, %s, false)'] * len(settings))}"
     engine = create_engine(
         url.replace("postgresql://", "postgresql+psycopg://", 1),
         connect_args={
@@ -162,11 +196,11 @@ def _postgresql(url: str, durable: bool) -> Engine:
     @event.listens_for(engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
         """Statements, since a pooler drops or refuses settings that come with the connection."""
-        for name, value in settings.items():
-            connection.execute(SET, (name, value))
-        if durable:
-            connection.execute(DURABLE)
-        connection.commit()
+        with _hung_up_after(CONNECT_SECONDS, connection.fileno()):
+            connection.execute(tell, [part for setting in settings.items() for part in setting])
+            if durable:
+                connection.execute(DURABLE)
+            connection.commit()
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:

@@ -42,7 +42,10 @@ def _revisions(connection: Connection) -> tuple[str | None, str]:
     """Of the database, and the newest one of this code."""
     known = sorted(path.name[1:5] for path in (MIGRATIONS / "versions").glob("r*.py"))
     has_any = inspect(connection).has_table("alembic_version")
-    current = connection.scalar(text("SELECT version_num FROM alembic_version")) if has_any else None
+    found = connection.scalars(text("SELECT version_num FROM alembic_version")).all() if has_any else []
+    if len(found) > 1:
+        raise Misconfigured(f"the database says that it has several schemas ({', '.join(sorted(found))}): restore it")
+    current = found[0] if found else None
     if current is not None and current not in known:
         raise Misconfigured(
             f"the database has schema {current}, made by a newer version; this one knows up to {known[-1]}: install "

@@ -6,6 +6,7 @@ IMMEDIATE) and on PostgreSQL (an advisory lock), see ``dialects``.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ class Database:
         self._readers = sessionmaker(dialects.reading(self.engine), expire_on_commit=False)
         self._writer = self.engine.execution_options(lungnode_write=True)
         self._writers = sessionmaker(self._writer, expire_on_commit=False)
+        weakref.finalize(self, self.engine.dispose)  # SQLite puts its log into its file when the last connection closes
 
     @contextmanager
     def write(self) -> Iterator[Session]:

@@ -189,6 +189,19 @@ def test_a_commit_is_durable_whatever_the_server_is_used_to(postgres: Postgres) 
         made.close()
 
 
+def test_a_writer_sees_who_wrote_before_its_turn_whatever_the_server_is_used_to(postgres: Postgres) -> None:
+    name = postgres.made()
+    made = Database(postgres.url(name))
+    with made.write() as session:
+        session.execute(text(f"ALTER DATABASE {name} SET default_transaction_isolation = 'serializable'"))
+    made.close()
+    with made.write() as session:
+        assert session.scalar(text("SHOW transaction_isolation")) == "read committed"
+    with made.read() as session:
+        assert session.scalar(text("SHOW transaction_isolation")) == "repeatable read"
+    made.close()
+
+
 def test_each_process_goes_by_the_clock_of_the_database(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     class Ahead(datetime):
         """The clock of a machine that is an hour ahead."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from node.core.errors import Misconfigured
 from node.db import schema
@@ -46,6 +47,22 @@ def test_one_that_shares_sessions_is_refused(postgres: Postgres) -> None:
         with pytest.raises(Misconfigured, match="pool_mode = session"):
             schema.migrate(database.engine)
         database.close()
+
+
+def test_one_that_has_too_few_sessions_keeps_nobody_waiting(postgres: Postgres) -> None:
+    """It takes every login at once, and would let the first statement wait for two minutes."""
+    with PgBouncer(postgres, "session", size=1) as small:
+        name = postgres.made()
+        holder, other = Database(small.url(name)), Database(small.url(name))
+        with pytest.raises(Misconfigured, match="by two at once"):
+            schema.migrate(other.engine)
+        other.close()
+        with holder.read() as session:
+            session.execute(text("SELECT 1"))
+            with pytest.raises(OperationalError), other.read() as second:
+                second.execute(text("SELECT 1"))
+        holder.close()
+        other.close()
 
 
 def test_a_node_at_rest_goes_on_when_pooler_and_server_have_been_away() -> None:

@@ -74,3 +74,15 @@ def test_a_traceback_keeps_no_source_in_memory() -> None:
     text = str(json.loads(log.JsonLines().format(record))["traceback"])
     assert "decoder.py" in text and "in JSONDecoder.raw_decode" in text
     assert linecache.cache == {}
+
+
+def test_a_recursion_is_no_thousand_lines(stream: io.StringIO) -> None:
+    def deeper() -> None:
+        deeper()
+
+    try:
+        deeper()
+    except RecursionError:
+        logging.getLogger("node.test").exception("instance.failed")
+    traceback = str(lines(stream)[-1]["traceback"])
+    assert traceback.count("\n") <= log.MOST_FRAMES + 2 and traceback.endswith("RecursionError")

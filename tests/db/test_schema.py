@@ -1,5 +1,7 @@
 """Migrations build exactly the tables of ``db.tables``; a newer or absent schema is refused; on both engines."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -53,6 +55,22 @@ def test_an_empty_and_a_newer_database_are_refused(database: Database) -> None:
     for action in (schema.require_current, schema.migrate):
         with pytest.raises(Misconfigured, match="newer"):
             action(database.engine)
+
+
+def test_a_database_of_two_schemas_is_refused(database: Database) -> None:
+    schema.migrate(database.engine)
+    with database.engine.begin() as connection:
+        connection.execute(text("INSERT INTO alembic_version VALUES ('0003')"))
+    for action in (schema.require_current, schema.migrate):
+        with pytest.raises(Misconfigured, match="several schemas"):
+            action(database.engine)
+
+
+def test_a_program_that_ends_leaves_the_whole_database_in_its_file(tmp_path: Path) -> None:
+    """However it ends but by a signal: a copy of that file is a copy of the database."""
+    migrated = [sys.executable, "-m", "node.cli", "migrate", "--data", str(tmp_path)]
+    subprocess.run(migrated, check=True, timeout=120, stdout=subprocess.DEVNULL)
+    assert not (tmp_path / "lungnode.sqlite-wal").exists() and (tmp_path / "lungnode.sqlite").exists()
 
 
 def test_sqlite_is_durable_and_checks_references(tmp_path: Path) -> None:

@@ -38,19 +38,19 @@ def wrong_after(running: Target, batch: Sequence[Case]) -> list[str]:
 
 
 def culprits(batch: Sequence[Case]) -> list[Case]:
-    """Those that do it alone, looked for in ever smaller parts; the whole of a part where none does."""
+    """Those that do it alone, looked for in ever smaller parts."""
     size, found = -(-len(batch) // NARROWER), []  # type: int, list[Case]
     for part in (batch[begin : begin + size] for begin in range(0, len(batch), size)):
         with target() as fresh:
             harm = wrong_after(fresh, part)
         if harm:
             found += part if size == 1 else culprits(part)
-    return found or list(batch)
+    return found
 
 
 def run(first: int, faults: int) -> int:
     """The long run: progress on standard error, what was found in ``FOUND``; 0 when nothing was."""
-    begun, done = time.monotonic(), 0
+    begun, done, sentences = time.monotonic(), 0, list[str]()
     with target() as running:
         for batch in batches(first, faults, LONG_BATCH):
             sentences = wrong_after(running, batch)
@@ -64,7 +64,10 @@ def run(first: int, faults: int) -> int:
         return 0
     _say(*sentences, f"Trying seeds {batch[0].seed} to {batch[-1].seed} one by one.")
     FOUND.mkdir(exist_ok=True)
-    for one in culprits(batch):
+    found = culprits(batch)
+    if not found:
+        _say("None of them does it alone.")
+    for one in found:
         path = FOUND / f"{one.seed}.json"
         one.write(path)
         _say(f"Written: {path}")
