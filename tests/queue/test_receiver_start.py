@@ -37,7 +37,7 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     monkeypatch.setattr(receiving, "_compose", lambda *_: (receiver, SimpleNamespace(pump_kept=lambda: None)))
     monkeypatch.setattr(receiving, "stop_on_sigterm", lambda: ended)
     monkeypatch.setattr(receiving.log, "start", lambda *_, **__: None)
-    monkeypatch.setattr(receiving.gc, "freeze", lambda: None)
+    monkeypatch.setattr(receiving.heap, "has_started", lambda: None)
     monkeypatch.setattr(receiving, "SWITCH_SECONDS", sys.getswitchinterval())
     return outcomes
 
