@@ -20,7 +20,8 @@ from node.db.session import Database, url_of
 from node.folders import Folders, database_url
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A line on standard output."""
     sys.stdout.write(text + "\n")
 
 
@@ -51,20 +52,20 @@ def status(data: Path, study_uid: str | None, most: int) -> int:
 
     with open_database(data).read() as session:
         if study_uid is None:
-            _say("\n".join(mending.lines(session, data)))
+            say("\n".join(mending.lines(session, data)))
             found, all_of_them = story.overview(session, most), story.studies(session)
             for line in found:
                 when = line.last_received_at.strftime("%Y-%m-%d %H:%M:%SZ")
-                _say("  ".join((line.study_uid, when, line.modalities, str(line.instances), line.state, line.sentence)))
+                say("  ".join((line.study_uid, when, line.modalities, str(line.instances), line.state, line.sentence)))
             if len(found) < all_of_them:
-                _say(f"The newest {len(found)} of {all_of_them} studies; more of them: --studies N.")
+                say(f"The newest {len(found)} of {all_of_them} studies; more of them: --studies N.")
             return 0
         sentences = story.story(session, study_uid)
         advice = mending.advice(session, data, study_uid)
     if sentences is None:
         sys.stderr.write(f"lungnode: no study {study_uid} is stored here\n")
         return 1
-    _say("\n".join((*sentences, *advice)))
+    say("\n".join((*sentences, *advice)))
     return 0
 
 
@@ -76,5 +77,5 @@ def migrate(data: Path) -> int:
     if before != after:
         with database.write() as session:
             told.command(session, account(), f"migrate {before or 'none'} {after}", database.clock())
-    _say(f"schema {after}, nothing to do" if before == after else f"schema {before or 'none'} -> {after}")
+    say(f"schema {after}, nothing to do" if before == after else f"schema {before or 'none'} -> {after}")
     return 0

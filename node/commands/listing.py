@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
+from node.commands.asking import say
 from node.composition.routing import open_registry
 from node.core.errors import Misconfigured
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
 
 
 def models(action: str, system: str | None) -> int:
@@ -25,11 +20,11 @@ def models(action: str, system: str | None) -> int:
         found = [card for card in cards if card.system == system]
         if not found:
             raise Misconfigured(f"there is no model {system}; there are {', '.join(card.system for card in cards)}")
-        _say(found[0].text)
+        say(found[0].text)
         return 0
     verdicts = registry.verify() if action == "verify" else {}
     for card in cards:
         verdict = f"  {verdicts[card.system] or 'digest matches'}" if verdicts else ""
         classes = ",".join(card.classes) or "-"
-        _say(f"{card.system}  {card.version}  {card.kind}  {classes}  {card.weights_sha256[:12]}  {card.name}{verdict}")
+        say(f"{card.system}  {card.version}  {card.kind}  {classes}  {card.weights_sha256[:12]}  {card.name}{verdict}")
     return 1 if any(verdicts.get(card.system) and card.weights_sha256 for card in cards) else 0

@@ -7,10 +7,9 @@ nothing: it asks what the node's duty asks, with the settings of its last run or
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 
-from node.commands.asking import now, open_database, settings_of
+from node.commands.asking import now, open_database, say, settings_of
 from node.composition import keeping
 from node.composition.archiving import archive_of
 from node.core.audit import account
@@ -26,7 +25,7 @@ def plan(data: Path, config: Path | None) -> int:
     """Every study with files, the least recently needed first."""
     database, effective = open_database(data), settings_of(data, config)
     if not effective.retention.is_on:
-        _say("[retention] is off: nothing is ever removed")
+        say("[retention] is off: nothing is ever removed")
     archive = archive_of(effective, Folders.known(data))
     keeper = keeping.retention(effective, database, archive, now)
     decision = keeper.decide()
@@ -38,12 +37,12 @@ def plan(data: Path, config: Path | None) -> int:
         said = (
             f"goes, {one.bytes / 2**20:.1f} MiB: {rule}" if rule else f"stays: {'; '.join(one.objections) or NOT_DUE}"
         )
-        _say(f"{one.study_uid}  {said}")
+        say(f"{one.study_uid}  {said}")
     size = sum(one.bytes for one in known if one.id in going)
-    _say(f"{len(going)} of {len(known)} studies would go, {size / 2**20:.1f} MiB of what was received and its results")
+    say(f"{len(going)} of {len(known)} studies would go, {size / 2**20:.1f} MiB of what was received and its results")
     if decision.sentence:
         command = shlex.join(("lungnode", *decision.remedy, "--data", str(data)))
-        _say(decision.sentence + ("" if decision.remedy[-1] == "plan" else f" To let them go: {command}"))
+        say(decision.sentence + ("" if decision.remedy[-1] == "plan" else f" To let them go: {command}"))
     return 0
 
 
@@ -52,7 +51,7 @@ def hold(data: Path, study_uid: str) -> int:
     with open_database(data).write() as session:
         news = holds.hold(session, study_uid, now())
         told.command(session, account(), "retention hold", now(), study_uid)
-    _say(f"{study_uid}: {'on hold' if news else 'was on hold before'}")
+    say(f"{study_uid}: {'on hold' if news else 'was on hold before'}")
     return 0
 
 
@@ -60,7 +59,7 @@ def free(data: Path, study_uid: str) -> int:
     with open_database(data).write() as session:
         done = holds.free(session, study_uid)
         told.command(session, account(), "retention free", now(), study_uid)
-    _say(f"{study_uid}: {'no longer on hold' if done else 'was not on hold'}")
+    say(f"{study_uid}: {'no longer on hold' if done else 'was not on hold'}")
     return 0
 
 
@@ -69,7 +68,7 @@ def allow(data: Path) -> int:
     with open_database(data).write() as session:
         until = holds.allow(session, now())
         told.command(session, account(), "retention allow", now())
-    _say(f"until {until:%Y-%m-%d %H:%M:%SZ} the limit retention.max_percent_per_day does not hold")
+    say(f"until {until:%Y-%m-%d %H:%M:%SZ} the limit retention.max_percent_per_day does not hold")
     return 0
 
 
@@ -81,7 +80,3 @@ def act(data: Path, action: str, study_uid: str | None, config: Path | None) -> 
     if study_uid is not None:
         raise Misconfigured(f"retention {action} takes no STUDY_UID")
     return allow(data) if action == "allow" else plan(data, config)
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")

@@ -13,17 +13,18 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Integer, Table, bindparam, func, insert, select, text, update
+from sqlalchemy import Integer, bindparam, func, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from node.core.audit import AuditEvent
 from node.db.audit_tables import AuditRow
 from node.db.driver import Rendered
+from node.db.tables import table_of
 
-ROWS = cast(Table, AuditRow.__table__)
+ROWS = table_of(AuditRow)
 BEGIN = "0" * 64  # "previous" of the first row
 SAID = ("id", "at", "kind", "outcome", "actor", "aet", "address", "study_uid", "details")
 BATCH = 1000

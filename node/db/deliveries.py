@@ -6,15 +6,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
-from sqlalchemy import Integer, Table, bindparam, func, insert, select, update
+from sqlalchemy import Integer, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
 from node.db import jobs, tallies, told
 from node.db.driver import Rendered, Row
-from node.db.tables import Analysis, Delivery, Instance, JobRow, Output, Series, StandIn, Study
+from node.db.tables import Analysis, Delivery, Instance, JobRow, Output, Series, StandIn, Study, table_of
 
 STATES = ("waiting", "committing", "delivered", "failed", "replaced", "refused", "superseded")  # of a delivery
 SUPERSEDED = "superseded: a newer analysis of the study took its place before it was delivered"
@@ -47,7 +46,7 @@ class Due:
         return self.analysis_id, self.original_id, self.job_id
 
 
-_DELIVERIES = cast(Table, Delivery.__table__)
+_DELIVERIES = table_of(Delivery)
 _ADD = Rendered(insert(_DELIVERIES).returning(_DELIVERIES.c.id), ("output_id", "destination", "state", "owed_at"))
 _SOURCE = (
     select(Instance.path)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
-from sqlalchemy import Connection, Table, bindparam, exists, insert, select, update
+from sqlalchemy import Connection, bindparam, exists, insert, select, update
 from sqlalchemy.orm import Session
 
 from node.core.errors import OfAnotherSite
@@ -14,15 +13,10 @@ from node.core.study import NEXT, InstanceHeader, Origin, StudyState
 from node.db import tallies
 from node.db.driver import Rendered, Values
 from node.db.retention_tables import Prior
-from node.db.tables import Base, Event, Instance, Output, Patient, Refusal, Series, Study
+from node.db.tables import Event, Instance, Output, Patient, Refusal, Series, Study, table_of
 
-
-def _table(of: type[Base]) -> Table:
-    return cast(Table, of.__table__)
-
-
-INSTANCES, OUTPUTS, PATIENTS, SERIES, STUDIES = (_table(of) for of in (Instance, Output, Patient, Series, Study))
-EVENTS, PRIORS = _table(Event), _table(Prior)
+INSTANCES, OUTPUTS, PATIENTS, SERIES, STUDIES = (table_of(of) for of in (Instance, Output, Patient, Series, Study))
+EVENTS, PRIORS = table_of(Event), table_of(Prior)
 # Of tables rather than of objects, and rendered once: every instance of a CT pays for what lies between it and SQLite.
 _HERE = select(INSTANCES.c.sha256).where(INSTANCES.c.sop_uid == bindparam("uid")).scalar_subquery()
 KNOWN = Rendered(select(_HERE, exists().where(OUTPUTS.c.sop_uid == bindparam("uid"))))

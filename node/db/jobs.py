@@ -10,9 +10,8 @@ that, however urgent.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import cast
 
-from sqlalchemy import ColumnElement, Table, Update, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Update, bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from node.core.job import NEXT, Job, JobKind, JobState
@@ -20,7 +19,7 @@ from node.core.study import StudyState
 from node.db.driver import Rendered
 from node.db.handed import Ready
 from node.db.session import READY
-from node.db.tables import JobRow, Study
+from node.db.tables import JobRow, Study, table_of
 
 AGEING = timedelta(seconds=30)  # films have priority 0 and CTs 10: a film passes the CTs of the last five minutes
 FORGIVEN_STOPS = 20  # of the whole node while a job ran; from then on each counts as an attempt
@@ -32,7 +31,7 @@ def _guarded(old: JobState, new: JobState) -> Update:
     return update(JOBS).where(JOBS.c.state == old).values(state=new)
 
 
-JOBS = cast(Table, JobRow.__table__)
+JOBS = table_of(JobRow)
 # What every analysis and every delivery comes to, and what is asked many times a second.
 _KNOWN = Rendered(select(JOBS.c.id).where(JOBS.c.kind == bindparam("of"), JOBS.c.key == bindparam("named")))
 _ADDED = ("kind", "key", "subject_id", "payload", "state", "priority", "next_at", "turn_at", "pipeline", "created_at")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
 
-from sqlalchemy import Table, insert, select
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from node.db.driver import Rendered
 from node.db.layer_tables import LayerRow
+from node.db.tables import table_of
 
-_ADD = Rendered(
-    insert(cast(Table, LayerRow.__table__)), ("analysis_id", "sop_uid", "frame", "system", "kind", "content")
-)
+_ADD = Rendered(insert(table_of(LayerRow)), ("analysis_id", "sop_uid", "frame", "system", "kind", "content"))
 
 
 @dataclass(frozen=True)

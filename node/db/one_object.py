@@ -6,21 +6,14 @@ asks three hundred times, and building them costs more than the database takes.
 
 from __future__ import annotations
 
-from typing import cast
-
-from sqlalchemy import Table, bindparam, exists, select
+from sqlalchemy import bindparam, exists, select
 from sqlalchemy.orm import Session
 
 from node.db.catalogue import Held
-from node.db.tables import Analysis, Base, Instance, Output, Reserve, Series, StandIn, Study
-
-
-def _table(of: type[Base]) -> Table:
-    return cast(Table, of.__table__)
-
+from node.db.tables import Analysis, Instance, Output, Reserve, Series, StandIn, Study, table_of
 
 _STUDIES, _SERIES, _INSTANCES, _OUTPUTS, _ANALYSES, _STAND_INS, _RESERVES = (
-    _table(of) for of in (Study, Series, Instance, Output, Analysis, StandIn, Reserve)
+    table_of(of) for of in (Study, Series, Instance, Output, Analysis, StandIn, Reserve)
 )
 _RECEIVED = (
     select(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Table, bindparam, func, insert, select, update
+from sqlalchemy import bindparam, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from node.core.study import StudyState
@@ -29,6 +29,7 @@ from node.db.tables import (
     Series,
     StandIn,
     Study,
+    table_of,
 )
 
 if TYPE_CHECKING:
@@ -96,10 +97,6 @@ class EarlierObject:
     destinations: tuple[str, ...]
 
 
-def _table(of: type[Base]) -> Table:
-    return cast(Table, of.__table__)
-
-
 # What every study comes to.
 _STATE = Rendered(select(Study.study_uid, Study.state).where(Study.id == bindparam("study")))
 _INSTANCES = Rendered(  # in the order of InstanceRow
@@ -119,13 +116,13 @@ _NEWEST_OUTPUTS = Rendered(
 _TO = select(Delivery.destination).where(Delivery.output_id == bindparam("output"))
 _KEPT_FOR = select(Reserve.destination).where(Reserve.output_id == bindparam("output"))
 _DESTINATIONS = (Rendered(_TO), Rendered(_KEPT_FOR))
-_ANALYSES = _table(Analysis)
+_ANALYSES = table_of(Analysis)
 _SUPERSEDE = Rendered(update(_ANALYSES).where(_ANALYSES.c.study_id == bindparam("study")).values(superseded=True))
 
 
 def _adding(of: type[Base], *, but: str = "id") -> Rendered:
     """An insert of one row, which is told every column but one; what it returns is the key."""
-    table = _table(of)
+    table = table_of(of)
     return Rendered(insert(table).returning(*table.primary_key), [one.key for one in table.c if one.key != but])
 
 

@@ -6,6 +6,7 @@ All times are UTC. Alembic's migrations in ``migrations/`` build exactly this; a
 from __future__ import annotations
 
 from datetime import datetime
+from typing import cast
 
 from sqlalchemy import (
     BigInteger,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     String,
+    Table,
     Text,
     UniqueConstraint,
     false,
@@ -38,6 +40,11 @@ class Base(DeclarativeBase):
         }
     )
     type_annotation_map = {datetime: UtcDateTime}  # noqa: RUF012
+
+
+def table_of(rows: type[Base]) -> Table:
+    """For statements of tables rather than of objects."""
+    return cast(Table, rows.__table__)
 
 
 class Patient(Base):

@@ -11,14 +11,13 @@ import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import cast
 
-from sqlalchemy import Table, bindparam, insert, literal_column, select, update
+from sqlalchemy import bindparam, insert, literal_column, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from node.db.driver import Rendered
-from node.db.tables import Delivery
+from node.db.tables import Delivery, table_of
 from node.db.tally_tables import Tally
 
 STAGE, ANALYSIS, DELIVERY, ATTEMPT, REFUSAL = "stage", "analysis", "delivery", "attempt", "refusal"
@@ -26,7 +25,7 @@ WHAT = (STAGE, ANALYSIS, DELIVERY, ATTEMPT, REFUSAL)
 BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0)  # seconds
 BEYOND = "+Inf"
 _MODEL = "model."
-_TALLIES = cast(Table, Tally.__table__)
+_TALLIES = table_of(Tally)
 _MORE = Rendered(  # some ten of them for each study
     update(_TALLIES)
     .where(_TALLIES.c.what == bindparam("in_what"), _TALLIES.c.of == bindparam("in_of"))

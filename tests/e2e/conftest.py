@@ -25,16 +25,6 @@ quiet_seconds_film = 0.3
 backoff_seconds = [0.2, 0.5, 1.0]
 """
 
-STANDIN = """
-[analysis]
-segmenter = "standin-lungs"
-biomarkers = ""
-systems = ["standin-film"]
-ct_systems = []
-indicators = []
-ensemble = false
-"""  # with the environment MODELS of tests/faults, where what models find does not matter: real ones load for long
-
 
 @pytest.fixture(scope="package")
 def node(orthanc: Orthanc) -> Iterator[LungnodeProcess]:

@@ -15,8 +15,8 @@ from typing import Self
 import pytest
 from pydicom import dcmread
 
-from tests.e2e.conftest import QUICK, STANDIN, assert_no_marker
-from tests.faults.struck import MODELS
+from tests.e2e.conftest import QUICK, assert_no_marker
+from tests.faults.struck import ANALYSIS, MODELS
 from tests.films import CR, SC, Film, drawn, encoded, wrap
 from tests.peers import LOOPBACK, Orthanc, Storescp, free_port, wait_until
 from tests.sending import store
@@ -35,7 +35,7 @@ def node(orthanc: Orthanc, second_port: int) -> Iterator[LungnodeProcess]:
     """A node of this module's own: its second destination is away at first. Any results will do."""
     second = f"{SECOND}@127.0.0.1:{second_port}"
     to = [orthanc.address, second]
-    with LungnodeProcess(settings=QUICK + STANDIN, send_to=to, environment=MODELS) as running:
+    with LungnodeProcess(settings=QUICK + ANALYSIS, send_to=to, environment=MODELS) as running:
         yield running
 
 

@@ -24,8 +24,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from node.board import Board
 from tests.dimse.asking import find, getscu
-from tests.e2e.conftest import STANDIN
-from tests.faults.struck import MODELS
+from tests.faults.struck import ANALYSIS, MODELS
 from tests.films import DX, MARKER, Film, drawn, encoded, uid, wrap
 from tests.peers import LOOPBACK, Orthanc, Ran, Storescp
 from tests.sending import Encoded, store, store_encoded
@@ -56,7 +55,7 @@ move_destinations = ["{orthanc}"]
 def served(orthanc: Orthanc) -> Iterator[LungnodeProcess]:
     """A node that sends results, whatever they are, to Orthanc, which knows it and answers queries of it for that."""
     address = orthanc.address
-    settings = SETTINGS.format(orthanc=address) + STANDIN
+    settings = SETTINGS.format(orthanc=address) + ANALYSIS
     with LungnodeProcess(settings=settings, send_to=[address], environment=MODELS) as running:
         orthanc.know("pulling", "PULLING", running.dicom_port)
         orthanc.know("stranger", "LUNGNODE", running.dicom_port)  # it answers queries of no stranger
