@@ -330,6 +330,7 @@ def serve(effective: Settings, data: Path, again: Callable[[], Settings] | None 
         supervisor = Supervisor(effective, folders, again, asked)
         supervisor.start()
         heap.has_started()
+        heap.gives_back()
         try:
             while not stop.wait(TENDING_SECONDS):
                 supervisor.tend()

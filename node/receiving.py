@@ -41,6 +41,7 @@ SWITCH_SECONDS = 0.0005  # threads of associations and of the archive hand over 
 def run_receiver(data: Path, name: str, parent: int, doors: Mapping[str, int]) -> int:
     """doors: name -> descriptor, see ``dimse.listening``. 0 when it drained, or ended with its last association after
     another process had taken its place."""
+    heap.one_arena()
     orphaned, stop, retire = bind_to_parent(parent), stop_on_sigterm(), retire_when_told()
     effective = Folders(data).read_worker_settings()
     folders = Folders(data, effective.database.archive)
@@ -50,6 +51,7 @@ def run_receiver(data: Path, name: str, parent: int, doors: Mapping[str, int]) -
     board = Board(folders.board, name)
     receiver, commitment = _compose(effective, folders, database, board)
     heap.has_started()  # pynetdicom collects garbage at every turn
+    heap.gives_back()
     if orphaned():
         return 1  # the next node wants the port
     board.serve()  # first: whoever connects is written there

@@ -128,6 +128,7 @@ def run_worker(data: Path, name: str, parent: int, gpu: str = "") -> int:
 
     _warm_up(registry, (of_site(effective, name) for name in known), stop)
     heap.has_started()
+    heap.gives_back()
     if not stop.is_set():
         log.event(logger, "worker.ready", worker=name)
 

@@ -64,3 +64,26 @@ def test_garbage_is_looked_for_once_a_program_has_started() -> None:
     """Before, it waits; what was there by then is never looked through again."""
     done = subprocess.run([sys.executable, "-c", GARBAGE], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["False", "True", "True"]
+
+
+HOLES = """
+import os, sys
+from node.core import heap
+def has_pages():
+    return int(open("/proc/self/statm").read().split()[1])
+begun = has_pages()
+kept = [bytes(20_000) for _ in range(5_000)]
+most = has_pages() - begun
+del kept[:4_999]
+freed = has_pages() - begun
+heap.trim()
+print(most, freed, has_pages() - begun)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc alone gives back when asked")
+def test_what_is_free_below_what_is_in_use_goes_back() -> None:
+    done = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True, timeout=60)
+    most, freed, trimmed = map(int, done.stdout.split())
+    assert freed > most / 2, "glibc has given it back by itself: the test shows nothing"
+    assert trimmed < most / 10

@@ -94,11 +94,10 @@ class Target:
             *self._left_files(),
             *_soon(lambda: self.threads() <= self._threads + POOLS, lambda: f"{self.threads()} threads are left."),
             *_soon(lambda: not self._temporary(), lambda: f"Temporary files are left: {self._temporary()}"),
+            *_soon(self._is_small, lambda: f"The node's memory grew to {self.memory() >> 20} MiB."),
         ]
         if {process.pid for process in self.node.processes()} != self._pids:
             found.append("A process of the node ended.")
-        if self.memory() - self._memory > LARGEST_GROWTH:
-            found.append(f"The node's memory grew to {self.memory() >> 20} MiB.")
         return found
 
     def threads(self) -> int:
@@ -107,6 +106,9 @@ class Target:
     def memory(self) -> int:
         """Bytes, of all processes of the node."""
         return sum(process.memory_info().rss for process in self.node.processes())
+
+    def _is_small(self) -> bool:
+        return self.memory() - self._memory <= LARGEST_GROWTH
 
     def peak(self) -> int:
         """Bytes: the most that each process ever had, added up."""
