@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from node.board import Board
@@ -20,10 +21,10 @@ from node.core import heap, log
 from node.core.settings import Settings
 from node.db.session import Database, url_of
 from node.dimse.access import Access
-from node.dimse.commitment import CommitmentService
 from node.dimse.scp import Receiver
 from node.dimse.tls import Certificates
 from node.folders import Folders
+from node.pipeline import strays
 from node.pipeline.catalogue import Catalogue
 from node.pipeline.commitment import Commitments
 from node.pipeline.intake import Intake
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 DRAIN_SECONDS = 60.0  # for associations that run when SIGTERM comes
 POLL_SECONDS = 0.5
 SWITCH_SECONDS = 0.0005  # threads of associations and of the archive hand over often; Python's 5 ms are an fsync long
+Duties = Mapping[str, Callable[[], object]]  # by name
 
 
 def run_receiver(data: Path, name: str, parent: int, doors: Mapping[str, int]) -> int:
@@ -49,7 +51,7 @@ def run_receiver(data: Path, name: str, parent: int, doors: Mapping[str, int]) -
     sys.setswitchinterval(SWITCH_SECONDS)
     database = Database(url_of(data, effective.database.url), effective.receive.fsync)
     board = Board(folders.board, name)
-    receiver, commitment = _compose(effective, folders, database, board)
+    receiver, duties = _compose(effective, folders, database, board)
     heap.has_started()  # pynetdicom collects garbage at every turn
     heap.gives_back()
     if orphaned():
@@ -57,7 +59,6 @@ def run_receiver(data: Path, name: str, parent: int, doors: Mapping[str, int]) -
     board.serve()  # first: whoever connects is written there
     pulse.tell(lambda: receiver.is_turning)
     receiver.start({door: socket.socket(fileno=descriptor) for door, descriptor in doors.items()})
-    duties = {"commitment": commitment.pump_kept, "archive": receiver.look_again}
     threading.Thread(target=_do, args=(duties, stop), name="duties", daemon=True).start()
     while not stop.wait(POLL_SECONDS):
         if orphaned():
@@ -72,9 +73,7 @@ def run_receiver(data: Path, name: str, parent: int, doors: Mapping[str, int]) -
     return 0
 
 
-def _compose(
-    effective: Settings, folders: Folders, database: Database, board: Board
-) -> tuple[Receiver, CommitmentService]:
+def _compose(effective: Settings, folders: Folders, database: Database, board: Board) -> tuple[Receiver, Duties]:
     receive, now = effective.receive, database.clock
     archive = archive_of(effective, folders)
     archive.prepare()
@@ -85,10 +84,11 @@ def _compose(
     commitment = peers.commitment(Commitments(database, archive, now, effective.delivery.backoff_seconds))
     services = [*peers.services(Catalogue(database, archive), archive, Trail(database, now).tell), commitment]
     access = Access.of(board, effective)
-    return Receiver(effective.node, receive, intake, access, services, certificates), commitment
+    receiver = Receiver(effective.node, receive, intake, access, services, certificates)
+    return receiver, {"commitment": commitment.pump_kept, "archive": partial(strays.look_again, database, archive)}
 
 
-def _do(duties: Mapping[str, Callable[[], object]], stop: threading.Event) -> None:
+def _do(duties: Duties, stop: threading.Event) -> None:
     """What concerns this process alone: peers that wait on its associations to be told what was committed, say."""
     while not stop.wait(POLL_SECONDS):
         for name, duty in duties.items():

@@ -43,6 +43,7 @@ class Archive:
         self._tmp = root / "tmp"
         self._tmp.mkdir(parents=True, exist_ok=True)
         self._known: set[str] = set()  # folders whose own entries are durable
+        self.in_doubt: set[str] = set()  # files that this process kept, while nobody knows whether their row is there
         self._lock = threading.Lock()
         self._writers = ThreadPoolExecutor(WRITERS, "archive")
         self._chunks, self._direct = Chunks(), takes_direct(self._tmp)

@@ -13,6 +13,7 @@ from node.db.session import Database
 from node.pipeline import strays
 from node.pipeline.tenure import Tenure
 
+DOUBT_SECONDS = 5.0
 BUCKET_SECONDS = 3600.0  # for all of a bucket is listed
 
 Duty = tuple[str, Callable[[], object], float]  # its name, what it does, seconds between
@@ -38,7 +39,8 @@ class Upkeep:
 
     def own_duties(self) -> list[Duty]:
         """Of each node."""
-        return [("cache", self._forget, BUCKET_SECONDS)] if self._archive.is_remote else []
+        doubts: Duty = ("doubts", self._look_again, DOUBT_SECONDS)
+        return [doubts, ("cache", self._forget, BUCKET_SECONDS)] if self._archive.is_remote else [doubts]
 
     def common_duties(self) -> list[Duty]:
         """Done once, however many nodes share the archive."""
@@ -47,6 +49,10 @@ class Upkeep:
     def problems(self) -> list[str]:
         """Why nothing can be kept or removed, one sentence each."""
         return [self._tenure.problem] if self._tenure.problem else []
+
+    def _look_again(self) -> None:
+        """At what its own receipt, over HTTP or of priors, left in doubt; receivers do so themselves."""
+        strays.look_again(self._database, self._archive)
 
     def _clear_bucket(self) -> None:
         strays.clear_bucket(self._database, self._archive, self._tenure.hold)

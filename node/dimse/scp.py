@@ -118,10 +118,6 @@ class Receiver:
             time.sleep(0.05)
         self._ae.shutdown()
 
-    def look_again(self) -> None:
-        """At what was left in doubt when the database went away; to be called now and then."""
-        self._intake.look_again()
-
     def _requested(self, event: evt.Event) -> None:
         assoc = event.assoc
         request: Any = assoc.requestor.primitive

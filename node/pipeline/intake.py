@@ -6,7 +6,6 @@ of the sender's connection, the same instance may come again: the same bytes are
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -37,7 +36,6 @@ from node.db import intake as rows
 from node.db.group import GroupCommit
 from node.db.session import Database
 from node.incoming import Incoming
-from node.pipeline import strays
 from node.pipeline.header import MismatchError, Received, is_uid, read_header
 
 logger = logging.getLogger(__name__)
@@ -117,7 +115,6 @@ class Intake:
         self._group, self._largest = GroupCommit(database), max_instance_bytes
         self._told = Recent()  # by association: studies that it began, statuses that it was answered
         self._board = board
-        self._in_doubt: set[str] = set()  # files, by their paths within the archive
 
     def begin(self, announced: Announced, origin: Origin) -> Arriving:
         """Room for a data set that begins to come. Never raises: what is wrong is said when it has come."""
@@ -194,7 +191,7 @@ class Intake:
                 raise
             except SQLAlchemyError as error:
                 if getattr(error, "connection_invalidated", False):
-                    self._in_doubt.add(path)  # the server may have committed the row, and nobody has heard it
+                    self._archive.in_doubt.add(path)  # the server may have committed the row, and nobody has heard it
                 else:
                     self._archive.discard(path)
                 raise OutOfResources("the database cannot be written") from error
@@ -210,16 +207,6 @@ class Intake:
         except SQLAlchemyError as error:
             self._archive.discard(path)  # or the next time that it comes it would be a duplicate
             raise OutOfResources("the database cannot be written") from error
-
-    def look_again(self) -> None:
-        """Take away files whose commit nobody heard of, once the database says that no row names them."""
-        doubtful = set(self._in_doubt)
-        if not doubtful:
-            return
-        with contextlib.suppress(SQLAlchemyError, OSError, OutOfResources):  # the next time, then
-            if removed := strays.remove(self._database, self._archive, doubtful):
-                log.event(logger, "archive.cleared", files=removed)
-            self._in_doubt -= doubtful
 
     def _admit(self, association: str, study_uid: str) -> None:
         """Under pressure an association goes on with studies that it has begun, since half of one helps nobody, and

@@ -5,6 +5,8 @@ is safe: whoever receives holds the lock of its folder (``Archive.claimed``) fro
 row is committed, in whatever process, ``lungnode pull`` too; here nothing is removed without that lock, and only what
 no row knows while it is held. Results have no such lock; no worker of this node runs yet, and those of an earlier one
 ended with it. A sender was never told that it may forget such a file, and an analysis writes the same results again.
+What a lost connection to the database leaves in doubt (``Archive.in_doubt``) need not wait for a start: each process
+that receives looks at its own again (``look_again``).
 
 In a bucket no start waits for that: now and then a duty takes away what has been there for long (``Archive.files``), if
 the bucket is still that of this database (``tenure``), and each node lets go of copies of what another one removed.
@@ -12,12 +14,16 @@ the bucket is still that of this database (``tenure``), and each node lets go of
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from node.archive import Archive
 from node.core import log
+from node.core.errors import OutOfResources
 from node.db import copy as rows
 from node.db.session import Database
 
@@ -46,6 +52,16 @@ def clear(database: Database, archive: Archive) -> int:
         log.event(logger, "archive.too_many_strays", logging.ERROR, files=len(suspects))
         return 0
     return _cleared(database, archive, suspects)
+
+
+def look_again(database: Database, archive: Archive) -> None:
+    """Take away files whose commit nobody heard of, once the database says that no row names them."""
+    doubtful = set(archive.in_doubt)
+    if not doubtful:
+        return
+    with contextlib.suppress(SQLAlchemyError, OSError, OutOfResources):  # the next time, then
+        _cleared(database, archive, doubtful)
+        archive.in_doubt -= doubtful
 
 
 def _cleared(database: Database, archive: Archive, suspects: Iterable[str]) -> int:

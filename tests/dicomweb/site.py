@@ -121,12 +121,12 @@ def as_file(ds: Dataset) -> bytes:
 
 
 @contextmanager
-def site(folder: Path, tree: Mapping[tuple[str, str], Any] | None = None) -> Iterator[Site]:
-    """tree: settings that differ."""
+def site(folder: Path, tree: Mapping[tuple[str, str], Any] | None = None, url: str = "") -> Iterator[Site]:
+    """tree: settings that differ. url: of an empty database; SQLite where none is given."""
     flags = {("receive", "min_free_bytes"): 0, **(tree or {})}
     effective = settings.load(flags=flags)
     folder.mkdir(parents=True, exist_ok=True)
-    database = Database(sqlite_url(folder))
+    database = Database(url or sqlite_url(folder))
     schema.migrate(database.engine)
     archive = Archive(folder / "archive", False, effective.receive.min_free_bytes)
 

@@ -32,9 +32,8 @@ def begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[object]:
     receiver = SimpleNamespace(
         start=lambda _: outcomes.append(access.enter("first", "SCANNER", "127.0.0.1")),
         stop=lambda _: None,
-        look_again=lambda: None,
     )
-    monkeypatch.setattr(receiving, "_compose", lambda *_: (receiver, SimpleNamespace(pump_kept=lambda: None)))
+    monkeypatch.setattr(receiving, "_compose", lambda *_: (receiver, {}))
     monkeypatch.setattr(receiving, "stop_on_sigterm", lambda: ended)
     monkeypatch.setattr(receiving.log, "start", lambda *_, **__: None)
     monkeypatch.setattr(receiving.heap, "has_started", lambda: None)
