@@ -1,16 +1,20 @@
-"""Layers of images for pages: written by the transaction of their analysis, read one by one. The caller owns it."""
+"""Layers of images for pages: written by the transaction of their analysis, read one by one. The caller owns it.
+
+Those of the analysis that stands outlive the files that retention removes: when the same images come again it stands
+for them, and its heat lies over them as before. Those of superseded ones, which no page shows, go with the files.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.orm import Session
 
 from node.db.driver import Rendered
 from node.db.layer_tables import LayerRow
-from node.db.tables import table_of
+from node.db.tables import Analysis, table_of
 
 _ADD = Rendered(insert(table_of(LayerRow)), ("analysis_id", "sop_uid", "frame", "system", "kind", "content"))
 
@@ -64,3 +68,9 @@ def contents(session: Session, analysis_id: int, sop_uid: str, frame: int) -> li
         at |= LayerRow.frame.is_(None)
     rows = session.scalars(select(LayerRow).where(this, at).order_by(LayerRow.id))
     return [Layer(row.sop_uid, row.frame or 0, row.system, row.kind, row.content) for row in rows]
+
+
+def forget_superseded(session: Session, study_id: int) -> None:
+    superseded = select(Analysis.id).where(Analysis.study_id == study_id, Analysis.superseded)
+    gone = delete(LayerRow).where(LayerRow.analysis_id.in_(superseded))
+    session.execute(gone.execution_options(synchronize_session=False))

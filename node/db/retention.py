@@ -30,7 +30,7 @@ from sqlalchemy.orm import Session
 
 from node.core.job import JobKind, JobState
 from node.core.study import StudyState
-from node.db import told
+from node.db import layers, told
 from node.db.driver import Rendered
 from node.db.intake import add_event
 from node.db.retention_tables import Removal, RemovedInstance, RetentionHold, StudyUse
@@ -199,6 +199,7 @@ def remove(session: Session, study_id: int, rule: str, bounds: Bounds, now: date
         .execution_options(synchronize_session=False)
     )
     removal.files += int(marked.rowcount)  # type: ignore[attr-defined]
+    layers.forget_superseded(session, study_id)
     add_event(session, study_id, now, f"Its {removal.files} files were removed from the archive: {rule}.")
     told.deletion(session, study_id, rule, removal.files, now)
     return removal.id

@@ -34,7 +34,7 @@ from tests.pipeline.removing import (
     retention,
     stored,
 )
-from tests.pipeline.test_superseding import Ward, wishes
+from tests.pipeline.test_superseding import Ward, late, wishes
 from tests.pipeline.waiting import Room
 
 
@@ -183,6 +183,24 @@ def test_the_same_study_again_is_known_and_not_analysed_anew(room: Room) -> None
         assert len(room.rows("SELECT * FROM jobs")) == 1
         assert offered(room) == {uid}
         assert_whole(room)
+
+
+def test_only_the_layers_of_the_analysis_that_stands_outlive_the_files(tmp_path: Path) -> None:
+    """Its images may come again, and then it stands for them; no page shows what it superseded."""
+    ward = Ward(tmp_path)
+    for number in (1, 2):
+        ward.analyse(ward.arrive(number), wishes(PACS))
+    standing = ward.rows("SELECT * FROM layers WHERE analysis_id = 2")
+    assert standing and len(ward.rows("SELECT * FROM layers")) > len(standing)
+    deliver(ward)
+    ward.clock.pass_by(31 * DAY)
+    retention(ward).turn()
+    assert ward.rows("SELECT * FROM layers") == standing
+    for number in (1, 2):
+        ward.take(late(number))
+    ward.clock.pass_by(100)
+    ward.close()
+    assert ward.rows("SELECT id FROM analyses WHERE NOT superseded") == [{"id": 2}], "and is not made again"
 
 
 def test_a_part_of_what_was_removed_is_kept_and_takes_no_ones_place(room: Room) -> None:
