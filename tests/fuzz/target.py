@@ -49,7 +49,7 @@ require_peer_certificate = false
 """
 P_DATA_TF, A_RELEASE_RP = 0x04, 0x06  # PS3.8 section 9.3.1
 AT_ONCE = 48
-PATIENCE = 60.0  # of a sender that waits for the node to end it; the time-outs above one another, on a busy machine
+PATIENCE = 60.0  # of a sender that hears nothing: the time-outs of the node above one another, on a busy machine
 LARGEST_GROWTH = 200 << 20  # bytes of memory of all processes together, over what they had when they were idle
 POOLS = 40  # threads of the archive, the duties and the web server, which come as they are needed and stay
 KNOWN = {"data", "node.toml", "log.txt", "tmp", "authority"}  # of the folder the node runs in
@@ -193,21 +193,23 @@ async def _send(case: Case, port: int) -> bool:
     """Whether the node did as it should."""
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE) as patience:
             writer.write(case.request)
             await writer.drain()
             if case.kind not in ("request", "noise"):
                 await _pdu(reader)  # A-ASSOCIATE-AC
             writer.write(case.rest)
             await writer.drain()
-            return await _leave(case, reader, writer)
+            return await _leave(case, reader, writer, patience)
     except (OSError, asyncio.IncompleteReadError) as error:
         return not isinstance(error, TimeoutError) and case.kind not in ROWS
     finally:
         writer.transport.abort()
 
 
-async def _leave(case: Case, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+async def _leave(
+    case: Case, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, patience: asyncio.Timeout
+) -> bool:
     connection: socket.socket = writer.get_extra_info("socket")
     if case.leaves == "releases":
         writer.write(messages.release_rq().encode())
@@ -221,8 +223,8 @@ async def _leave(case: Case, reader: asyncio.StreamReader, writer: asyncio.Strea
         return True
     if case.kind in ROWS:
         return [await _pdu(reader) for _ in range(case.count + 1)] == [P_DATA_TF] * case.count + [A_RELEASE_RP]
-    while await reader.read(1 << 16):
-        pass
+    while await reader.read(1 << 16):  # a query for all patients has thousands of answers
+        patience.reschedule(asyncio.get_running_loop().time() + PATIENCE)
     return True
 
 
