@@ -124,7 +124,10 @@ class Archive:
 
     @contextlib.contextmanager
     def reading(self, relatives: Iterable[str]) -> Iterator[None]:
-        """The paths of these, once asked for, hold until the end of this."""
+        """The paths of these, once asked for, hold until the end of this. Without the folder, which may be on a share,
+        none of them can be said to be gone."""
+        if not (self.root / RECEIVED).is_dir():
+            raise OutOfResources("The folder of the archive is not there.")
         yield
 
     def opened(self, relative: str) -> IO[bytes]:

@@ -15,7 +15,7 @@ from node.commands.asking import open_database, settings_of
 from node.commands.sending import files_under
 from node.composition.archiving import reader
 from node.composition.routing import open_registry
-from node.core.errors import Refused
+from node.core.errors import Refused, Transient
 from node.core.site import of_site
 from node.core.study import StoredInstance
 from node.core.uids import PRODUCT_UID
@@ -102,7 +102,7 @@ def of_files(paths: Iterable[Path]) -> tuple[dict[str, list[StoredInstance]], li
 def _instance(path: Path) -> StoredInstance | None:
     try:
         header = read_header(path)
-    except Refused:
+    except (Refused, Transient):
         return None
     names = ("SOPInstanceUID", "SOPClassUID", "SeriesInstanceUID", "StudyInstanceUID")
     instance, sop_class, series, study = (text_of(header, name) for name in names)

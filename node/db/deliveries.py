@@ -36,7 +36,6 @@ class Due:
     analysis_id: int
     study_id: int
     study_uid: str
-    source_path: str  # of one received instance of the same study, relative to the archive
     state: str  # waiting; committing where the destination took it and has to commit it
     tries: int  # so far, with those that ended before anything was sent
 
@@ -48,19 +47,10 @@ class Due:
 
 _DELIVERIES = table_of(Delivery)
 _ADD = Rendered(insert(_DELIVERIES).returning(_DELIVERIES.c.id), ("output_id", "destination", "state", "owed_at"))
-_SOURCE = (
-    select(Instance.path)
-    .join(Series, Instance.series_id == Series.id)
-    .where(Series.study_id == Study.id, ~Instance.is_own_result)
-    .order_by(Instance.id)
-    .limit(1)
-    .correlate(Study)
-    .scalar_subquery()
-)
 _ORIGINAL = func.coalesce(StandIn.original_id, Output.id)
 _DUE = (
     select(JobRow.id, Delivery.id, Delivery.destination, Output.id, _ORIGINAL, Output.kind, Output.sop_class_uid)
-    .add_columns(Output.sop_uid, Output.sha256, Output.path, Analysis.id, Study.id, Study.study_uid, _SOURCE)
+    .add_columns(Output.sop_uid, Output.sha256, Output.path, Analysis.id, Study.id, Study.study_uid)
     .add_columns(Delivery.state, Delivery.attempts)
     .join(Delivery, JobRow.subject_id == Delivery.id)
     .join(Output, Delivery.output_id == Output.id)
@@ -88,6 +78,12 @@ def due(
     if without:
         statement = statement.where(Delivery.destination.not_in(without))
     return [Due(*row) for row in session.execute(statement, asked)]
+
+
+def sources(session: Session, study_id: int) -> list[str]:
+    """Paths of what was received of a study, in the order of receipt."""
+    received = (Series.study_id == study_id) & ~Instance.is_own_result
+    return list(session.scalars(select(Instance.path).join(Series).where(received).order_by(Instance.id)))
 
 
 def analyse_keys(session: Session, analyses: Collection[int]) -> dict[int, str]:

@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
 
 from pydicom import Dataset
 from sqlalchemy.orm import Session
@@ -31,13 +30,13 @@ from node.db import jobs, quarantine, retention, tallies
 from node.db import layers as layer_rows
 from node.db import results as rows
 from node.db.session import Database
-from node.pipeline import film, layers, traces
+from node.pipeline import layers, traces
 from node.pipeline.address import Addressed, address
 from node.pipeline.children import Children
 from node.pipeline.fallback import REPORTS
-from node.pipeline.identity import contradiction
 from node.pipeline.intake import digest_of
 from node.pipeline.judge import Judge, Stages
+from node.pipeline.reference import reference_of
 from node.pipeline.rules import Rules, load
 from node.pipeline.select import select_images
 from node.results.record import AnalysisRecord, BuiltObject, ImageOutcome, LeftOut, SeriesOutcome
@@ -208,27 +207,14 @@ class Analyse:
         return found
 
     def _reference(self, work: _Work) -> Dataset:
-        """The header that carries patient and study: of the first film or slice analysed, else of the first image that
-        arrived, since what took part in no picture has no sides and no matrix to speak of.
-
-        Delivery holds back whatever does not carry the patient of the first arrival.
-        """
+        """The header that carries patient and study: of the first film or slice analysed, else see ``reference``."""
         if work.images:
             return work.images[0].header
         if work.series:
             return work.series[0].headers[0]
         arrived = sorted(work.instances, key=lambda instance: (instance.is_own_result, instance.arrival))
-        first = film.read_header(self.archive.path(arrived[0].path))
-        others = (self._header(item) for item in arrived[1:] if not item.is_own_result)
-        images = (header for header in chain([first], others) if "Rows" in header)
-        return next((header for header in images if not contradiction([first, header])), first)
-
-    def _header(self, instance: rows.InstanceRow) -> Dataset:
-        """Empty where the file cannot be read."""
-        try:
-            return film.read_header(self.archive.path(instance.path))
-        except Refused:
-            return Dataset()
+        others = (self._stored(work.study_uid, item) for item in arrived[1:] if not item.is_own_result)
+        return reference_of(self.database, self._stored(work.study_uid, arrived[0]), others)
 
     def _config_digest(self) -> str:
         analysis, results = dataclasses.asdict(self.settings.analysis), dataclasses.asdict(self.settings.results)

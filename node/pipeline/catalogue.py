@@ -120,14 +120,14 @@ class Catalogue:
                 page = read(session, narrowed, below, PAGE)
             in_time()
             for study in page:
-                if _fits(query, _of_study(study)):
+                if _fits(query, of_study(study)):
                     yield study
             if len(page) < PAGE:
                 return
             below = page[-1].patient if query.level is Level.PATIENT else page[-1].id
 
     def _below(self, query: Query, study: StudyRecord) -> Iterator[dict[str, Value]]:
-        values = _of_study(study)
+        values = of_study(study)
         if query.asked.keys() & OF_STUDY:
             values |= self._extent(study)
             if not _fits(query, values):
@@ -303,7 +303,7 @@ def _asked(query: Query, values: Mapping[str, Value]) -> dict[str, Value]:
     return {keyword: values.get(keyword) for keyword in dict.fromkeys((*unique, *query.asked)) if keyword in values}
 
 
-def _of_study(study: StudyRecord) -> dict[str, Value]:
+def of_study(study: StudyRecord) -> dict[str, Value]:
     values: dict[str, Value] = {
         "PatientID": study.patient_id,
         "IssuerOfPatientID": study.issuer,

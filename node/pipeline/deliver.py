@@ -224,7 +224,7 @@ class Deliver:
 
     def _sound(self, destination: Destination, claimed: Sequence[_Parcel]) -> list[_Parcel]:
         """What the gate lets pass; the rest is held, or waits for an answer."""
-        verdicts = Gate(self.archive, self.ask)(destination, [parcel.item for parcel in claimed])
+        verdicts = Gate(self.archive, self.ask, self._received)(destination, [parcel.item for parcel in claimed])
         moment, factor = self.clock(), self.jitter()
         sound, later = [], []
         for parcel, verdict in zip(claimed, verdicts, strict=True):
@@ -237,6 +237,10 @@ class Deliver:
         if later:
             self._note(destination, later, moment, factor)
         return sound
+
+    def _received(self, study_id: int) -> list[str]:
+        with self.database.read() as session:
+            return ledger.sources(session, study_id)
 
     def _fall_back(self, destination: Destination, parcel: _Parcel, *, tried: bool) -> None:
         wanted = destination.objects is None or destination.objects.fall_back

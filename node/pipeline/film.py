@@ -3,11 +3,12 @@
 Order (PS3.4 N.2): stored values -> Modality LUT (PS3.3 C.11.1) -> VOI LUT (C.11.2) -> Presentation LUT sense. Pixel
 padding (C.7.5.1.1.2) is found on stored values, masked, and filled with the minimum of the rest. Non-square pixels stay
 as they are: coordinates are those of the source matrix, and every system resizes to its own square. Every failure is a
-``Refused`` with one sentence that names no person.
+``Refused`` with one sentence that names no person, but for those of the disk, which are ``Transient``.
 """
 
 from __future__ import annotations
 
+import errno
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut, convert_color_space
 from pydicom.pixels.utils import pixel_array
 
 from models.api import ImageInput, Mask
-from node.core.errors import BadDataSet, NotAccepted
+from node.core.errors import BadDataSet, LungnodeError, NotAccepted, OutOfResources
+from node.core.study import StoredInstance
 from node.pipeline.codestream import check_sizes
+from node.pipeline.header import text_of
 
 SMALLEST_SIDE = 64
 LARGEST_PIXELS = 256 * 2**20 // 2  # pixels of a decoded film: 256 MiB at two bytes
@@ -48,7 +50,27 @@ def read_header(path: Path) -> Dataset:
     try:
         return dcmread(path, stop_before_pixels=True, force=True)
     except Exception as error:
-        raise BadDataSet("The stored file cannot be read as DICOM.") from error
+        raise blamed(error) from error
+
+
+def header_of(instance: StoredInstance) -> Dataset:
+    """The same of a file that must still be this instance. pydicom makes something of any bytes, and what it leaves out
+    of a file that was cut stands behind these UIDs, unlike the patient."""
+    header = read_header(instance.path)
+    uids = (instance.sop_instance_uid, instance.study_instance_uid, instance.series_instance_uid)
+    if uids != tuple(text_of(header, f"{level}InstanceUID") for level in ("SOP", "Study", "Series")):
+        raise BadDataSet("The stored file is damaged: it is not the object that was received.")
+    return header
+
+
+def blamed(error: Exception) -> LungnodeError:
+    """What keeps a file from being read: its own fault, or the disk's, which may be over later. pydicom may seek where
+    nothing is, and a decoder may raise an OSError without a number."""
+    if isinstance(error, FileNotFoundError):
+        return BadDataSet("The stored file is gone from the archive, or damaged there.")
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        return OutOfResources(f"The stored file cannot be read now: {error.strerror}.")
+    return BadDataSet("The stored file cannot be read as DICOM.")
 
 
 def decode_pixels(path: Path) -> Values:
@@ -61,8 +83,8 @@ def decode_pixels(path: Path) -> Values:
 def _read(path: Path) -> Dataset:
     try:
         return dcmread(path, force=True)
-    except (InvalidDicomError, OSError, EOFError, ValueError) as error:
-        raise BadDataSet("The stored file cannot be read as DICOM.") from error
+    except Exception as error:
+        raise blamed(error) from error
 
 
 def _check_geometry(ds: Dataset) -> None:

@@ -22,7 +22,7 @@ from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageSt
 
 from node.core.errors import NotAccepted
 from node.pipeline.codestream import check_sizes
-from node.pipeline.film import decode_pixels
+from node.pipeline.film import blamed, decode_pixels
 from node.pipeline.header import text_of
 
 PIXEL_DATA_HEAD = 12  # bytes of its tag, VR and length in Explicit VR, PS3.5 section 7.1.2
@@ -71,14 +71,18 @@ def slices_of(header: Dataset) -> list[Dataset]:
 
 
 def stored_values(path: Path, frames: Sequence[int]) -> Iterator[NDArray[Any]]:
-    """Of each frame in turn, (row, column); [0] for an object with one image. Raises Refused, or what pydicom does."""
+    """Of each frame in turn, (row, column); [0] for an object with one image. Raises Refused, Transient, or what
+    pydicom does."""
     if list(frames) == [0]:
         yield decode_pixels(path)
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        _check_sizes(path)
-        yield from iter_pixels(path, indices=[number - 1 for number in frames], raw=True)
+        try:
+            _check_sizes(path)
+            yield from iter_pixels(path, indices=[number - 1 for number in frames], raw=True)
+        except OSError as error:
+            raise blamed(error) from error
 
 
 def _check_sizes(path: Path) -> None:

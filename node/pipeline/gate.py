@@ -1,13 +1,14 @@
 """What is asked before a result leaves: is it the file that was built, and of the right patient, here and there?
 
-Here: its patient and study are held against the source's again. There, where the settings ask for it: as whom does the
-destination know the study? One result that may not leave holds back all of its study, since a heat map without its
-report would tell half a story. A destination that does not answer is asked again later; nothing is sent unchecked
-meanwhile.
+Here: its patient and study are held against the source's again, the first file received that can be read. There, where
+the settings ask for it: as whom does the destination know the study? One result that may not leave holds back all of
+its study, since a heat map without its report would tell half a story. A destination that does not answer is asked
+again later; nothing is sent unchecked meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from pydicom import Dataset
 
 from node.archive import Archive
-from node.core.errors import Refused, Transient
+from node.core.errors import BadDataSet, Refused, Transient
 from node.core.settings import Destination
 from node.db.deliveries import Due
 from node.pipeline.film import read_header
@@ -42,12 +43,15 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Gate:
+    """received: the paths of a study's sources by its id, in the order of receipt."""
+
     archive: Archive
     ask: Asker
+    received: Callable[[int], Sequence[str]]
 
     def __call__(self, destination: Destination, items: Sequence[Due]) -> list[Verdict]:
         """One verdict for each item, in order."""
-        sources: dict[str, Dataset] = {}  # by path: the results of a study have one
+        sources: dict[int, Dataset] = {}  # by study
         try:
             objections = [self._objection(item, sources) for item in items]
         except Transient as error:
@@ -61,23 +65,30 @@ class Gate:
             for item, said in zip(items, objections, strict=True)
         ]
 
-    def _objection(self, item: Due, sources: dict[str, Dataset]) -> str:
+    def _objection(self, item: Due, sources: dict[int, Dataset]) -> str:
         """Empty when the output is what was built and belongs to the patient and study of its source."""
         path = self.archive.path(item.path)
         try:
             if hashlib.sha256(path.read_bytes()).hexdigest() != item.sha256:
                 return "The file in the archive is not the one that was built."
             ours = read_header(path)
-            if item.source_path not in sources:
-                received = read_header(self.archive.path(item.source_path))
-                sources[item.source_path] = copied(received, (*COMPARED, "StudyInstanceUID"))
+            if item.study_id not in sources:
+                sources[item.study_id] = copied(self._source(item), COMPARED)
         except (OSError, Refused):
             return "The file, or the source it is compared with, cannot be read from the archive."
-        source = sources[item.source_path]
-        keyword = contradiction((ours, source))
-        if ours.get("StudyInstanceUID") != source.get("StudyInstanceUID"):
+        keyword = contradiction((ours, sources[item.study_id]))
+        if ours.get("StudyInstanceUID") != item.study_uid:
             keyword = "StudyInstanceUID"
         return f"Its {keyword} differs from that of the source study." if keyword else ""
+
+    def _source(self, item: Due) -> Dataset:
+        """Raises Refused where none of the files that were received is one of the study any more."""
+        for path in self.received(item.study_id):
+            with contextlib.suppress(Refused):
+                header = read_header(self.archive.path(path))
+                if header.get("StudyInstanceUID") == item.study_uid:
+                    return header
+        raise BadDataSet("No source of the study can be read.")
 
     def _answers(self, destination: Destination, items: Sequence[Due]) -> Mapping[str, Known]:
         """By study UID; empty where the settings ask for no check."""

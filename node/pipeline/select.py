@@ -17,7 +17,7 @@ from pydicom.uid import CTImageStorage
 from node.core.errors import Refused
 from node.core.study import StoredInstance
 from node.pipeline import series
-from node.pipeline.film import read_header
+from node.pipeline.film import header_of
 from node.pipeline.frames import MULTI_FRAME_CT, slices_of
 from node.pipeline.header import text_of
 from node.pipeline.identity import contradiction
@@ -72,7 +72,7 @@ def select_images(instances: Sequence[StoredInstance], ct: bool = True, rules: R
     for instance in instances:
         objection: Objection | None
         try:
-            headers[instance.sop_instance_uid] = header = read_header(instance.path)
+            headers[instance.sop_instance_uid] = header = header_of(instance)
             kind = "ct" if ct and _is_ct(header) else "film"
             images = slices_of(header) if kind == "ct" else [header]
             objection = OWN_RESULT if instance.is_own_result else _objection(images, rules.of(kind))

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from models.api import FloatImage, VolumeInput
-from node.core.errors import BadDataSet, NotAccepted
+from node.core.errors import BadDataSet, NotAccepted, Transient
 from node.core.study import StoredInstance
 from node.pipeline.film import read_header
 from node.pipeline.frames import slices_of, stored_values
@@ -132,6 +132,8 @@ def _hounsfield(header: Dataset, planes: Iterator[NDArray[Any]], name: str) -> F
     slope, intercept = _rescale(header)
     try:
         stored = next(planes)
+    except Transient:
+        raise
     except Exception as error:
         raise BadDataSet(f"{name} cannot be decoded.") from error
     rows, columns = _size(header)

@@ -336,8 +336,8 @@ def test_what_cannot_be_looked_at_is_delivered_later(
 ) -> None:
     room.analysed(["PACS@host:104"])
     with room.database.read() as session:
-        owed = deliveries.due(session, room.clock(), 10)
-    gate, to = Gate(elsewhere, nobody_asks), Destination.named("PACS@host:104")
+        owed, sources = deliveries.due(session, room.clock(), 10), deliveries.sources(session, 1)
+    gate, to = Gate(elsewhere, nobody_asks, lambda _: sources), Destination.named("PACS@host:104")
     between.refuses = "SlowDown"
     verdicts = gate(to, owed)
     assert verdicts and all("SlowDown" in verdict.later and not verdict.held for verdict in verdicts)

@@ -133,7 +133,7 @@ def test_a_damaged_image_is_left_out_and_a_damaged_result_is_held(
         assert not archive.path(path_of(room)).exists()
     with room.database.read() as session:
         owed = deliveries.due(session, room.clock(), 10)
-    verdicts = Gate(archive, nobody_asks)(Destination.named(PACS), owed)
+    verdicts = Gate(archive, nobody_asks, lambda _: [path_of(room)])(Destination.named(PACS), owed)
     assert verdicts and all("cannot be read from the archive" in verdict.held for verdict in verdicts)
     assert "archive.damaged" in caplog.text
 
@@ -141,7 +141,7 @@ def test_a_damaged_image_is_left_out_and_a_damaged_result_is_held(
 def test_a_store_that_is_away_costs_no_attempt(room: BucketRoom, archive: BucketArchive, between: Between) -> None:
     outputs = room.analysed([PACS])
     with room.database.read() as session:
-        paths = {path for one in deliveries.due(session, room.clock(), 99) for path in (one.path, one.source_path)}
+        paths = {one.path for one in deliveries.due(session, room.clock(), 99)} | {*deliveries.sources(session, 1)}
     archive.forget(paths)
     wanted = dataclasses.replace(load().delivery, max_attempts=1, backoff_seconds=(5,))
     peer = Peer(TAKEN)

@@ -65,13 +65,14 @@ def test_every_class_is_stored_as_it_came_and_left_out_with_a_sentence(node: Sta
 
 
 def _stored(node: Station) -> list[StoredInstance]:
-    rows = node.rows("SELECT i.*, modality FROM instances i JOIN series s ON s.id = i.series_id")
+    joined = "instances i JOIN series s ON s.id = i.series_id JOIN studies t ON t.id = s.study_id"
+    rows = node.rows(f"SELECT i.*, s.modality, series_uid, study_uid FROM {joined}")
     return [
         StoredInstance(
             sop_instance_uid=str(row["sop_uid"]),
             sop_class_uid=str(row["sop_class_uid"]),
-            series_instance_uid="1.2",
-            study_instance_uid="1.3",
+            series_instance_uid=str(row["series_uid"]),
+            study_instance_uid=str(row["study_uid"]),
             transfer_syntax_uid=str(row["transfer_syntax_uid"]),
             modality=str(row["modality"]),
             sha256=str(row["sha256"]),

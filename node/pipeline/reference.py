@@ -1,0 +1,51 @@
+"""The header that carries patient and study of a study of which nothing was analysed: of the first image that arrived,
+since what took part in no picture has no sides and no matrix to speak of.
+
+A file that cannot be read, or is not what arrived, gives way to the next one. Where none can be read, patient and study
+are those that receipt wrote down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain
+
+from pydicom import Dataset
+
+from node.core.errors import Refused
+from node.core.study import StoredInstance
+from node.db import catalogue as rows
+from node.db.session import Database
+from node.pipeline.catalogue import of_study
+from node.pipeline.film import header_of
+from node.pipeline.identity import contradiction
+
+
+def reference_of(database: Database, first: StoredInstance, others: Iterable[StoredInstance]) -> Dataset:
+    """first: that arrived. Delivery holds back whatever does not carry the patient of the first that it can read."""
+    readable = (header for one in chain([first], others) if (header := _read(one)) is not None)
+    begin = next(readable, None)
+    if begin is None:
+        return _known(database, first)
+    images = (header for header in chain([begin], readable) if "Rows" in header)
+    return next((header for header in images if not contradiction([begin, header])), begin)
+
+
+def _read(instance: StoredInstance) -> Dataset | None:
+    try:
+        return header_of(instance)
+    except Refused:
+        return None
+
+
+def _known(database: Database, instance: StoredInstance) -> Dataset:
+    with database.read() as session:
+        (study,) = rows.studies(session, rows.Narrowed(study_uids=(instance.study_instance_uid,)), None, 1)
+    header = Dataset()
+    header.SpecificCharacterSet = "ISO_IR 192"
+    for keyword, value in of_study(study).items():
+        if value:
+            setattr(header, keyword, value)
+    header.SOPClassUID, header.SOPInstanceUID = instance.sop_class_uid, instance.sop_instance_uid
+    header.SeriesInstanceUID, header.Modality = instance.series_instance_uid, instance.modality
+    return header

@@ -1,0 +1,178 @@
+"""A study with files that cannot be read any more: what can be read is analysed and delivered, what cannot is left out
+by name, and the study ends with a result, whichever file it is. A disk that cannot be read at the moment is no damage.
+
+Files are damaged in the archive after receipt. Not covered: objects of a bucket (tests/archive/test_bucket_faults.py);
+bytes that are others where nothing is decoded differently for it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.uid import JPEGBaseline8Bit
+
+from node.core.errors import OutOfResources
+from node.pipeline import film
+from tests.films import MARKER, Film, drawn, wrap
+from tests.pipeline.slices import Scan, scan
+from tests.pipeline.test_deliver import TAKEN, Peer, deliver, turn
+from tests.pipeline.test_superseding import Ward, wishes
+
+PACS = "PACS@127.0.0.1:104"
+FIRST, SECOND = Film(drawn(1, 128), "first", "damaged"), Film(drawn(2, 128), "second", "damaged")
+COMPRESSED = Film((drawn(1, 128) >> 4).astype(np.uint8), "first", "damaged", transfer_syntax=JPEGBaseline8Bit)
+DAMAGED = "The stored file is damaged: it is not the object that was received."
+
+
+def noise(content: bytes) -> bytes:
+    return bytes((7 * place * place + 3) % 251 for place in range(len(content)))
+
+
+def end_of(content: bytes) -> int:
+    """Where the pixels begin, or a little later."""
+    return content.index(b"\xe0\x7f\x10\x00") + 64
+
+
+DAMAGES: dict[str, tuple[Film, Callable[[bytes], bytes], str]] = {
+    "empty": (FIRST, lambda _: b"", DAMAGED),
+    "zeros": (FIRST, lambda content: bytes(len(content)), DAMAGED),
+    "noise": (FIRST, noise, DAMAGED),
+    "cut within the meta group": (FIRST, lambda content: content[:150], DAMAGED),
+    "cut within the header": (FIRST, lambda content: content[:600], DAMAGED),
+    "cut within the pixels": (FIRST, lambda content: content[: len(content) // 2], "The pixel data has"),
+    "noise for pixels": (
+        COMPRESSED, lambda content: content[: end_of(content)] + noise(content[end_of(content) :]), "cannot be decoded",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Ward:
+    return Ward(tmp_path)
+
+
+def file_of(ward: Ward, sop_uid: str) -> Path:
+    (row,) = ward.rows("SELECT path FROM instances WHERE sop_uid = :uid", uid=sop_uid)
+    return ward.archive.path(str(row["path"]))
+
+
+def damage(ward: Ward, sop_uid: str, how: Callable[[bytes], bytes]) -> None:
+    path = file_of(ward, sop_uid)
+    path.write_bytes(how(path.read_bytes()))
+
+
+def left_out(ward: Ward) -> dict[object, str]:
+    return {row["sop_uid"]: str(row["reason"]) for row in ward.rows("SELECT * FROM selections WHERE NOT taken")}
+
+
+def ended(ward: Ward) -> str:
+    """The study has a result; its outcome."""
+    assert ward.rows("SELECT state FROM studies") == [{"state": "analysed"}]
+    (row,) = ward.rows("SELECT outcome FROM analyses")
+    return str(row["outcome"])
+
+
+def report(ward: Ward) -> Dataset:
+    (row,) = ward.rows("SELECT path FROM outputs WHERE kind = 'sr'")
+    return dcmread(ward.archive.path(str(row["path"])))
+
+
+def lateral() -> Dataset:
+    """No rule of selection takes it."""
+    ds = wrap(SECOND)
+    ds.ViewPosition = "LL"
+    del ds.ViewCodeSequence
+    return ds
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_the_other_film_is_analysed_and_its_results_are_delivered(ward: Ward, name: str) -> None:
+    """Though it was the damaged one that arrived first."""
+    first, how, sentence = DAMAGES[name]
+    ward.receive(first)
+    ward.receive(SECOND)
+    damage(ward, first.sop_instance_uid, how)
+    ward.analyse(ward.closed(), wishes(PACS))
+    assert ended(ward) == "analysed"
+    assert list(left_out(ward)) == [first.sop_instance_uid] and sentence in left_out(ward)[first.sop_instance_uid]
+    peer = Peer(TAKEN)
+    turn(deliver(ward, peer))
+    assert len(peer.got) == len(ward.rows("SELECT * FROM deliveries")) > 0
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_film_that_no_rule_takes_says_whose_the_study_is(ward: Ward, name: str) -> None:
+    first, how, sentence = DAMAGES[name]
+    ward.receive(first)
+    ward.take(lateral())
+    damage(ward, first.sop_instance_uid, how)
+    ward.analyse(ward.closed(), wishes(PACS))
+    assert ended(ward) == "refused" and sentence in left_out(ward)[first.sop_instance_uid]
+    assert report(ward).PatientName == wrap(SECOND).PatientName
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_where_nothing_can_be_read_a_report_says_so(ward: Ward, name: str) -> None:
+    """Of the patient as whom it was received. It is held: there is no source to compare it with."""
+    first, how, sentence = DAMAGES[name]
+    ward.receive(first)
+    damage(ward, first.sop_instance_uid, how)
+    ward.analyse(ward.closed(), wishes(PACS))
+    assert ended(ward) == "refused" and sentence in left_out(ward)[first.sop_instance_uid]
+    found = report(ward)
+    assert (found.PatientID, found.IssuerOfPatientID) == (MARKER.patient_id, MARKER.issuer)
+    assert found.StudyInstanceUID == first.study_uid and found.AccessionNumber == wrap(first).AccessionNumber
+    assert sentence in " ".join(str(one.value) for one in found.iterall() if one.keyword == "TextValue")
+    peer = Peer(TAKEN)
+    turn(deliver(ward, peer))
+    is_held = sentence == DAMAGED
+    assert bool(peer.got) is not is_held and ("is held" in ward.events()) is is_held
+
+
+def test_a_file_that_is_gone_is_left_out(ward: Ward) -> None:
+    ward.receive(FIRST)
+    file_of(ward, FIRST.sop_instance_uid).unlink()
+    ward.analyse(ward.closed(), wishes(PACS))
+    assert ended(ward) == "refused" and "is gone" in left_out(ward)[FIRST.sop_instance_uid]
+
+
+def test_a_scan_is_analysed_without_the_slice_at_its_end(ward: Ward) -> None:
+    slices = scan(Scan())
+    for ds in slices:
+        ward.take(ds)
+    damage(ward, slices[0].SOPInstanceUID, noise)
+    ward.analyse(ward.closed(), wishes(PACS))
+    assert ended(ward) == "analysed" and left_out(ward) == {slices[0].SOPInstanceUID: DAMAGED}
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_disk_that_cannot_be_read_now_is_waited_for(ward: Ward, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    ward.receive(FIRST)
+    job = ward.closed()
+
+    def fails(*_: object, **__: object) -> Dataset:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(film, "dcmread", fails)
+        with pytest.raises(OutOfResources, match=os.strerror(number)):
+            ward.analyse(job, wishes(PACS))
+    ward.analyse(job, wishes(PACS))
+    assert ended(ward) == "analysed"
+
+
+def test_a_share_that_is_away_has_lost_no_file(ward: Ward) -> None:
+    ward.receive(FIRST)
+    job, there = ward.closed(), ward.archive.root / "received"
+    there.rename(away := ward.archive.root / "elsewhere")
+    with pytest.raises(OutOfResources):
+        ward.analyse(job, wishes(PACS))
+    away.rename(there)
+    ward.analyse(job, wishes(PACS))
+    assert ended(ward) == "analysed"
