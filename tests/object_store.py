@@ -25,7 +25,7 @@ from tests.peers import LOOPBACK, Absent, Service, free_port, listens, wait_unti
 
 PROGRAM = Path(__file__).parents[1] / ".peers" / "moto" / "bin" / "moto_server"
 KEYS = {"AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "knows"}
-PASSED_ON = ("content-type", "etag", "last-modified", "date", "x-amz-meta-sha256")
+PASSED_ON = ("content-type", "etag", "last-modified", "date", "x-amz-meta-sha256", "x-amz-meta-damaged")
 
 
 class Moto(Service):

@@ -164,7 +164,7 @@ class Archive:
         """Let go of such copies."""
 
     def holds(self, relative: str) -> bool:
-        """Whether there is such a file."""
+        """Whether there is such a file; of a bucket, one that nobody has found damaged."""
         return self.path(relative).is_file()
 
     def trouble(self) -> str:

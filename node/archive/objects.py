@@ -4,7 +4,9 @@ imported only where a bucket is configured.
 An object is taken for stored when the store has said so after comparing the MD5 that went with it (Content-MD5: older
 stores than Amazon's know no other checksum); its SHA-256 stands in its metadata and is compared whenever it is read.
 Credentials come from where boto3 looks for them, never from a setting. ``Away`` is what fails and may succeed later; an
-object that is not there is a FileNotFoundError, one that has other bytes is ``Damaged``, and both last.
+object that is not there is a FileNotFoundError, one that has other bytes is ``Damaged``, and both last. What a reader
+found damaged is marked so in its metadata, which is all that a HEAD sees: nobody reads an object to know that it is
+there.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ USUAL_REGION = "us-east-1"  # which stores other than Amazon's take as it is
 READS = 2  # of an object before its bytes are taken for damaged, not those that came over the wire
 GONE = ("NoSuchKey",)  # 404 alone may be the word of a balancer
 GONE_HEAD = (*GONE, "404", "NotFound")  # an answer to HEAD has no body that could name the code
+MARK = "damaged"  # in the metadata
 THERE = ("PreconditionFailed", "412", "ConditionalRequestConflict")  # or another writes it at this moment
 UNCONDITIONAL = ("NotImplemented", "501")
 FORBIDDEN = ("AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
@@ -140,6 +143,7 @@ class ObjectStore:
             if self._read(name, into, expect):
                 return
         log.event(logger, "archive.damaged", logging.ERROR, object=name)
+        self._mark(name)
         raise Damaged("an object has other bytes than were stored")
 
     def _read(self, name: str, into: IO[bytes], expect: Callable[[int], object]) -> bool:
@@ -155,13 +159,29 @@ class ObjectStore:
                 sha256.update(piece)
         return bool(answer["Metadata"].get("sha256", sha256.hexdigest()) == sha256.hexdigest())
 
+    def _mark(self, name: str) -> None:
+        """As damaged, if the store takes it: the same object again with other metadata, which is the only way."""
+        this = {"Bucket": self._bucket, "Key": self._prefix + name}
+        with contextlib.suppress(FileNotFoundError, Away), _said("written", absent=GONE_HEAD):
+            found = self._client.head_object(**this)
+            if MARK not in found["Metadata"]:
+                marked = {**found["Metadata"], MARK: "yes"}
+                self._client.copy_object(
+                    **this,
+                    CopySource=this,
+                    CopySourceIfMatch=found["ETag"],
+                    MetadataDirective="REPLACE",
+                    Metadata=marked,
+                )
+
     def holds(self, name: str) -> bool:
+        """And nobody has found it damaged."""
         try:
             with _said("read", absent=GONE_HEAD):
-                self._client.head_object(Bucket=self._bucket, Key=self._prefix + name)
+                found = self._client.head_object(Bucket=self._bucket, Key=self._prefix + name)
         except FileNotFoundError:
             return False
-        return True
+        return MARK not in found["Metadata"]
 
     def remove(self, name: str) -> None:
         """It need not be there."""

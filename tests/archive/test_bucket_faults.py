@@ -2,7 +2,7 @@
 other bytes costs itself alone and is said, and a store that is away costs no delivery an attempt.
 
 The disk is one that counts: what is free is what the cache leaves of it. Not covered: a real disk that is full, a store
-that gives other bytes once and the right ones the next time.
+that gives other bytes once and the right ones the next time, damage that nobody has read.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import pytest
 
 from node.archive.bucket import BucketArchive
 from node.archive.cache import SPARED_SECONDS
+from node.archive.objects import Damaged
 from node.core.errors import OutOfResources
 from node.core.settings import Destination, load
-from node.db import deliveries
+from node.core.study import StudyState
+from node.db import anew, deliveries
 from node.pipeline.commitment import Commitments, Report
 from node.pipeline.deliver import Deliver
 from node.pipeline.gate import Gate, nobody_asks
@@ -36,6 +38,7 @@ from tests.archive.test_bucket import room as room
 from tests.archive.test_bucket import whole as whole
 from tests.films import Film, drawn, encoded, wrap
 from tests.object_store import Between, Moto
+from tests.pipeline.removing import change, move
 from tests.pipeline.test_deliver import PACS, TAKEN, Peer, ledger, turn
 
 FLOOR, DISK = 1000, 10_000
@@ -136,6 +139,28 @@ def test_a_damaged_image_is_left_out_and_a_damaged_result_is_held(
     verdicts = Gate(archive, nobody_asks, lambda _: [path_of(room)])(Destination.named(PACS), owed)
     assert verdicts and all("cannot be read from the archive" in verdict.held for verdict in verdicts)
     assert "archive.damaged" in caplog.text
+
+
+def test_what_was_found_damaged_gives_way_to_the_same_instance_and_the_study_is_judged_again(
+    room: BucketRoom, archive: BucketArchive, elsewhere: BucketArchive, moto: Moto, prefix: str
+) -> None:
+    """Whichever machine found it."""
+    study = room.receive(FILM)
+    room.clock.pass_by(100)
+    room.close()
+    change(room, "UPDATE jobs SET state = 'done'")
+    move(room, study, StudyState.ANALYSED)
+    old = path_of(room)
+    damage(moto, f"{prefix}/{old}")
+    for reader in (elsewhere, elsewhere):  # the second time it is marked already
+        with pytest.raises(Damaged):
+            reader.opened(old)
+    for _ in range(2):
+        room.receive(FILM)
+        assert room.rows("SELECT state FROM studies") == [{"state": "queued"}]
+        assert len(room.rows("SELECT * FROM jobs")) == 2, "the second time it is a duplicate"
+        assert elsewhere.path(path_of(room)).read_bytes().endswith(encoded(wrap(FILM)).data_set)
+    assert archive.files() == {old, path_of(room)} and anew.CAME_AGAIN in room.events()
 
 
 def test_a_store_that_is_away_costs_no_attempt(room: BucketRoom, archive: BucketArchive, between: Between) -> None:
