@@ -75,7 +75,7 @@ def associate(
 
 class Questions(DIMSEServiceProvider):
     """The messages of an association on which we ask. Each question has a number of its own, and whoever waits gets an
-    answer to the last one, or the word that there will be none; other answers are dropped, be they late or sent twice.
+    ``answer`` to the last one.
 
     asked: the number of the last question.
     """
@@ -89,19 +89,7 @@ class Questions(DIMSEServiceProvider):
 
     def get_msg(self, block: bool = False) -> tuple[Any, Any]:
         """The association's own thread, which does not block, gets requests alone (PS3.7 section 6.3.1)."""
-        if not block:
-            return self._request()
-        end = math.inf if self.dimse_timeout is None else time.monotonic() + self.dimse_timeout
-        lives = True
-        while lives and (left := end - time.monotonic()) > 0:
-            lives = self.assoc.dul.is_alive() and not self.assoc.acse.is_aborted()  # before the last look
-            with contextlib.suppress(queue.Empty):
-                context, message = self.msg_queue.get(timeout=min(left, LOOK_SECONDS))
-                if getattr(message, "MessageIDBeingRespondedTo", None) in (None, self.asked):
-                    return context, message
-                log.event(logger, "association.stray_answer", logging.WARNING, aet=self.assoc.acceptor.ae_title)
-                lives = True
-        return None, None
+        return answer(self, self.asked) if block else self._request()
 
     def _request(self) -> tuple[Any, Any]:
         waiting = self.msg_queue
@@ -111,6 +99,24 @@ class Questions(DIMSEServiceProvider):
                 return None, None
             context, message = waiting.queue.popleft()
             return context, message
+
+
+def answer(messages: DIMSEServiceProvider, asked: int) -> tuple[Any, Any]:
+    """To the question of this number, or the word that there will be none, on an association that either side opened.
+    Other answers are dropped, be they late or sent twice."""
+    association, seconds = messages.assoc, messages.dimse_timeout
+    end = math.inf if seconds is None else time.monotonic() + seconds
+    lives = True
+    while lives and (left := end - time.monotonic()) > 0:
+        lives = association.dul.is_alive() and not association.acse.is_aborted()  # before the last look
+        with contextlib.suppress(queue.Empty):
+            context, message = messages.msg_queue.get(timeout=min(left, LOOK_SECONDS))
+            if getattr(message, "MessageIDBeingRespondedTo", None) in (None, asked):
+                return context, message
+            peer = association.acceptor if association.is_requestor else association.requestor
+            log.event(logger, "association.stray_answer", logging.WARNING, aet=peer.ae_title)
+            lives = True
+    return None, None
 
 
 def away(peer: Peer) -> str:

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 from pydicom import dcmread
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -24,7 +23,7 @@ from pynetdicom.dsutils import encode, split_dataset
 from pynetdicom.presentation import PresentationContext, build_context
 
 from node.db.catalogue import Held
-from node.dimse.associating import Peer, Questions, associate
+from node.dimse.associating import Peer, answer, associate
 
 PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 MOST_CONTEXTS = 128  # PS3.8 section 9.3.2.2: odd numbers 1 to 255
@@ -127,20 +126,10 @@ def _transcoded(path: Path, target: UID) -> bytes:
     return content
 
 
-def _answer(association: Association, request: C_STORE) -> Any:
-    """To this request; None where there will be none. One that was sent twice is not that to the next request."""
-    while True:
-        _, response = association.dimse.get_msg(block=True)
-        if getattr(response, "MessageIDBeingRespondedTo", None) in (None, request.MessageID):
-            return response
-
-
 def _exchange(association: Association, request: C_STORE, context: PresentationContext) -> int | None:
     message = C_STORE_RQ()
     message.primitive_to_message(request)
     assert context.context_id is not None
-    if isinstance(association.dimse, Questions):
-        association.dimse.asked = request.MessageID or 0
     association._reactor_checkpoint.clear()  # the answer is ours, not the reactor's
     try:
         while not association._is_paused:
@@ -153,7 +142,7 @@ def _exchange(association: Association, request: C_STORE, context: PresentationC
                 return None
             association.dul.send_pdu(pdu)
         _hurry(association)
-        response = _answer(association, request)
+        _, response = answer(association.dimse, request.MessageID or 0)
     except OSError:  # of the file; its command is on the way, and nothing but its data could follow
         association.abort()
         return None

@@ -26,6 +26,7 @@ from pydicom.uid import (
 )
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import decode
 from pynetdicom.dul import DULServiceProvider
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
@@ -76,9 +77,16 @@ class Fetched:
 
 
 def by_get(
-    port: int, keys: Dataset, syntaxes: list[str], answers: list[int] | None = None, model: str = GET, stop: int = 0
+    port: int,
+    keys: Dataset,
+    syntaxes: list[str],
+    answers: list[int] | None = None,
+    model: str = GET,
+    stop: int = 0,
+    twice: bool = False,
 ) -> Fetched:
-    """C-GET; the C-STOREs are answered by ``answers``, then by success. stop: cancel after so many objects."""
+    """C-GET; the C-STOREs are answered by ``answers``, then by success. stop: cancel after so many objects. twice: each
+    answer comes twice."""
     found, script = Fetched(), list(answers or [])
     ae = AE("GETTER")
     ae.add_requested_context(model)
@@ -94,7 +102,14 @@ def by_get(
         )  # fmt: skip
         if len(found.came) == stop:
             event.assoc.send_c_cancel(1, query_model=model)
-        return script.pop(0) if script else 0
+        status = script.pop(0) if script else 0
+        if twice:
+            answer = C_STORE()
+            answer.MessageIDBeingRespondedTo, answer.Status = request.MessageID, status
+            answer.AffectedSOPClassUID = request.AffectedSOPClassUID
+            answer.AffectedSOPInstanceUID = request.AffectedSOPInstanceUID
+            event.assoc.dimse.send_msg(answer, event.context.context_id)
+        return status
 
     association = ae.associate(
         LOOPBACK, port, ext_neg=[build_role(DX, scp_role=True)], evt_handlers=[(evt.EVT_C_STORE, take)]
@@ -179,6 +194,12 @@ def test_failures_and_warnings_of_the_peer_are_counted(
     fetched = by_get(node.port, study(), [str(syntax) for syntax in SYNTAXES], answers)
     assert (fetched.statuses[-1], fetched.counts[-1]) == (status, counts)
     assert fetched.failed == [MIXED[number].sop_instance_uid for number in failed]
+
+
+def test_an_answer_that_comes_twice_is_not_that_to_the_next_object(node: Station) -> None:
+    script = [0x0000, 0xA700, 0x0000, 0xA700, 0x0000]
+    fetched = by_get(node.port, study(), [str(syntax) for syntax in SYNTAXES], script, twice=True)
+    assert fetched.failed == [fetched.came[number].sop_instance_uid for number in (1, 3)]
 
 
 @pytest.mark.parametrize(
