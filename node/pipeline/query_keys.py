@@ -153,8 +153,14 @@ def _fits(wanted: str, value: str) -> bool:
 
 def _matches_name(wanted: str, value: str) -> bool:
     """In any of the component groups (PS3.5 section 6.2); case, accents and empty components at the end are nothing."""
-    plain = _plain(wanted)
+    plain = _asked_plain(wanted)
     return any(_fits(plain, _plain(group)) for group in {value, *value.split("=")})
+
+
+@functools.lru_cache(16)
+def _asked_plain(wanted: str) -> str:
+    """Once for a query, not for each name that it is held against: a peer may ask with 64 KiB of them."""
+    return _plain(wanted)
 
 
 def _plain(name: str) -> str:
