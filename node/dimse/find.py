@@ -71,6 +71,8 @@ class FindService:
     def _find(self, event: evt.Event) -> Iterator[tuple[int | Dataset, Dataset | None]]:
         try:
             yield from self._answers(event)
+        except _NotWanted:
+            yield CANCELLED, None
         except NotAnIdentifier as error:
             yield failure(NOT_AN_IDENTIFIER, str(error)), None
         except Exception:
@@ -81,11 +83,14 @@ class FindService:
         query, unknown = read(_identifier(event), patient_root=event.context.abstract_syntax == MODELS[0])
         self._tell(asked_by(event.assoc, "query", str(event.context.abstract_syntax), query))
         count = 0
-        for values in self._catalogue.find(replace(query, site=self._site_of(called_aet(event.assoc)))):
-            if event.is_cancelled:
+
+        def go_on() -> None:
+            if event.is_cancelled or not _hears(event.assoc):
                 log.event(logger, "query.cancelled", query_level=str(query.level), matches=count)
-                yield CANCELLED, None
-                return
+                raise _NotWanted
+
+        for values in self._catalogue.find(replace(query, site=self._site_of(called_aet(event.assoc))), go_on):
+            go_on()
             if count == self._most > 0:
                 log.event(logger, "query.limited", logging.WARNING, query_level=str(query.level), matches=count)
                 yield failure(OUT_OF_RESOURCES, f"more than {self._most} matches; narrow the query"), None
@@ -104,6 +109,14 @@ class FindService:
             shown = list(value) if isinstance(value, tuple) else value
             ds[tag] = DataElement(tag, dictionary_VR(tag), shown, validation_mode=IGNORE)
         return ds
+
+
+class _NotWanted(Exception):
+    """The peer has cancelled, or is gone."""
+
+
+def _hears(association: Association) -> bool:
+    return association.dul.is_alive() and not association.acse.is_aborted()
 
 
 def _identifier(event: evt.Event) -> Dataset:

@@ -6,7 +6,6 @@ Knows the database and the archive, and no network. The texts that are matched a
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -100,25 +99,24 @@ class Catalogue:
                 with self._database.write() as session:
                     rows.describe(session, read)
 
-    def find(self, query: Query, seconds: float = math.inf) -> Iterator[dict[str, Value]]:
+    def find(self, query: Query, go_on: Callable[[], None] = lambda: None) -> Iterator[dict[str, Value]]:
         """The matches, newest first, each with a value for every keyword asked and the unique keys of its level.
-        seconds: after which ``TooBroad`` ends it."""
+        go_on: asked again and again, found something or not; what it raises ends the search."""
         if not query.relational:
             _require_unique_keys(query)
         self.describe()
-        in_time = _patience(seconds)
-        for study in self._candidates(query, in_time):
-            in_time()
+        for study in self._candidates(query, go_on):
+            go_on()
             yield from self._below(query, study)
 
-    def _candidates(self, query: Query, in_time: Callable[[], None]) -> Iterator[StudyRecord]:
+    def _candidates(self, query: Query, go_on: Callable[[], None]) -> Iterator[StudyRecord]:
         """Studies, or patients in the form of their newest study, that fit what the rows alone can tell."""
         narrowed, below = _narrowed(query), None
         read = rows.patients if query.level is Level.PATIENT else rows.studies
         while True:
             with self._database.read() as session:
                 page = read(session, narrowed, below, PAGE)
-            in_time()
+            go_on()
             for study in page:
                 if _fits(query, of_study(study)):
                     yield study
@@ -243,7 +241,7 @@ class Catalogue:
         return replace(one, transfer_syntax_uid=str(syntax))
 
 
-def _patience(seconds: float) -> Callable[[], None]:
+def patience(seconds: float) -> Callable[[], None]:
     """Raises TooBroad once they are over."""
     until = time.monotonic() + seconds
 

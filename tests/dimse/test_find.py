@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import Dataset
@@ -18,11 +20,12 @@ from pydicom.uid import ComputedRadiographyImageStorage
 
 from node.core.study import InstanceHeader, Origin
 from node.db import intake as rows
+from node.db.catalogue import StudyRecord
 from node.pipeline import catalogue
 from tests.dimse.asking import PATIENT_ROOT, STUDY_ROOT, asking, find, findscu, identifier
 from tests.dimse.station import Station, film, station
 from tests.films import MARKER, uid
-from tests.peers import Orthanc
+from tests.peers import Orthanc, wait_until
 from tests.sending import store
 
 ANNA = dataclasses.replace(
@@ -176,6 +179,33 @@ def test_a_query_is_cancelled(tmp_path: Path) -> None:
             association.send_c_cancel(7, query_model=STUDY_ROOT)
             statuses += [int(answer.Status) for answer, _ in answers]
         assert statuses[0] == 0xFF00 and statuses[-1] == 0xFE00 and len(statuses) < 600
+
+
+@pytest.mark.parametrize("leaves", ["cancels", "aborts"])
+def test_a_search_that_finds_nothing_ends_with_who_asked(
+    leaves: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pages, read = list[int](), catalogue.rows.studies
+
+    def slowly(*arguments: Any) -> list[StudyRecord]:
+        pages.append(1)
+        time.sleep(0.02)
+        return read(*arguments)
+
+    monkeypatch.setattr(catalogue, "PAGE", 1)
+    monkeypatch.setattr(catalogue.rows, "studies", slowly)
+    caplog.set_level("INFO")
+    with station(tmp_path) as node:
+        _many(node, 600)
+        with asking(node.port, STUDY_ROOT) as association:
+            answers = association.send_c_find(identifier("STUDY", PatientID="*nobody*"), STUDY_ROOT, msg_id=7)
+            if leaves == "cancels":
+                association.send_c_cancel(7, query_model=STUDY_ROOT)
+                assert [int(answer.Status) for answer, _ in answers] == [0xFE00]
+            else:
+                association.abort()
+        wait_until(lambda: "query.cancelled" in caplog.messages, 10, "the search ended")
+    assert len(pages) < 600
 
 
 def test_findscu_and_orthanc_get_the_same_answers(node: Station, orthanc: Orthanc, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 
-from node.pipeline.catalogue import Catalogue, Query
+from node.pipeline.catalogue import Catalogue, Query, patience
 from node.pipeline.query_keys import UNIQUE, Level, Value, known_at
 from node.web.dicomweb import json_model
 from node.web.dicomweb.answers import BAD_REQUEST, Refusal
@@ -103,7 +103,7 @@ def search(catalogue: Catalogue, asked: Asked, root: str, most: int) -> Found:
     """root: URL of the service. most: matches of one answer, 0 for no limit."""
     wanted = asked.limit if asked.limit is not None else most or None
     count = min(wanted, most) if most and wanted is not None else wanted
-    found = itertools.islice(catalogue.find(asked.query, MOST_SECONDS), asked.offset, None)
+    found = itertools.islice(catalogue.find(asked.query, patience(MOST_SECONDS)), asked.offset, None)
     matches = [_match(asked, values, root) for values in itertools.islice(found, count)]
     cut = asked.limit is None or count != asked.limit
     return Found(matches, whole=not (cut and count is not None and next(found, None) is not None))
