@@ -24,6 +24,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from node.core import log
 from node.core.audit import AuditEvent
+from node.core.errors import Transient
 from node.dimse.access import called_aet
 from node.pipeline.catalogue import Catalogue, NotAnIdentifier, Query
 from node.pipeline.header import is_uid
@@ -75,6 +76,9 @@ class FindService:
             yield CANCELLED, None
         except NotAnIdentifier as error:
             yield failure(NOT_AN_IDENTIFIER, str(error)), None
+        except Transient as error:
+            log.event(logger, "query.refused", logging.WARNING, reason=str(error))
+            yield failure(UNABLE, str(error)), None
         except Exception:
             logger.exception("query.failed")
             yield failure(UNABLE, "the node failed; its log says why"), None

@@ -20,6 +20,7 @@ from node.db import catalogue as rows
 from node.db import one_object
 from node.db.catalogue import Held, Mark, Narrowed, SeriesRecord, StudyRecord, StudyTexts, Undescribed
 from node.db.session import Database
+from node.pipeline.blame import blamed
 from node.pipeline.header import items_of, text_of
 from node.pipeline.query_keys import LEVELS, UNIQUE, Level, Value, days, is_single, is_universal, known_at, matches
 from node.pipeline.uses import Uses
@@ -95,7 +96,8 @@ class Catalogue:
                 if not found:
                     self._described = newest
                     return
-                read = [(one, *_read(self._archive, one)) for one in found]
+                with self._archive.reading(one.path for one in found):
+                    read = [(one, *_read(self._archive, one)) for one in found]
                 with self._database.write() as session:
                     rows.describe(session, read)
 
@@ -321,13 +323,13 @@ def _of_series(series: SeriesRecord) -> dict[str, Value]:
 
 
 def _read(archive: Archive, one: Undescribed) -> tuple[StudyTexts, SeriesRecord]:
-    """Empty texts where the file cannot be read: a query must not fail for it."""
+    """Empty texts where the file is damaged: a query must not fail for it. Where it cannot be read now, it does."""
     wanted = ["SpecificCharacterSet", "SeriesNumber", "RequestAttributesSequence", *STUDY_TEXTS, *SERIES_TEXTS]
     try:
         ds = dcmread(archive.path(one.path), stop_before_pixels=True, force=True, specific_tags=wanted)
-    except Transient:
-        raise
-    except Exception:  # noqa: BLE001 - pydicom raises what it likes; receipt has looked at the same bytes
+    except Exception as error:  # pydicom raises what it likes; receipt has looked at the same bytes
+        if isinstance(reason := blamed(error), Transient):
+            raise reason from error
         return StudyTexts(), SeriesRecord(one.series_uid, "", None, "", "", "", "", "")
     study = StudyTexts(**{name: text_of(ds, keyword) for keyword, name in STUDY_TEXTS.items()})
     texts = {name: text_of(ds, keyword) for keyword, name in SERIES_TEXTS.items()}

@@ -8,7 +8,6 @@ as they are: coordinates are those of the source matrix, and every system resize
 
 from __future__ import annotations
 
-import errno
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,9 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from pydicom.pixels.utils import pixel_array
 
 from models.api import ImageInput, Mask
-from node.core.errors import BadDataSet, LungnodeError, NotAccepted, OutOfResources
+from node.core.errors import BadDataSet, NotAccepted
 from node.core.study import StoredInstance
+from node.pipeline.blame import blamed
 from node.pipeline.codestream import check_sizes
 from node.pipeline.header import text_of
 
@@ -61,16 +61,6 @@ def header_of(instance: StoredInstance) -> Dataset:
     if uids != tuple(text_of(header, f"{level}InstanceUID") for level in ("SOP", "Study", "Series")):
         raise BadDataSet("The stored file is damaged: it is not the object that was received.")
     return header
-
-
-def blamed(error: Exception) -> LungnodeError:
-    """What keeps a file from being read: its own fault, or the disk's, which may be over later. pydicom may seek where
-    nothing is, and a decoder may raise an OSError without a number."""
-    if isinstance(error, FileNotFoundError):
-        return BadDataSet("The stored file is gone from the archive, or damaged there.")
-    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-        return OutOfResources(f"The stored file cannot be read now: {error.strerror}.")
-    return BadDataSet("The stored file cannot be read as DICOM.")
 
 
 def decode_pixels(path: Path) -> Values:

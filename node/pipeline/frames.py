@@ -21,8 +21,9 @@ from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage
 
 from node.core.errors import NotAccepted
+from node.pipeline.blame import blamed
 from node.pipeline.codestream import check_sizes
-from node.pipeline.film import blamed, decode_pixels
+from node.pipeline.film import decode_pixels
 from node.pipeline.header import text_of
 
 PIXEL_DATA_HEAD = 12  # bytes of its tag, VR and length in Explicit VR, PS3.5 section 7.1.2

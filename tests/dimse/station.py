@@ -113,6 +113,7 @@ def station(
     database = Database(sqlite_url(folder))
     schema.migrate(database.engine)
     archive = Archive(folder / "archive", wanted.fsync, wanted.min_free_bytes)
+    archive.prepare()
     pressure = Pressure(database, archive, limits or effective.limits)
     board = Board(folder / "board", "receiver-1")
     board.serve()

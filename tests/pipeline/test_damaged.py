@@ -18,7 +18,9 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import JPEGBaseline8Bit
 
 from node.core.errors import OutOfResources
-from node.pipeline import film
+from node.pipeline import catalogue, film
+from node.pipeline.catalogue import Catalogue, Query
+from node.pipeline.query_keys import Level
 from tests.films import MARKER, Film, drawn, wrap
 from tests.pipeline.slices import Scan, scan
 from tests.pipeline.test_deliver import TAKEN, Peer, deliver, turn
@@ -151,20 +153,41 @@ def test_a_scan_is_analysed_without_the_slice_at_its_end(ward: Ward) -> None:
     assert ended(ward) == "analysed" and left_out(ward) == {slices[0].SOPInstanceUID: DAMAGED}
 
 
+def failing(number: int) -> Callable[..., Dataset]:
+    def fails(*_: object, **__: object) -> Dataset:
+        raise OSError(number, os.strerror(number))
+
+    return fails
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
 def test_a_disk_that_cannot_be_read_now_is_waited_for(ward: Ward, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     ward.receive(FIRST)
     job = ward.closed()
-
-    def fails(*_: object, **__: object) -> Dataset:
-        raise OSError(number, os.strerror(number))
-
     with monkeypatch.context() as patch:
-        patch.setattr(film, "dcmread", fails)
+        patch.setattr(film, "dcmread", failing(number))
         with pytest.raises(OutOfResources, match=os.strerror(number)):
             ward.analyse(job, wishes(PACS))
     ward.analyse(job, wishes(PACS))
     assert ended(ward) == "analysed"
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+def test_a_query_does_not_forget_for_good_what_cannot_be_read_now(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    ward.receive(FIRST)
+    found, asked = Catalogue(ward.database, ward.archive), Query(Level.STUDY, {"PatientName": ""}, patient_root=False)
+    there = ward.archive.root / "received"
+    with monkeypatch.context() as patch:
+        patch.setattr(catalogue, "dcmread", failing(number))
+        with pytest.raises(OutOfResources, match=os.strerror(number)):
+            list(found.find(asked))
+    there.rename(away := ward.archive.root / "elsewhere")
+    with pytest.raises(OutOfResources):
+        list(found.find(asked))
+    away.rename(there)
+    assert [one["PatientName"] for one in found.find(asked)] == [MARKER.patient_name]
 
 
 def test_a_share_that_is_away_has_lost_no_file(ward: Ward) -> None:
