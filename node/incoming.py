@@ -15,12 +15,22 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 T = TypeVar("T")
 CHUNK = 1 << 20
 BLOCK = 4096  # addresses, offsets and lengths of direct writes are multiples of it
 SPARE = 64  # chunks kept for later objects
+META = 128 + 4 + 12  # preamble, prefix, and the element that says how long the rest of the meta group is (PS3.10 7.1)
+
+
+def digest_of(file: IO[bytes]) -> str:
+    """SHA-256 of the data set in a stored file, as at its receipt: of what stands behind preamble and meta group."""
+    digest, front = hashlib.sha256(), file.read(META)
+    file.seek(META + int.from_bytes(front[META - 4 :], "little"))
+    while piece := file.read(CHUNK):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 class Chunks:

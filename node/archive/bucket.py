@@ -106,7 +106,7 @@ class BucketArchive(Archive):
             path.unlink()
             return os.fdopen(os.dup(file.fileno()), "rb")
 
-    def holds(self, relative: str) -> bool:
+    def holds(self, relative: str, sha256: str) -> bool:
         return self._store.holds(relative)
 
     def files(self) -> set[str]:

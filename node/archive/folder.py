@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from node.core import locks
 from node.core.errors import OutOfResources
-from node.incoming import Chunks, Incoming, is_abandoned, takes_direct
+from node.incoming import Chunks, Incoming, digest_of, is_abandoned, takes_direct
 
 PREAMBLE = bytes(128) + b"DICM"  # PS3.10 section 7.1
 SHELVES = RECEIVED, RESULTS = "received", "results"
@@ -163,9 +163,14 @@ class Archive:
     def forget(self, relatives: Iterable[str]) -> None:
         """Let go of such copies."""
 
-    def holds(self, relative: str) -> bool:
-        """Whether there is such a file; of a bucket, one that nobody has found damaged."""
-        return self.path(relative).is_file()
+    def holds(self, relative: str, sha256: str) -> bool:
+        """Whether the file of a received object is there and still has its data set; of a bucket, whether it is there
+        and nobody has found it damaged."""
+        try:
+            with self.path(relative).open("rb") as file:
+                return digest_of(file) == sha256
+        except OSError:
+            return False
 
     def trouble(self) -> str:
         """Why it cannot be written now, found out by writing; empty: it can."""

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from node.core.job import JobKind, JobState
 from node.db import jobs, tallies, told
 from node.db.driver import Rendered, Row
-from node.db.tables import Analysis, Delivery, Instance, JobRow, Output, Series, StandIn, Study, table_of
+from node.db.tables import Analysis, Delivery, Instance, JobRow, Output, Patient, Series, StandIn, Study, table_of
 
 STATES = ("waiting", "committing", "delivered", "failed", "replaced", "refused", "superseded")  # of a delivery
 SUPERSEDED = "superseded: a newer analysis of the study took its place before it was delivered"
@@ -80,10 +80,22 @@ def due(
     return [Due(*row) for row in session.execute(statement, asked)]
 
 
-def sources(session: Session, study_id: int) -> list[str]:
-    """Paths of what was received of a study, in the order of receipt."""
+@dataclass(frozen=True)
+class Sources:
+    """What was received of a study. patient_id, issuer: as whom it was received first. files: (path, SHA-256 of the
+    data set), in the order of receipt."""
+
+    patient_id: str
+    issuer: str
+    files: tuple[tuple[str, str], ...]
+
+
+def sources(session: Session, study_id: int) -> Sources:
     received = (Series.study_id == study_id) & ~Instance.is_own_result
-    return list(session.scalars(select(Instance.path).join(Series).where(received).order_by(Instance.id)))
+    files = select(Instance.path, Instance.sha256).join(Series).where(received).order_by(Instance.id)
+    patient = select(Patient.patient_id, Patient.issuer).join(Study).where(Study.id == study_id)
+    patient_id, issuer = session.execute(patient).one()
+    return Sources(patient_id, issuer, tuple((path, sha256) for path, sha256 in session.execute(files)))
 
 
 def analyse_keys(session: Session, analyses: Collection[int]) -> dict[int, str]:

@@ -1,4 +1,6 @@
-"""What keeps a stored file from being read: its own fault, which lasts, or the disk's, which may be over later."""
+"""What keeps a stored file from being read: its own fault, which lasts, or that of what it lies on, which may be over
+later. A bad block of a disk (EIO) is of the file: what is around it can be read, and one file must not hold up others.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +8,18 @@ import errno
 
 from node.core.errors import BadDataSet, LungnodeError, OutOfResources
 
+SHARE = (errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH)
+MACHINE = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+
 
 def blamed(error: Exception) -> LungnodeError:
-    """pydicom may seek where nothing is, and a decoder may raise an OSError without a number: faults of the file."""
+    """pydicom may seek where nothing is, and a decoder may raise an OSError without a number."""
     if isinstance(error, LungnodeError):
         return error
     if isinstance(error, FileNotFoundError):
         return BadDataSet("The stored file is gone from the archive, or damaged there.")
-    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+    if isinstance(error, OSError) and error.errno in (*SHARE, *MACHINE):
         return OutOfResources(f"The stored file cannot be read now: {error.strerror}.")
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        return BadDataSet(f"The stored file cannot be read: {error.strerror}.")
     return BadDataSet("The stored file cannot be read as DICOM.")

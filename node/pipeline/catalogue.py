@@ -6,6 +6,7 @@ Knows the database and the archive, and no network. The texts that are matched a
 
 from __future__ import annotations
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,6 @@ from node.db import catalogue as rows
 from node.db import one_object
 from node.db.catalogue import Held, Mark, Narrowed, SeriesRecord, StudyRecord, StudyTexts, Undescribed
 from node.db.session import Database
-from node.pipeline.blame import blamed
 from node.pipeline.header import items_of, text_of
 from node.pipeline.query_keys import LEVELS, UNIQUE, Level, Value, days, is_single, is_universal, known_at, matches
 from node.pipeline.uses import Uses
@@ -86,7 +86,7 @@ class Catalogue:
         self._described = Mark()  # so that what was read before is not looked for again
 
     def describe(self) -> None:
-        """Read the texts of series that came since the last time."""
+        """Read the texts of series that came since the last time; what cannot be read now is read the next time."""
         with self._describing:
             with self._database.read() as session:
                 newest = rows.newest(session)
@@ -97,9 +97,11 @@ class Catalogue:
                     self._described = newest
                     return
                 with self._archive.reading(one.path for one in found):
-                    read = [(one, *_read(self._archive, one)) for one in found]
+                    read = [(one, *texts) for one in found if (texts := _read(self._archive, one)) is not None]
                 with self._database.write() as session:
                     rows.describe(session, read)
+                if len(read) < len(found):
+                    return
 
     def find(self, query: Query, go_on: Callable[[], None] = lambda: None) -> Iterator[dict[str, Value]]:
         """The matches, newest first, each with a value for every keyword asked and the unique keys of its level.
@@ -322,14 +324,16 @@ def _of_series(series: SeriesRecord) -> dict[str, Value]:
     return values
 
 
-def _read(archive: Archive, one: Undescribed) -> tuple[StudyTexts, SeriesRecord]:
-    """Empty texts where the file is damaged: a query must not fail for it. Where it cannot be read now, it does."""
+def _read(archive: Archive, one: Undescribed) -> tuple[StudyTexts, SeriesRecord] | None:
+    """Empty texts where the file is damaged: a query must not fail for it. None where the disk does not read it."""
     wanted = ["SpecificCharacterSet", "SeriesNumber", "RequestAttributesSequence", *STUDY_TEXTS, *SERIES_TEXTS]
     try:
         ds = dcmread(archive.path(one.path), stop_before_pixels=True, force=True, specific_tags=wanted)
-    except Exception as error:  # pydicom raises what it likes; receipt has looked at the same bytes
-        if isinstance(reason := blamed(error), Transient):
-            raise reason from error
+    except Transient:
+        raise
+    except Exception as error:  # noqa: BLE001 - pydicom raises what it likes; receipt has looked at the same bytes
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.ENOENT):
+            return None
         return StudyTexts(), SeriesRecord(one.series_uid, "", None, "", "", "", "", "")
     study = StudyTexts(**{name: text_of(ds, keyword) for keyword, name in STUDY_TEXTS.items()})
     texts = {name: text_of(ds, keyword) for keyword, name in SERIES_TEXTS.items()}

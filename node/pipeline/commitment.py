@@ -7,7 +7,6 @@ before that counts as delivered; it is asked again after a while, and what it di
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from node.db import jobs
 from node.db.commitments import Asked, Named
 from node.db.deliveries import Due
 from node.db.session import Database
+from node.incoming import digest_of
 
 logger = logging.getLogger(__name__)
 BATCH = 20  # requests answered in one turn
@@ -33,8 +33,6 @@ GRACE = timedelta(seconds=1)  # the peer may want to release its association, or
 NO_SUCH_INSTANCE = 0x0112  # PS3.3 C.14.1.1, as are the others
 PROCESSING_FAILURE = 0x0110
 CLASS_CONFLICT = 0x0119
-META = 144  # bytes of preamble, prefix and group length element (PS3.10 section 7.1) before the rest of the meta group
-PIECE = 1 << 20
 HEAD_START = timedelta(seconds=1)  # of the process that has the association on which it was asked
 LEASE = timedelta(minutes=2)  # for one report; then another process may send it
 
@@ -136,19 +134,10 @@ class Commitments:
         if held.sop_class_uid != sop_class:
             return CLASS_CONFLICT
         try:
-            return 0 if self._digest(held.path) == held.sha256 else PROCESSING_FAILURE
+            with self.archive.opened(held.path) as file:
+                return 0 if digest_of(file) == held.sha256 else PROCESSING_FAILURE
         except OSError:
             return PROCESSING_FAILURE
-
-    def _digest(self, relative: str) -> str:
-        """Of the data set, without preamble and meta group, as at receipt."""
-        digest = hashlib.sha256()
-        with self.archive.opened(relative) as file:
-            front = file.read(META)
-            file.seek(META + int.from_bytes(front[META - 4 :], "little"))
-            while piece := file.read(PIECE):
-                digest.update(piece)
-        return digest.hexdigest()
 
     def taken(self, transaction_uid: str, committed: Sequence[str], failed: Mapping[str, int]) -> bool:
         """A destination's report: durable when this returns. False for a transaction that is not ours."""

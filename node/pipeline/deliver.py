@@ -238,7 +238,7 @@ class Deliver:
             self._note(destination, later, moment, factor)
         return sound
 
-    def _received(self, study_id: int) -> list[str]:
+    def _received(self, study_id: int) -> ledger.Sources:
         with self.database.read() as session:
             return ledger.sources(session, study_id)
 

@@ -175,7 +175,7 @@ class Intake:
         self._admit(arriving.origin.association, header.study_instance_uid)
         with self._archive.claimed(header.sop_instance_uid):
             known = self._known(header, sha256, arriving.origin.site)
-            if known.sha256 is not None and self._archive.holds(known.path):
+            if known.sha256 is not None and self._archive.holds(known.path, sha256):
                 return self._noted("duplicate", header, arriving.origin, size)
             if known.is_our_output:
                 header = dataclasses.replace(header, is_own_result=True)

@@ -22,12 +22,14 @@ from node.pipeline.identity import contradiction
 
 
 def reference_of(database: Database, first: StoredInstance, others: Iterable[StoredInstance]) -> Dataset:
-    """first: that arrived. Delivery holds back whatever does not carry the patient of the first that it can read."""
-    readable = (header for one in chain([first], others) if (header := _read(one)) is not None)
-    begin = next(readable, None)
+    """first: that arrived. What stands in for it is of the patient as whom the study was received; delivery holds back
+    whatever is not."""
+    rest = (header for one in others if (header := _read(one)) is not None)
+    begin = _read(first)
     if begin is None:
-        return _known(database, first)
-    images = (header for header in chain([begin], readable) if "Rows" in header)
+        known = _known(database, first)
+        begin = next((header for header in rest if not contradiction([known, header])), known)
+    images = (header for header in chain([begin], rest) if "Rows" in header)
     return next((header for header in images if not contradiction([begin, header])), begin)
 
 

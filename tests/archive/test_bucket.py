@@ -106,7 +106,7 @@ def test_what_is_kept_is_in_the_bucket_and_read_elsewhere(
     assert moto.content(f"{prefix}/{path}") == archive.path(path).read_bytes() == bytes(128) + b"DICMmetaonetwo"
     assert not (elsewhere.root / path).exists()
     assert elsewhere.path(path).read_bytes() == archive.path(path).read_bytes()
-    assert elsewhere.holds(path) and elsewhere.files() == {path}
+    assert elsewhere.holds(path, "") and elsewhere.files() == {path}
     assert temporaries(archive) == temporaries(elsewhere) == []
 
 
@@ -125,7 +125,7 @@ def test_no_name_is_given_twice_and_none_holds_what_a_peer_wrote(archive: Bucket
     ]
     assert len(set(names)) == 3 and not any(".." in name for name in names)
     archive.discard(names[0])
-    assert not archive.holds(names[0]) and archive.holds(names[1])
+    assert not archive.holds(names[0], "") and archive.holds(names[1], "")
     assert not (archive.root / names[0]).exists()
 
 

@@ -135,8 +135,8 @@ def test_a_damaged_image_is_left_out_and_a_damaged_result_is_held(
     with archive.reading([path_of(room)]):
         assert not archive.path(path_of(room)).exists()
     with room.database.read() as session:
-        owed = deliveries.due(session, room.clock(), 10)
-    verdicts = Gate(archive, nobody_asks, lambda _: [path_of(room)])(Destination.named(PACS), owed)
+        owed, sources = deliveries.due(session, room.clock(), 10), deliveries.sources(session, 1)
+    verdicts = Gate(archive, nobody_asks, lambda _: sources)(Destination.named(PACS), owed)
     assert verdicts and all("cannot be read from the archive" in verdict.held for verdict in verdicts)
     assert "archive.damaged" in caplog.text
 
@@ -166,7 +166,8 @@ def test_what_was_found_damaged_gives_way_to_the_same_instance_and_the_study_is_
 def test_a_store_that_is_away_costs_no_attempt(room: BucketRoom, archive: BucketArchive, between: Between) -> None:
     outputs = room.analysed([PACS])
     with room.database.read() as session:
-        paths = {one.path for one in deliveries.due(session, room.clock(), 99)} | {*deliveries.sources(session, 1)}
+        paths = {one.path for one in deliveries.due(session, room.clock(), 99)}
+        paths |= {path for path, _ in deliveries.sources(session, 1).files}
     archive.forget(paths)
     wanted = dataclasses.replace(load().delivery, max_attempts=1, backoff_seconds=(5,))
     peer = Peer(TAKEN)

@@ -137,7 +137,7 @@ def test_a_copy_of_the_database_that_is_older_removes_nothing_and_disturbs_nobod
     for _ in range(2):
         assert cleared(copy, archive, trial) == 0 and "nothing is cleared away" in trial.problem
         assert live.hold() and not live.problem
-    assert archive.holds(path_of(room, LATER))
+    assert archive.holds(path_of(room, LATER), "")
 
 
 def test_a_copy_that_takes_over_is_found_out_and_then_neither_removes_anything(
@@ -150,11 +150,11 @@ def test_a_copy_that_takes_over_is_found_out_and_then_neither_removes_anything(
     assert not live.hold() and live.problem
     for database, tenure in ((copy, trial), (room.database, live)) * 2:
         assert cleared(database, archive, tenure) == 0 and tenure.problem
-    assert archive.holds(path_of(room, LATER))
+    assert archive.holds(path_of(room, LATER), "")
     archive.remark(archive.identity())  # as the sentence says, once the other one is gone
     stray = received(archive, b"x")
-    assert cleared(room.database, archive, live) == 1 and not archive.holds(stray) and not live.problem
-    assert archive.holds(path_of(room, LATER))
+    assert cleared(room.database, archive, live) == 1 and not archive.holds(stray, "") and not live.problem
+    assert archive.holds(path_of(room, LATER), "")
 
 
 def test_what_came_since_a_copy_is_too_young_to_go_while_it_is_not_found_out(
@@ -164,7 +164,7 @@ def test_what_came_since_a_copy_is_too_young_to_go_while_it_is_not_found_out(
     careful = bucket(whole, prefix, tmp_path / "third", SETTLED)
     room.receive(LATER)
     assert cleared(copy, careful, Tenure(copy, careful)) == 0
-    assert archive.holds(path_of(room, LATER))
+    assert archive.holds(path_of(room, LATER), "")
 
 
 def test_a_kill_between_database_and_bucket_ends_no_tenure(

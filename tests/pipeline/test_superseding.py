@@ -55,6 +55,9 @@ class Ward(Room):
     def closed(self) -> Job:
         self.clock.pass_by(100)
         assert len(self.close()) == 1
+        return self.claimed()
+
+    def claimed(self) -> Job:
         with self.database.write() as session:
             job = jobs.claim(session, JobKind.ANALYSE, "w", "t", self.clock())
         assert job is not None
