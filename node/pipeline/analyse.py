@@ -13,6 +13,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from pydicom import Dataset
 from sqlalchemy.orm import Session
@@ -36,7 +37,7 @@ from node.pipeline.children import Children
 from node.pipeline.fallback import REPORTS
 from node.pipeline.intake import digest_of
 from node.pipeline.judge import Judge, Stages
-from node.pipeline.reference import reference_of
+from node.pipeline.reference import patient_of, reference_of
 from node.pipeline.rules import Rules, load
 from node.pipeline.select import select_images
 from node.results.record import AnalysisRecord, BuiltObject, ImageOutcome, LeftOut, SeriesOutcome
@@ -139,7 +140,8 @@ class Analyse:
         """Select, then judge one image or series after the other."""
         stored = [self._stored(work.study_uid, instance) for instance in work.instances]
         with stages.timed("select"):
-            selection = select_images(stored, bool(self.settings.analysis.ct_systems), self.rules)
+            as_received = partial(patient_of, self.database, work.study_uid)
+            selection = select_images(stored, bool(self.settings.analysis.ct_systems), self.rules, as_received)
         work.left_out = list(selection.left_out)
         judge = Judge(self.registry, self.settings.analysis, self.software_version, self.rules)
         for taken in selection.taken:

@@ -33,6 +33,13 @@ def reference_of(database: Database, first: StoredInstance, others: Iterable[Sto
     return next((header for header in images if not contradiction([begin, header])), begin)
 
 
+def patient_of(database: Database, study_uid: str) -> Dataset:
+    """PatientID and its issuer, as whom the study was received."""
+    study, header = _row(database, study_uid), Dataset()
+    header.PatientID, header.IssuerOfPatientID = study.patient_id, study.issuer
+    return header
+
+
 def _read(instance: StoredInstance) -> Dataset | None:
     try:
         return header_of(instance)
@@ -40,12 +47,16 @@ def _read(instance: StoredInstance) -> Dataset | None:
         return None
 
 
-def _known(database: Database, instance: StoredInstance) -> Dataset:
+def _row(database: Database, study_uid: str) -> rows.StudyRecord:
     with database.read() as session:
-        (study,) = rows.studies(session, rows.Narrowed(study_uids=(instance.study_instance_uid,)), None, 1)
+        (study,) = rows.studies(session, rows.Narrowed(study_uids=(study_uid,)), None, 1)
+    return study
+
+
+def _known(database: Database, instance: StoredInstance) -> Dataset:
     header = Dataset()
     header.SpecificCharacterSet = "ISO_IR 192"
-    for keyword, value in of_study(study).items():
+    for keyword, value in of_study(_row(database, instance.study_instance_uid)).items():
         if value:
             setattr(header, keyword, value)
     header.SOPClassUID, header.SOPInstanceUID = instance.sop_class_uid, instance.sop_instance_uid

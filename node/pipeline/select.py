@@ -8,7 +8,7 @@ of two patients. Where the header names neither view nor body part, the pixels a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pydicom import Dataset
@@ -62,8 +62,14 @@ class Selection:
     series: tuple[TakenSeries, ...] = ()
 
 
-def select_images(instances: Sequence[StoredInstance], ct: bool = True, rules: Rules | None = None) -> Selection:
-    """``ct``: some configured system analyses CT. ``rules``: the shipped ones where there are none."""
+def select_images(
+    instances: Sequence[StoredInstance],
+    ct: bool = True,
+    rules: Rules | None = None,
+    patient: Callable[[], Dataset] = Dataset,
+) -> Selection:
+    """``ct``: some configured system analyses CT. ``rules``: the shipped ones where there are none. ``patient``: as
+    whom the study was received, which counts where a file can no longer say it; empty where nobody knows."""
     rules = rules or load()
     headers: dict[str, Dataset] = {}
     taken: list[Taken] = []
@@ -88,8 +94,11 @@ def select_images(instances: Sequence[StoredInstance], ct: bool = True, rules: R
     left_out += dict.fromkeys(left_out_as(item.instance, objection) for item, objection in refused)
     found = tuple(_taken_series(run, why, rules) for run, why in chosen)
     selection = Selection(tuple(taken), tuple(left_out), found)
-    received = [headers[i.sop_instance_uid] for i in instances if not i.is_own_result and i.sop_instance_uid in headers]
-    return _nothing(selection) if contradiction(received) else selection
+    received = [headers.get(instance.sop_instance_uid) for instance in instances if not instance.is_own_result]
+    said = [header for header in received if header is not None]
+    if len(said) < len(received) and (known := patient()):
+        said.append(known)
+    return _nothing(selection) if contradiction(said) else selection
 
 
 def _nothing(selection: Selection) -> Selection:

@@ -223,13 +223,15 @@ def test_a_source_that_cannot_be_read_keeps_back_no_other_study(ward: Ward) -> N
 
 
 def test_what_stands_in_for_a_damaged_source_is_of_its_patient(ward: Ward) -> None:
-    """Findings of the film that is left leave under no name, since the study was received as another's."""
+    """The film that is left is of another patient than the study was received as: nobody gets findings of it."""
     other = wrap(SECOND)
     other.PatientID, other.PatientName = "ANOTHER", "Other^Person"
     ward.receive(FIRST)
     ward.take(other)
     damage(ward, FIRST.sop_instance_uid, lambda content: content[:600])
     ward.analyse(ward.closed(), wishes(PACS))
+    assert ended(ward) == "refused" and report(ward).PatientID == MARKER.patient_id
+    assert "two different patients" in left_out(ward)[SECOND.sop_instance_uid]
     peer = Peer(TAKEN)
     turn(deliver(ward, peer))
     assert not peer.got and {row["state"] for row in ward.rows("SELECT state FROM deliveries")} == {"failed"}
