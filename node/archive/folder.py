@@ -124,9 +124,9 @@ class Archive:
 
     @contextlib.contextmanager
     def reading(self, relatives: Iterable[str]) -> Iterator[None]:
-        """The paths of these, once asked for, hold until the end of this. Without the folder, which may be on a share,
+        """The paths of these, once asked for, hold until the end of this. Without the shelves, which may be on a share,
         none of them can be said to be gone."""
-        if not (self.root / RECEIVED).is_dir():
+        if not any((self.root / shelf).is_dir() for shelf in SHELVES):
             raise OutOfResources("The folder of the archive is not there.")
         yield
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pydicom import Dataset
 
 from node.archive import Archive
-from node.core.errors import BadDataSet, Refused, Transient
+from node.core.errors import Refused, Transient
 from node.core.settings import Destination
 from node.db.deliveries import Due, Sources
 from node.incoming import digest_of
@@ -27,6 +27,14 @@ from node.results.elements import copied
 
 UNKNOWN_THERE = "the destination did not know the study before"
 Asker = Callable[[Destination, Sequence[str]], Mapping[str, Known]]  # study UIDs -> what the destination says of each
+
+
+UNREADABLE = "The file, or the source it is compared with, cannot be read from the archive."
+CHANGED = "The source it is compared with is not what was received any more."
+
+
+class _NoSource(Exception):
+    """The sentence says why."""
 
 
 def nobody_asks(destination: Destination, study_uids: Sequence[str]) -> Mapping[str, Known]:
@@ -88,10 +96,13 @@ class Gate:
             if hashlib.sha256(self._bytes(item.path)).hexdigest() != item.sha256:
                 return "The file in the archive is not the one that was built."
             ours = read_header(self.archive.path(item.path))
+        except Refused:
+            return UNREADABLE
+        try:
             if item.study_id not in sources:
                 sources[item.study_id] = copied(self._source(item), COMPARED)
-        except Refused:
-            return "The file, or the source it is compared with, cannot be read from the archive."
+        except _NoSource as error:
+            return str(error)
         keyword = contradiction((ours, sources[item.study_id]))
         if text_of(ours, "StudyInstanceUID") != item.study_uid:
             keyword = "StudyInstanceUID"
@@ -105,16 +116,17 @@ class Gate:
 
     def _source(self, item: Due) -> Dataset:
         """Of the first file that arrived, if it still is what arrived; else of the first one that is of the patient as
-        whom the study was received. Raises Refused where there is none."""
-        received = self.received(item.study_id)
+        whom the study was received."""
+        received, found = self.received(item.study_id), False
         for number, (path, sha256) in enumerate(received.files):
             header = self._readable(path)
+            found = found or header is not None
             if header is None or text_of(header, "StudyInstanceUID") != item.study_uid:
                 continue
             patient = text_of(header, "PatientID"), text_of(header, "IssuerOfPatientID")
             if patient == (received.patient_id, received.issuer) or (not number and self._is_whole(path, sha256)):
                 return header
-        raise BadDataSet("No source of the study can be read.")
+        raise _NoSource(CHANGED if found else UNREADABLE)
 
     def _readable(self, path: str) -> Dataset | None:
         try:

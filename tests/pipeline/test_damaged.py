@@ -199,9 +199,8 @@ def test_a_query_does_not_forget_for_good_what_cannot_be_read_now(ward: Ward) ->
     file.unlink()
     file.write_bytes(content)
     assert [one["PatientName"] for one in found.find(asked)] == [MARKER.patient_name] * 2
-    there = ward.archive.root / "received"
     ward.receive(SECOND)
-    there.rename(away := ward.archive.root / "elsewhere")
+    (there := ward.archive.root).rename(away := there.with_name("elsewhere"))
     with pytest.raises(OutOfResources):
         list(found.find(asked))
     away.rename(there)
@@ -261,8 +260,8 @@ def test_the_same_image_again_takes_the_place_of_a_damaged_one(ward: Ward) -> No
 
 def test_a_share_that_is_away_has_lost_no_file(ward: Ward) -> None:
     ward.receive(FIRST)
-    job, there = ward.closed(), ward.archive.root / "received"
-    there.rename(away := ward.archive.root / "elsewhere")
+    job, there = ward.closed(), ward.archive.root
+    there.rename(away := there.with_name("elsewhere"))
     with pytest.raises(OutOfResources):
         ward.analyse(job, wishes(PACS))
     away.rename(there)

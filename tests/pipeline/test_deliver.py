@@ -154,7 +154,7 @@ def test_a_result_of_another_patient_is_never_sent(room: Room) -> None:
     turn(deliver(room, peer))
     assert peer.got == []
     assert {str(row["comment"]) for row in ledger(room)} == {
-        "Held: Its PatientID differs from that of the source study."
+        "Held: The source it is compared with is not what was received any more."
     }
     assert "SOMEBODY" not in room.events()
 
