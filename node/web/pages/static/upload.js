@@ -159,10 +159,14 @@ async function follow() {
   }
 }
 
-chosen.addEventListener("change", () => {
+function takeChosen() {
+  if (!chosen.files.length) return;
   take(chosen.files);
   chosen.value = "";
-});
+}
+
+chosen.addEventListener("change", takeChosen);
+takeChosen(); // what a quick hand chose before this script ran
 for (const name of ["dragenter", "dragover"]) {
   drop.addEventListener(name, (event) => {
     event.preventDefault();
