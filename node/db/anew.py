@@ -13,7 +13,7 @@ from node.core.study import StudyState
 from node.db import intake, jobs
 from node.db.tables import JobRow, Study
 
-CAME_AGAIN = "The file of an instance was lost and came again: the study is analysed once more."
+CAME_AGAIN = "The file of an instance was lost or damaged and came again: the study is analysed once more."
 
 
 def once_more(session: Session, old: JobRow, now: datetime) -> bool:
@@ -26,8 +26,8 @@ def once_more(session: Session, old: JobRow, now: datetime) -> bool:
 
 
 def file_came_again(session: Session, study_uid: str, now: datetime) -> None:
-    """Of an instance whose row is here, as a crash of SQLite may bring it back after a commit that had failed. A worker
-    that has not begun will see the file; else the study is analysed once more."""
+    """Of an instance whose row is here: it was lost or damaged since, or a crash of SQLite brought back the row of a
+    commit that had failed. A worker that has not begun will see the file; else the study is analysed once more."""
     study = session.scalars(select(Study).where(Study.study_uid == study_uid)).one()
     of_study = (JobRow.kind == JobKind.ANALYSE) & (JobRow.subject_id == study.id)
     newest = session.scalars(select(JobRow).where(of_study).order_by(JobRow.id.desc()).limit(1)).first()

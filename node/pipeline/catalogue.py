@@ -6,7 +6,6 @@ Knows the database and the archive, and no network. The texts that are matched a
 
 from __future__ import annotations
 
-import errno
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from node.db import catalogue as rows
 from node.db import one_object
 from node.db.catalogue import Held, Mark, Narrowed, SeriesRecord, StudyRecord, StudyTexts, Undescribed
 from node.db.session import Database
+from node.pipeline.blame import is_unread
 from node.pipeline.header import items_of, text_of
 from node.pipeline.query_keys import LEVELS, UNIQUE, Level, Value, days, is_single, is_universal, known_at, matches
 from node.pipeline.uses import Uses
@@ -332,7 +332,7 @@ def _read(archive: Archive, one: Undescribed) -> tuple[StudyTexts, SeriesRecord]
     except Transient:
         raise
     except Exception as error:  # noqa: BLE001 - pydicom raises what it likes; receipt has looked at the same bytes
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.ENOENT):
+        if is_unread(error):
             return None
         return StudyTexts(), SeriesRecord(one.series_uid, "", None, "", "", "", "", "")
     study = StudyTexts(**{name: text_of(ds, keyword) for keyword, name in STUDY_TEXTS.items()})

@@ -63,7 +63,7 @@ class Gate:
         """One verdict for each item, in order."""
         sources: dict[int, Dataset] = {}  # by study
         try:
-            with self.archive.reading(()):
+            with self.archive.reading(()):  # a share that is away has lost no file
                 said = [self._here(item, sources) for item in items]
         except Transient as error:
             return [Verdict(later=str(error)) for _ in items]

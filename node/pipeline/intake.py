@@ -181,7 +181,7 @@ class Intake:
                 header = dataclasses.replace(header, is_own_result=True)
             path = self._archive.keep(file, header.sop_instance_uid)
             arriving.file = None
-            if known.sha256 is not None:  # a crash brought back the row of a commit that had failed
+            if known.sha256 is not None:  # its file was gone or damaged
                 self._have_judged_again(header.study_instance_uid, known.path, path)
                 return self._noted("stored", header, arriving.origin, size)
             try:

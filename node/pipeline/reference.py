@@ -1,5 +1,8 @@
-"""The header that carries patient and study of a study of which nothing was analysed: of the first image that arrived,
-since what took part in no picture has no sides and no matrix to speak of.
+"""Whose a study is where no analysed image says it.
+
+``reference_of`` is the header that carries patient and study of one of which nothing was analysed: of the first image
+that arrived, since what took part in no picture has no sides and no matrix to speak of. ``patient_of`` is as whom it
+was received.
 
 A file that cannot be read, or is not what arrived, gives way to the next one. Where none can be read, patient and study
 are those that receipt wrote down.

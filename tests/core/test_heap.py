@@ -67,7 +67,6 @@ def test_garbage_is_looked_for_once_a_program_has_started() -> None:
 
 
 HOLES = """
-import os, sys
 from node.core import heap
 def has_pages():
     return int(open("/proc/self/statm").read().split()[1])

@@ -295,67 +295,22 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("deliveries", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_deliveries_output_id"))
-        batch_op.drop_index(batch_op.f("ix_deliveries_destination"))
-
-    op.drop_table("deliveries")
-    with op.batch_alter_table("selections", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_selections_analysis_id"))
-
-    op.drop_table("selections")
-    with op.batch_alter_table("outputs", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_outputs_analysis_id"))
-
-    op.drop_table("outputs")
-    with op.batch_alter_table("lesions", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_lesions_analysis_id"))
-
-    op.drop_table("lesions")
-    with op.batch_alter_table("instances", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_instances_series_id"))
-
-    op.drop_table("instances")
-    with op.batch_alter_table("findings", schema=None) as batch_op:
-        batch_op.drop_index("ix_findings_system_class_probability")
-        batch_op.drop_index(batch_op.f("ix_findings_sop_uid"))
-        batch_op.drop_index(batch_op.f("ix_findings_analysis_id"))
-
-    op.drop_table("findings")
-    with op.batch_alter_table("details", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_details_analysis_id"))
-
-    op.drop_table("details")
-    with op.batch_alter_table("analysis_models", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_analysis_models_analysis_id"))
-
-    op.drop_table("analysis_models")
-    with op.batch_alter_table("series", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_series_study_id"))
-
-    op.drop_table("series")
-    with op.batch_alter_table("events", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_events_study_id"))
-
-    op.drop_table("events")
-    with op.batch_alter_table("analyses", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_analyses_study_id"))
-        batch_op.drop_index(batch_op.f("ix_analyses_analysed_at"))
-
-    op.drop_table("analyses")
-    with op.batch_alter_table("studies", schema=None) as batch_op:
-        batch_op.drop_index("ix_studies_state_last_received_at")
-        batch_op.drop_index(batch_op.f("ix_studies_patient_id"))
-        batch_op.drop_index(batch_op.f("ix_studies_accession_number"))
-
-    op.drop_table("studies")
-    with op.batch_alter_table("refusals", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_refusals_at"))
-
-    op.drop_table("refusals")
-    op.drop_table("patients")
-    with op.batch_alter_table("jobs", schema=None) as batch_op:
-        batch_op.drop_index("ix_jobs_subject")
-        batch_op.drop_index("ix_jobs_claim")
-
-    op.drop_table("jobs")
+    """Each table goes with its indexes, and before those that it names."""
+    for table in (
+        "deliveries",
+        "selections",
+        "outputs",
+        "lesions",
+        "instances",
+        "findings",
+        "details",
+        "analysis_models",
+        "series",
+        "events",
+        "analyses",
+        "studies",
+        "refusals",
+        "patients",
+        "jobs",
+    ):
+        op.drop_table(table)
